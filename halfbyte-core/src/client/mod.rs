@@ -1,0 +1,161 @@
+//! The one outbound HTTP stack, which every typed client uses.
+
+mod error;
+mod request;
+mod response;
+mod retry;
+mod telemetry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use url::Url;
+
+pub use self::error::{Error, ErrorKind};
+pub use self::request::Request;
+pub use self::response::Response;
+use self::retry::RetryBudget;
+use self::telemetry::CallSpan;
+
+/// Calls other services over HTTP with limits on everything.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), halfbyte_core::client::Error> {
+/// let client = halfbyte_core::client::Client::new()?;
+/// let url = "https://issuer.example.com/.well-known/openid-configuration".parse().unwrap();
+/// let metadata: serde_json::Value = client.get(url).send().await?.success()?.json()?;
+/// # Ok(()) }
+/// ```
+///
+/// # What it guarantees
+///
+/// - An attempt ends within [`Limits::timeout`], and no body is read past [`Limits::max_body`].
+/// - What may be repeated (GET, HEAD, PUT, DELETE, OPTIONS, or [marked so](Request::repeatable)) is repeated up to
+///   [`Limits::attempts`] times after a connection that failed or 429, 502, 503, 504, with jittered back-off or as
+///   `Retry-After` says, and within a budget: retries are at most a tenth of the calls, so that a backend in trouble is
+///   not made worse.
+/// - Redirects are not followed: a credential never goes where it was not addressed to.
+/// - Each call is one client span, and its W3C trace context goes out with it.
+/// - No query, user name, password or header appears in an error or a span.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    http: reqwest::Client,
+    limits: Limits,
+    budget: RetryBudget,
+}
+
+/// The limits of a [`Client`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For one attempt from connect to the last byte of the body. Default 10 seconds.
+    pub timeout: Duration,
+    /// For the connection alone. Default 3 seconds.
+    pub connect_timeout: Duration,
+    /// The largest response body in bytes. Default 1 MiB.
+    pub max_body: usize,
+    /// Attempts in all, the first one included. Default 3.
+    pub attempts: u32,
+    /// The longest `Retry-After` that is waited for; with a longer one the response is answered as it is. Default 2 seconds.
+    pub max_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            max_body: 1 << 20,
+            attempts: 3,
+            max_wait: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Client {
+    /// A client with the default limits.
+    ///
+    /// # Errors
+    ///
+    /// TLS cannot be set up on this machine.
+    pub fn new() -> Result<Self, Error> {
+        Self::with_limits(Limits::default())
+    }
+
+    /// A client with limits of your own.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_limits(limits: Limits) -> Result<Self, Error> {
+        let http = reqwest::Client::builder()
+            .timeout(limits.timeout)
+            .connect_timeout(limits.connect_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .user_agent(concat!("halfbyte/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Error::new(ErrorKind::Setup, None, error.without_url()))?;
+        Ok(Self(Arc::new(Inner { http, limits, budget: RetryBudget::default() })))
+    }
+
+    /// Starts a GET.
+    pub fn get(&self, url: Url) -> Request {
+        self.request(Method::GET, url)
+    }
+
+    /// Starts a POST.
+    pub fn post(&self, url: Url) -> Request {
+        self.request(Method::POST, url)
+    }
+
+    /// Starts a request.
+    pub fn request(&self, method: Method, url: Url) -> Request {
+        Request::new(self.clone(), method, url)
+    }
+
+    async fn send(&self, request: Request) -> Result<Response, Error> {
+        self.0.budget.deposit();
+        let span = CallSpan::start(&request.method, &request.url);
+        let mut attempt = 1;
+        let outcome = loop {
+            let outcome = self.attempt(&request, &span).await;
+            let wait = match &outcome {
+                _ if !request.repeatable || attempt >= self.0.limits.attempts => None,
+                Ok(response) if retry::is_worth_it(response.status()) => {
+                    let asked = response.retry_after();
+                    asked
+                        .is_none_or(|asked| asked <= self.0.limits.max_wait)
+                        .then(|| asked.unwrap_or_else(|| retry::backoff(attempt)))
+                }
+                Ok(_) => None,
+                Err(error) => error.is_connect().then(|| retry::backoff(attempt)),
+            };
+            match wait {
+                Some(wait) if self.0.budget.withdraw() => tokio::time::sleep(wait).await,
+                _ => break outcome,
+            }
+            attempt += 1;
+        };
+        span.end(attempt, outcome.as_ref());
+        outcome
+    }
+
+    async fn attempt(&self, request: &Request, span: &CallSpan) -> Result<Response, Error> {
+        let mut headers = request.headers.clone();
+        span.inject(&mut headers);
+        let sent = self
+            .0
+            .http
+            .request(request.method.clone(), request.url.clone())
+            .headers(headers)
+            .body(request.body.clone())
+            .send()
+            .await
+            .map_err(|error| Error::from_reqwest(&request.url, error))?;
+        Response::read(sent, self.0.limits.max_body, &request.url).await
+    }
+}

@@ -1,0 +1,45 @@
+/// One key of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its name in the environment.
+    pub name: &'static str,
+    /// What it is when it is not set, for people.
+    pub default: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, default, meaning }
+}
+
+/// Every `HALFBYTE_*` key there is.
+#[rustfmt::skip]
+pub const KEYS: [Key; 10] = [
+    key("HALFBYTE_ENV",               "development",          "development | staging | production (production refuses every embedded default)"),
+    key("HALFBYTE_LISTEN",            "127.0.0.1:8080",       "where clients reach the product; port 0 picks a free one"),
+    key("HALFBYTE_ADMIN_LISTEN",      "127.0.0.1:9090",       "where operators reach it: /livez, /readyz, /manifest"),
+    key("HALFBYTE_PUBLIC_URL",        "http://HALFBYTE_LISTEN", "the address under which clients know the product"),
+    key("HALFBYTE_HOME",              ".halfbyte",            "the folder (mode 0700) where embedded systems keep their state"),
+    key("HALFBYTE_SECRETS_URL",       "local:",               "local: | env: | file:///dir"),
+    key("HALFBYTE_IDENTITY_URL",      "embedded:",            "embedded: | https://issuer/..., comma-separated for several issuers"),
+    key("HALFBYTE_IDENTITY_AUDIENCE", "the product's name",   "what `aud` of an access token must hold"),
+    key("HALFBYTE_BILLING_URL",       "billing.sqlite in HALFBYTE_HOME", "sqlite:///path"),
+    key("HALFBYTE_LAME_DUCK",         "5 (development: 0)",   "seconds between \"not ready\" and closing the listener, so that load balancers notice"),
+];
+
+/// The known name that `unknown` was most likely meant to be.
+pub(super) fn nearest(unknown: &str) -> Option<&'static str> {
+    KEYS.iter()
+        .map(|key| (strsim::damerau_levenshtein(unknown, key.name), key.name))
+        .min()
+        .filter(|(distance, name)| *distance <= name.len() / 3)
+        .map(|(_, name)| name)
+}
+
+pub(super) fn help() -> String {
+    let width = |column: fn(&Key) -> &str| KEYS.iter().map(|key| column(key).len()).max().unwrap_or(0);
+    let (names, defaults) = (width(|key| key.name), width(|key| key.default));
+    let line = |key: &Key| format!("{:names$}  {:defaults$}  {}\n", key.name, key.default, key.meaning);
+    KEYS.iter().map(line).collect()
+}

@@ -1,0 +1,167 @@
+//! Configuration: read from the environment once, by one schema, with all errors reported together.
+//!
+//! [`KEYS`] lists every key; [`Config::parse`] refuses an unknown `HALFBYTE_*` key with the nearest known name.
+
+mod error;
+mod keys;
+mod parse;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+pub use self::error::{ConfigError, Fault};
+pub use self::keys::{KEYS, Key};
+
+/// The configuration of one process.
+///
+/// ```
+/// use halfbyte_core::config::Config;
+///
+/// let error = Config::parse([("HALFBYTE_LISEN", "127.0.0.1:80")]).unwrap_err();
+/// assert!(error.to_string().contains("did you mean HALFBYTE_LISTEN?"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How strict to be.
+    pub environment: Environment,
+    /// Where clients reach the product.
+    pub listen: SocketAddr,
+    /// Where operators reach it.
+    pub admin_listen: SocketAddr,
+    /// The address under which clients know the product; `http://` and the listener's own unless set.
+    pub public_url: Option<Url>,
+    /// Where embedded systems keep their state.
+    pub home: PathBuf,
+    /// Where secrets come from.
+    pub secrets: SecretsBackend,
+    /// Who vouches for callers; at least one.
+    pub identity: Vec<IdentityBackend>,
+    /// What `aud` must hold; the product's name unless set.
+    pub audience: Option<String>,
+    /// Where customers, subscriptions and usage are kept.
+    pub billing: BillingBackend,
+    /// How long the process stays reachable after it is told to stop.
+    pub lame_duck: Duration,
+    /// Everything that is not ours: `OTEL_*` as the OpenTelemetry specification has it, and the product's own.
+    pub other: Variables,
+}
+
+/// How strict a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Environment {
+    /// Everything has an embedded default; people read the log.
+    #[default]
+    Development,
+    /// As production, but embedded systems may be used.
+    Staging,
+    /// Embedded defaults are refused.
+    Production,
+}
+
+impl Environment {
+    /// The name as configuration and telemetry have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Environment::Development => "development",
+            Environment::Staging => "staging",
+            Environment::Production => "production",
+        }
+    }
+}
+
+/// Where secrets come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretsBackend {
+    /// `local:`, one encrypted file in the home folder.
+    Local,
+    /// `env:`, environment variables.
+    Env,
+    /// `file:///dir`, one file a secret.
+    Files(PathBuf),
+}
+
+/// Who vouches for callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IdentityBackend {
+    /// `embedded:`, an issuer in this process with its keys in the home folder.
+    Embedded,
+    /// An OpenID Connect issuer, by its issuer identifier exactly as it was written.
+    Issuer(String),
+}
+
+/// Where customers, subscriptions and usage are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BillingBackend {
+    /// A SQLite file; `None` is the one in the home folder.
+    Sqlite(Option<PathBuf>),
+}
+
+impl Config {
+    /// Reads the environment of this process.
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once, each with its key and what to do.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let mut not_text = Vec::new();
+        let vars: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(key, value)| match (key.into_string(), value.into_string()) {
+                (Ok(key), Ok(value)) => Some((key, value)),
+                (Ok(key), Err(_)) => {
+                    not_text.push(key);
+                    None
+                }
+                (Err(_), _) => None,
+            })
+            .collect();
+        parse::parse(vars, not_text)
+    }
+
+    /// Reads `vars` as if they were the environment; `Config::parse([])` gives the defaults.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    pub fn parse<K: Into<String>, V: Into<String>>(
+        vars: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, ConfigError> {
+        parse::parse(vars.into_iter().map(|(key, value)| (key.into(), value.into())).collect(), Vec::new())
+    }
+
+    /// Every key with its default and its meaning, as a table for people.
+    pub fn help() -> String {
+        keys::help()
+    }
+}
+
+/// Variables that are not ours. `Debug` shows names only: a value may be a secret.
+#[derive(Clone, Default)]
+pub struct Variables(pub(crate) BTreeMap<String, String>);
+
+impl Variables {
+    /// The value of `name`; an empty one counts as unset, as the OpenTelemetry specification has it.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// All names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ours = self.0.keys().filter(|name| name.starts_with("OTEL_"));
+        f.debug_set().entries(ours).finish_non_exhaustive()
+    }
+}

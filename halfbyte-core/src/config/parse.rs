@@ -1,0 +1,209 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use super::{
+    BillingBackend, Config, ConfigError, Environment, Fault, IdentityBackend, KEYS, SecretsBackend, Variables, keys,
+};
+
+const PREFIX: &str = "HALFBYTE_";
+
+pub(super) fn parse(vars: Vec<(String, String)>, not_text: Vec<String>) -> Result<Config, ConfigError> {
+    let (ours, other): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        vars.into_iter().partition(|(key, _)| key.starts_with(PREFIX));
+    let mut reader = Reader { ours, faults: Vec::new() };
+    reader.refuse_unknown();
+    for key in not_text.into_iter().filter(|key| key.starts_with(PREFIX)) {
+        reader.fault(&key, "the value is not UTF-8 text");
+    }
+
+    let environment = reader.read("HALFBYTE_ENV", environment).unwrap_or_default();
+    let development = environment == Environment::Development;
+    let config = Config {
+        environment,
+        listen: reader.read("HALFBYTE_LISTEN", address).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+        admin_listen: reader.read("HALFBYTE_ADMIN_LISTEN", address).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9090))),
+        public_url: reader.read("HALFBYTE_PUBLIC_URL", |text| public_url(text, environment)),
+        home: reader.read("HALFBYTE_HOME", |text| Ok(PathBuf::from(text))).unwrap_or_else(|| ".halfbyte".into()),
+        secrets: reader.backend("HALFBYTE_SECRETS_URL", environment, secrets, SecretsBackend::Local, |backend| {
+            *backend != SecretsBackend::Local
+        }),
+        identity: reader.backend(
+            "HALFBYTE_IDENTITY_URL",
+            environment,
+            |text| identity(text, environment),
+            vec![IdentityBackend::Embedded],
+            |backends| !backends.contains(&IdentityBackend::Embedded),
+        ),
+        audience: reader.read("HALFBYTE_IDENTITY_AUDIENCE", |text| Ok(text.to_owned())),
+        billing: reader.backend(
+            "HALFBYTE_BILLING_URL",
+            environment,
+            billing,
+            BillingBackend::Sqlite(None),
+            |backend| *backend != BillingBackend::Sqlite(None),
+        ),
+        lame_duck: reader.read("HALFBYTE_LAME_DUCK", seconds).unwrap_or(Duration::from_secs(if development {
+            0
+        } else {
+            5
+        })),
+        other: Variables(other),
+    };
+    if config.listen == config.admin_listen && config.listen.port() != 0 {
+        reader.fault("HALFBYTE_ADMIN_LISTEN", "the same address as HALFBYTE_LISTEN; give it another port");
+    }
+    if reader.faults.is_empty() { Ok(config) } else { Err(ConfigError(reader.faults)) }
+}
+
+struct Reader {
+    ours: BTreeMap<String, String>,
+    faults: Vec<Fault>,
+}
+
+impl Reader {
+    fn fault(&mut self, key: &str, message: impl Into<String>) {
+        self.faults.push(Fault { key: key.to_owned(), message: message.into() });
+    }
+
+    fn refuse_unknown(&mut self) {
+        let unknown: Vec<_> =
+            self.ours.keys().filter(|name| KEYS.iter().all(|key| key.name != *name)).cloned().collect();
+        for name in unknown {
+            match keys::nearest(&name) {
+                Some(known) => self.fault(&name, format!("there is no such key; did you mean {known}?")),
+                None => self.fault(&name, "there is no such key"),
+            }
+        }
+    }
+
+    fn read<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        debug_assert!(KEYS.iter().any(|known| known.name == key), "{key} is missing in KEYS");
+        let text = self.ours.get(key).map(|text| text.trim()).filter(|text| !text.is_empty())?;
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.fault(key, message);
+                None
+            }
+        }
+    }
+
+    /// Reads where a system is; in production it must be said, and must be one that is not embedded.
+    fn backend<T>(
+        &mut self,
+        key: &'static str,
+        environment: Environment,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+        embedded: T,
+        external: impl FnOnce(&T) -> bool,
+    ) -> T {
+        let faults = self.faults.len();
+        let backend = self.read(key, parse).unwrap_or(embedded);
+        if environment == Environment::Production && faults == self.faults.len() && !external(&backend) {
+            let choices = KEYS.iter().find(|known| known.name == key).map_or("", |known| known.meaning);
+            self.fault(key, format!("production refuses the embedded default; set it to one of: {choices}"));
+        }
+        backend
+    }
+}
+
+fn environment(text: &str) -> Result<Environment, String> {
+    [Environment::Development, Environment::Staging, Environment::Production]
+        .into_iter()
+        .find(|environment| environment.as_str() == text)
+        .ok_or_else(|| format!("\"{text}\" is not one of development, staging, production"))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is not an address and port such as 127.0.0.1:8080"))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<u16>()
+        .map(|seconds| Duration::from_secs(seconds.into()))
+        .map_err(|_| format!("\"{text}\" is not a whole number of seconds from 0 to {}", u16::MAX))
+}
+
+/// Values of URL keys are not repeated in messages: people put passwords into URLs.
+fn url(text: &str) -> Result<Url, String> {
+    Url::parse(text).map_err(|error| format!("not a URL: {error}"))
+}
+
+fn public_url(text: &str, environment: Environment) -> Result<Url, String> {
+    let url = url(text)?;
+    require_https(&url, environment)?;
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err("must be scheme and host only, such as https://parcel.example.com".into());
+    }
+    Ok(url)
+}
+
+fn secrets(text: &str) -> Result<SecretsBackend, String> {
+    match text {
+        "local:" => return Ok(SecretsBackend::Local),
+        "env:" => return Ok(SecretsBackend::Env),
+        _ => {}
+    }
+    let url = url(text)?;
+    match url.scheme() {
+        "file" => url.to_file_path().map(SecretsBackend::Files).map_err(|()| "must be file:///absolute/folder".into()),
+        other => Err(format!("\"{other}\" is not a secrets backend of this version; use local:, env: or file:///dir")),
+    }
+}
+
+fn identity(text: &str, environment: Environment) -> Result<Vec<IdentityBackend>, String> {
+    let mut backends = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let backend = match part {
+            "embedded:" => IdentityBackend::Embedded,
+            _ => {
+                let url = url(part)?;
+                require_https(&url, environment)?;
+                if url.query().is_some() || url.fragment().is_some() {
+                    return Err("an issuer has no query and no fragment".into());
+                }
+                IdentityBackend::Issuer(part.to_owned())
+            }
+        };
+        if backends.contains(&backend) {
+            return Err("an issuer is named twice".into());
+        }
+        backends.push(backend);
+    }
+    Ok(backends)
+}
+
+fn billing(text: &str) -> Result<BillingBackend, String> {
+    let url = url(text)?;
+    match url.scheme() {
+        "sqlite" if url.host_str().unwrap_or_default().is_empty() && url.path().len() > 1 => {
+            Ok(BillingBackend::Sqlite(Some(PathBuf::from(url.path()))))
+        }
+        "sqlite" => Err("must be sqlite:///absolute/path".into()),
+        other => Err(format!("\"{other}\" is not a billing backend of this version; use sqlite:///path")),
+    }
+}
+
+/// Plain HTTP is for this machine only, and never in production: tokens and keys travel there.
+fn require_https(url: &Url, environment: Environment) -> Result<(), String> {
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user name or password".into());
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if loopback && environment != Environment::Production => Ok(()),
+        "http" if loopback => Err("production needs https".into()),
+        "http" => Err("needs https; plain http is accepted for this machine (127.0.0.1, ::1, localhost) only".into()),
+        other => Err(format!("\"{other}\" is not a scheme for this; use https")),
+    }
+}

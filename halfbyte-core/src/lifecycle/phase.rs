@@ -1,0 +1,52 @@
+use std::time::Duration;
+
+/// Where in its life a process is. Phases follow each other in this order and are never left backwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Reading configuration and loading what must be there first; not ready.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Told to stop: no longer ready, still accepting, so that load balancers notice before connections are refused.
+    LameDuck,
+    /// No new connections; requests in flight go on to their end, new ones on old connections are refused.
+    Draining,
+    /// Requests are done; usage and then telemetry are written out.
+    Flushing,
+    /// Nothing is left to do.
+    Closed,
+}
+
+impl Phase {
+    /// The phase as logs and the admin listener show it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Ready => "ready",
+            Phase::LameDuck => "lame-duck",
+            Phase::Draining => "draining",
+            Phase::Flushing => "flushing",
+            Phase::Closed => "closed",
+        }
+    }
+}
+
+/// How long each phase of a drain may take at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainBudgets {
+    /// How long [`Phase::LameDuck`] lasts.
+    pub lame_duck: Duration,
+    /// How long requests in flight may go on in [`Phase::Draining`].
+    pub in_flight: Duration,
+    /// How long usage may take to be written out in [`Phase::Flushing`].
+    pub usage: Duration,
+    /// How long telemetry may take to be sent in [`Phase::Flushing`].
+    pub telemetry: Duration,
+}
+
+impl DrainBudgets {
+    /// All phases together: what a supervisor must allow between its stop signal and its kill.
+    pub fn total(&self) -> Duration {
+        self.lame_duck + self.in_flight + self.usage + self.telemetry
+    }
+}

@@ -1,0 +1,102 @@
+//! Waiting until a server serves.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+
+const POLL: Duration = Duration::from_millis(25);
+const ATTEMPT: Duration = Duration::from_secs(1);
+
+/// What a server that serves does.
+pub enum Ready {
+    /// Accepts connections on each port.
+    Listening(Vec<u16>),
+    /// Answers GET with 200.
+    Http { port: u16, path: &'static str },
+}
+
+impl Ready {
+    /// Waits up to `within`; ends early when `exited` says that the server is gone.
+    pub fn wait(&self, within: Duration, mut exited: impl FnMut() -> Option<String>) -> Result {
+        let start = Instant::now();
+        while !self.is_reached() {
+            if let Some(how) = exited() {
+                return Err(Error::new(format!("ended before it was ready: {how}")));
+            }
+            if start.elapsed() > within {
+                return Err(Error::new(format!("was not ready within {} s", within.as_secs())));
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn is_reached(&self) -> bool {
+        match self {
+            Self::Listening(ports) => ports.iter().all(|port| connect(*port).is_ok()),
+            Self::Http { port, path } => status(*port, path).is_ok_and(|status| status.as_deref() == Some("200")),
+        }
+    }
+}
+
+fn connect(port: u16) -> std::io::Result<TcpStream> {
+    TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ATTEMPT)
+}
+
+fn status(port: u16, path: &str) -> std::io::Result<Option<String>> {
+    let mut stream = connect(port)?;
+    stream.set_read_timeout(Some(ATTEMPT))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.split_whitespace().nth(1).map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn listener() -> (TcpListener, u16) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        (listener, port)
+    }
+
+    #[test]
+    fn a_server_that_listens_on_all_its_ports_is_ready() {
+        let ((_a, first), (_b, second)) = (listener(), listener());
+        Ready::Listening(vec![first, second]).wait(ATTEMPT, || None).expect("both listen");
+    }
+
+    #[test]
+    fn a_server_that_answers_200_is_ready_and_one_that_answers_503_is_not() {
+        let (listener, port) = listener();
+        let server = thread::spawn(move || {
+            for status in ["503 Service Unavailable", "200 OK"] {
+                let (mut stream, _) = listener.accept().expect("a probe");
+                let request = BufReader::new(stream.try_clone().expect("a handle")).lines();
+                assert!(request.map_while(std::result::Result::ok).any(|line| line.is_empty()), "a whole request");
+                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").expect("an answer");
+            }
+        });
+        Ready::Http { port, path: "/health" }.wait(ATTEMPT * 5, || None).expect("the second answer is 200");
+        server.join().expect("both answers were asked for");
+    }
+
+    #[test]
+    fn a_server_that_ends_is_not_waited_for() {
+        let (listener, port) = listener();
+        drop(listener);
+        let start = Instant::now();
+        let error = Ready::Listening(vec![port]).wait(Duration::from_secs(60), || Some("exit status: 1".to_owned()));
+        assert_eq!(error.expect_err("it ended").to_string(), "ended before it was ready: exit status: 1");
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+}

@@ -1,0 +1,95 @@
+//! The steps of a test run, one function each.
+
+use super::alone;
+use crate::backends::watchdog::Watchdog;
+use crate::backends::{self, Session};
+use crate::bench;
+use crate::cargo::Workspace;
+use crate::error::{Error, Result};
+use crate::invocation::Invocation;
+use crate::{rules, tools};
+
+/// One step of a test run.
+pub struct Step {
+    pub name: &'static str,
+    pub what: &'static str,
+    pub run: fn(&mut Run<'_>) -> Result,
+}
+
+/// All steps, in their order: what fails fast comes first, what needs the servers sits between their start and stop.
+pub const STEPS: &[Step] = &[
+    Step { name: "prerequisites", what: "the tools that the others call", run: |_| tools::require(tools::ALL) },
+    Step { name: "install", what: "the real servers, in their pinned versions", run: |run| run.install() },
+    Step { name: "fmt", what: "the source is formatted", run: |run| run.cargo("fmt --all --check") },
+    Step { name: "clippy", what: "no warnings", run: |run| run.clippy() },
+    Step { name: "start", what: "the real servers, on free ports", run: |run| run.session().map(drop) },
+    Step { name: "tests", what: "all tests and doctests", run: |run| run.cargo("test --workspace --all-features") },
+    Step { name: "backend-tests", what: "tests against the real servers", run: |run| run.backend_tests() },
+    Step { name: "doc", what: "the documentation builds without warnings", run: |run| run.doc() },
+    Step { name: "alone", what: "each crate by itself", run: |run| alone::run(run.workspace) },
+    Step { name: "benches", what: "the benches compile", run: |run| run.benches() },
+    Step { name: "tour", what: "the platform, end to end", run: |run| run.cargo("run --example tour") },
+    Step { name: "rules", what: "the rules of this repository", run: |run| rules::check(&run.workspace.root) },
+    Step { name: "stop", what: "the real servers", run: |run| run.stop() },
+];
+
+/// What the steps of one run share.
+pub struct Run<'a> {
+    pub workspace: &'a Workspace,
+    session: Option<Session>,
+    /// After the session, so that it is dropped once the session has stopped its backends itself.
+    _watchdog: Watchdog,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(workspace: &'a Workspace) -> Result<Self> {
+        // Started first: a later step may build this program anew and take its file away.
+        let watchdog = Watchdog::start(&Session::test_record_path(&workspace.backends_dir()))?;
+        Ok(Self { workspace, session: None, _watchdog: watchdog })
+    }
+
+    fn cargo(&self, args: &str) -> Result {
+        Invocation::cargo(args).run(&self.workspace.root)
+    }
+
+    fn install(&self) -> Result {
+        backends::install(&self.workspace.backends_dir())
+    }
+
+    fn clippy(&self) -> Result {
+        self.cargo("clippy --workspace --all-targets --all-features -- -D warnings")
+    }
+
+    fn doc(&self) -> Result {
+        Invocation::cargo("doc --workspace --no-deps --all-features")
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .run(&self.workspace.root)
+    }
+
+    fn benches(&self) -> Result {
+        Invocation::cargo("check --benches").args(["-p", bench::PACKAGE]).run(&self.workspace.root)
+    }
+
+    /// The servers, started unless they run already, so that `--only backend-tests` works too.
+    fn session(&mut self) -> Result<&Session> {
+        if self.session.is_none() {
+            self.install()?;
+            let mut session = Session::for_tests(&self.workspace.backends_dir());
+            backends::ALL.iter().try_for_each(|backend| session.start(backend))?;
+            self.session = Some(session);
+        }
+        self.session.as_ref().ok_or_else(|| Error::new("the servers do not run"))
+    }
+
+    fn backend_tests(&mut self) -> Result {
+        let root = &self.workspace.root;
+        let session = self.session()?;
+        let test = Invocation::cargo("test -p halfbyte --all-features --test backends");
+        let test = session.env().iter().fold(test, |test, (key, value)| test.env(key, value));
+        test.run(root).map_err(|error| Error::new(format!("{error}\n{}", session.log_tails())))
+    }
+
+    fn stop(&mut self) -> Result {
+        self.session.take().map_or(Ok(()), |mut session| session.stop())
+    }
+}
