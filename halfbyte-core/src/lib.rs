@@ -28,6 +28,8 @@ pub mod client;
 mod clock;
 pub mod config;
 mod error;
+#[cfg(feature = "axum")]
+mod extract;
 pub mod home;
 mod ids;
 pub mod lifecycle;

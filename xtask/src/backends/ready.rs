@@ -22,16 +22,20 @@ impl Ready {
     /// Waits up to `within`; ends early when `exited` says that the server is gone.
     pub fn wait(&self, within: Duration, mut exited: impl FnMut() -> Option<String>) -> Result {
         let start = Instant::now();
-        while !self.is_reached() {
+        loop {
+            let reached = self.is_reached();
+            // Asked even so: what answers on the port may be another program that took it first.
             if let Some(how) = exited() {
                 return Err(Error::new(format!("ended before it was ready: {how}")));
+            }
+            if reached {
+                return Ok(());
             }
             if start.elapsed() > within {
                 return Err(Error::new(format!("was not ready within {} s", within.as_secs())));
             }
             thread::sleep(POLL);
         }
-        Ok(())
     }
 
     fn is_reached(&self) -> bool {

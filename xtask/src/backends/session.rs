@@ -66,13 +66,14 @@ impl Session {
         let mut launch = (backend.launch)(&self.dir.join(name))?;
         let child = launch
             .command
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(create(&log)?)
             .stderr(append(&log)?)
             // A group of its own, so that Ctrl-C reaches us and not the server under a test that still runs.
             .process_group(0)
             .spawn()
-            .context(format_args!("cannot start {name}"))?;
+            .context(format_args!("cannot start {name} ({})", launch.command.get_program().display()))?;
         let id = child.id();
         self.children.push(child);
         let env = launch.env.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
@@ -95,13 +96,15 @@ impl Session {
     pub fn stop(&mut self) -> Result {
         let mut failures = Vec::new();
         for mut child in self.children.drain(..).rev() {
-            let ours = self.record.running.iter().position(|running| running.process.id() == child.id());
-            if let Some(running) = ours.map(|index| self.record.running.remove(index)) {
-                match running.process.stop(&running.name) {
-                    // Ended, so this does not block; it frees the pid.
-                    Ok(()) => drop(child.wait()),
-                    Err(error) => failures.push(error.to_string()),
-                }
+            let recorded = self.record.running.iter().position(|running| running.process.id() == child.id());
+            let stopped = match recorded.map(|index| self.record.running.remove(index)) {
+                Some(running) => running.process.stop(&running.name),
+                None => child.kill().context("cannot stop a server that could not be recorded"),
+            };
+            match stopped {
+                // It has ended, so this does not block; it frees the pid.
+                Ok(()) => drop(child.wait()),
+                Err(error) => failures.push(error.to_string()),
             }
         }
         let recorded = if self.record.running.is_empty() { self.record.delete() } else { self.record.save() };

@@ -47,7 +47,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
             report.add(step.name, Outcome::Skipped);
             continue;
         }
-        if report.has_failed() && !args.keep_going {
+        if report.has_failed() && !args.keep_going && step.name != steps::STOP {
             report.add(step.name, Outcome::NotReached);
             continue;
         }
@@ -61,7 +61,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
                 report.add(step.name, Outcome::Passed(took));
             }
             Err(error) => {
-                println!("== {} FAILED after {:.1} s\n{error}", step.name, took.as_secs_f64());
+                println!("== {} FAILED after {:.1} s", step.name, took.as_secs_f64());
                 report.add(step.name, Outcome::Failed(took, error.to_string()));
             }
         }

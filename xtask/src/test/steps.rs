@@ -16,6 +16,9 @@ pub struct Step {
     pub run: fn(&mut Run<'_>) -> Result,
 }
 
+/// The step that also comes after one that failed.
+pub const STOP: &str = "stop";
+
 /// All steps, in their order: what fails fast comes first, what needs the servers sits between their start and stop.
 pub const STEPS: &[Step] = &[
     Step { name: "prerequisites", what: "the tools that the others call", run: |_| tools::require(tools::ALL) },
@@ -30,7 +33,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "benches", what: "the benches compile", run: |run| run.benches() },
     Step { name: "tour", what: "the platform, end to end", run: |run| run.cargo("run --example tour") },
     Step { name: "rules", what: "the rules of this repository", run: |run| rules::check(&run.workspace.root) },
-    Step { name: "stop", what: "the real servers", run: |run| run.stop() },
+    Step { name: STOP, what: "the real servers", run: |run| run.stop() },
 ];
 
 /// What the steps of one run share.
@@ -84,9 +87,13 @@ impl<'a> Run<'a> {
     fn backend_tests(&mut self) -> Result {
         let root = &self.workspace.root;
         let session = self.session()?;
-        let test = Invocation::cargo("test -p halfbyte --all-features --test backends");
+        // All of the workspace, as for the other tests: with the same features, nothing is built twice.
+        let test = Invocation::cargo("test --workspace --all-features --test backends");
         let test = session.env().iter().fold(test, |test, (key, value)| test.env(key, value));
-        test.run(root).map_err(|error| Error::new(format!("{error}\n{}", session.log_tails())))
+        test.run(root).map_err(|error| {
+            print!("{}", session.log_tails());
+            Error::new(format!("{error}\n  (`cargo xtask backends up` starts servers to try it by hand)"))
+        })
     }
 
     fn stop(&mut self) -> Result {

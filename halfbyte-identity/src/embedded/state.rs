@@ -1,0 +1,117 @@
+//! The issuer's state as it is used: keys that are parsed, documents that are written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::{constant_time, digest, hmac, rand};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::clients::ClientSpec;
+use super::file::{Role, Stored, derive_secret};
+use crate::error::{Error, ErrorKind};
+use crate::jose::JwkSet;
+
+/// A snapshot of the issuer.
+pub(crate) struct State {
+    signing: (String, EcdsaKeyPair),
+    public_keys: JwkSet,
+    jwks: Bytes,
+    clients: BTreeMap<String, (ClientSpec, u32)>,
+    client_secret_key: hmac::Key,
+}
+
+impl State {
+    pub(super) fn from_stored(stored: &Stored) -> Result<Self, Error> {
+        let corrupt = || Error::new(ErrorKind::Corrupt, "a signing key of the embedded issuer is corrupt; it is left as it is");
+        let mut signing = None;
+        let mut published = Vec::new();
+        for key in &stored.keys {
+            let pkcs8 = URL_SAFE_NO_PAD.decode(&key.pkcs8).map_err(|_| corrupt())?;
+            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).map_err(|_| corrupt())?;
+            if key_id(&pair) != key.key_id {
+                return Err(corrupt());
+            }
+            published.push(public_jwk(&pair));
+            if key.role == Role::Signing {
+                signing = Some((key.key_id.clone(), pair));
+            }
+        }
+        let jwks = serde_json::to_vec(&json!({ "keys": published })).map_err(|_| corrupt())?;
+        Ok(Self {
+            signing: signing.ok_or_else(corrupt)?,
+            public_keys: JwkSet::parse(&jwks).map_err(|_| corrupt())?,
+            jwks: jwks.into(),
+            clients: stored
+                .clients
+                .iter()
+                .map(|(id, client)| (id.clone(), (client.spec.clone(), client.generation)))
+                .collect(),
+            client_secret_key: stored.secret_key()?,
+        })
+    }
+
+    pub(crate) fn public_keys(&self) -> &JwkSet {
+        &self.public_keys
+    }
+
+    /// The JWK set as it is published.
+    pub(crate) fn jwks(&self) -> Bytes {
+        self.jwks.clone()
+    }
+
+    pub(super) fn has_client(&self, id: &str) -> bool {
+        self.clients.contains_key(id)
+    }
+
+    /// The client of that id and secret. The secret of the generation before is good too.
+    pub(super) fn client(&self, id: &str, secret: &str) -> Option<&ClientSpec> {
+        let (spec, generation) = self.clients.get(id)?;
+        let fits = |generation| {
+            let good = derive_secret(&self.client_secret_key, id, generation);
+            constant_time::verify_slices_are_equal(good.as_bytes(), secret.as_bytes()).is_ok()
+        };
+        (fits(*generation) || (*generation > 1 && fits(*generation - 1))).then_some(spec)
+    }
+
+    /// Signs `claims` as an access token (RFC 9068).
+    pub(super) fn sign(&self, claims: &Value) -> Result<String, Error> {
+        let (key_id, pair) = &self.signing;
+        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": key_id });
+        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let mut token = format!("{}.{}", part(&header), part(claims));
+        let signature = pair
+            .sign(&rand::SystemRandom::new(), token.as_bytes())
+            .map_err(|_| Error::new(ErrorKind::Token, "a token could not be signed"))?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Ok(token)
+    }
+}
+
+/// The two coordinates of a point in SEC 1 uncompressed form.
+fn coordinates(pair: &EcdsaKeyPair) -> (String, String) {
+    let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+    (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y))
+}
+
+fn public_jwk(pair: &EcdsaKeyPair) -> Value {
+    let (x, y) = coordinates(pair);
+    json!({ "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": key_id(pair), "x": x, "y": y })
+}
+
+/// The thumbprint of the public key (RFC 7638).
+pub(super) fn key_id(pair: &EcdsaKeyPair) -> String {
+    let (x, y) = coordinates(pair);
+    let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("signing", &self.signing.0).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,23 @@
+use halfbyte_core::ProductId;
+use halfbyte_core::config::{Config, Environment, Variables};
+
+/// What [`init`](crate::init) needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub(crate) product: ProductId,
+    pub(crate) version: String,
+    pub(crate) environment: Environment,
+    pub(crate) variables: Variables,
+}
+
+impl Settings {
+    /// The settings of `product` in `version`: how strict to be and where telemetry goes are taken from `config`.
+    pub fn new(product: &ProductId, version: &str, config: &Config) -> Self {
+        Self {
+            product: product.clone(),
+            version: version.to_owned(),
+            environment: config.environment,
+            variables: config.other.clone(),
+        }
+    }
+}
