@@ -22,7 +22,12 @@ impl VerifiedTokens {
     }
 
     /// The principal of a token that was verified with the keys of `generation`; one that has expired meanwhile is forgotten.
-    pub(crate) fn get(&self, token: &str, generation: impl Fn(usize) -> Option<u64>, now: Timestamp) -> Option<Principal> {
+    pub(crate) fn get(
+        &self,
+        token: &str,
+        generation: impl Fn(usize) -> Option<u64>,
+        now: Timestamp,
+    ) -> Option<Principal> {
         let entry = self.0.get(token)?;
         // Without leeway: a token in its last seconds is verified in full.
         if now < entry.principal.expires_at() && generation(entry.issuer) == Some(entry.generation) {

@@ -54,9 +54,10 @@ impl Identity {
             issuers.push(match backend {
                 IdentityBackend::Issuer(id) => Issuer::remote(id, client.clone(), lifecycle)?,
                 _ => {
-                    let opened = Embedded::open(&settings.home, &settings.public_url, lifecycle).await?;
-                    embedded = Some(opened.with_audience(&settings.audience));
-                    Issuer::Embedded(embedded.clone().unwrap_or(opened))
+                    let issuer =
+                        Embedded::open(&settings.home, &settings.public_url, &settings.audience, lifecycle).await?;
+                    embedded = Some(issuer.clone());
+                    Issuer::Embedded(issuer)
                 }
             });
         }

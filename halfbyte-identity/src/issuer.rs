@@ -43,7 +43,8 @@ pub(crate) enum Signature {
 impl Issuer {
     pub(crate) fn remote(id: &str, client: Client, lifecycle: &Lifecycle) -> Result<Self, Error> {
         let base: Url = id.parse().map_err(|error| {
-            Error::new(ErrorKind::Issuer, format!("the issuer {id} is not a URL")).caused_by(Box::new(error) as BoxError)
+            Error::new(ErrorKind::Issuer, format!("the issuer {id} is not a URL"))
+                .caused_by(Box::new(error) as BoxError)
         })?;
         let policy = Policy {
             fresh_for: Duration::from_secs(300),
@@ -116,9 +117,13 @@ impl Issuer {
     /// Where tokens are had.
     pub(crate) async fn token_endpoint(&self) -> Result<Url, BoxError> {
         match self {
-            Self::Remote(remote) => {
-                remote.metadata.get().await?.token_endpoint.clone().ok_or_else(|| "the issuer has no token endpoint".into())
-            }
+            Self::Remote(remote) => remote
+                .metadata
+                .get()
+                .await?
+                .token_endpoint
+                .clone()
+                .ok_or_else(|| "the issuer has no token endpoint".into()),
             Self::Embedded(embedded) => Ok(embedded.token_endpoint()?),
         }
     }
@@ -167,7 +172,9 @@ impl Discovery {
         match (url.scheme(), self.base.scheme()) {
             ("https", _) => Ok(()),
             ("http", "http") if same_host => Ok(()),
-            _ => Err(format!("the metadata leads to {}, which is not https", url.origin().ascii_serialization()).into()),
+            _ => {
+                Err(format!("the metadata leads to {}, which is not https", url.origin().ascii_serialization()).into())
+            }
         }
     }
 }

@@ -20,7 +20,12 @@ use crate::authenticator::Authenticator;
 pub struct TokenSource(Live<SecretString>);
 
 impl TokenSource {
-    pub(crate) fn start(issuers: Authenticator, client: Client, credentials: Credentials, lifecycle: &Lifecycle) -> Self {
+    pub(crate) fn start(
+        issuers: Authenticator,
+        client: Client,
+        credentials: Credentials,
+        lifecycle: &Lifecycle,
+    ) -> Self {
         let policy = Policy {
             // A token is used until it expires and not longer; `fetch` says when that is.
             max_stale: Duration::ZERO,

@@ -26,7 +26,11 @@ pub use self::render::Context;
 /// A `detail` is for the caller's developer. It never holds a secret, and never says which check of a credential failed
 /// beyond what the caller could see for himself.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct Problem(Box<Fields>);
+
+// Boxed, so that a `Result` that may be a refusal stays small on the path where it is none.
+#[derive(Clone, PartialEq, Eq)]
+struct Fields {
     kind: Kind,
     detail: Cow<'static, str>,
     scope: Option<Box<str>>,
@@ -53,7 +57,7 @@ pub struct Quota {
 
 impl Problem {
     fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(Box::new(Fields {
             kind,
             detail: detail.into(),
             scope: None,
@@ -61,7 +65,7 @@ impl Problem {
             quota: None,
             retry_after: None,
             resource_metadata: None,
-        }
+        }))
     }
 
     /// 401: the request has no credentials.
@@ -77,7 +81,7 @@ impl Problem {
     /// 401: the caller must sign in more strongly (RFC 9470).
     pub fn step_up_required(acr_values: impl Into<Box<str>>, max_age: Option<Duration>) -> Self {
         let mut problem = Self::new(Kind::StepUpRequired, "this needs a stronger or more recent sign-in");
-        problem.step_up = Some((acr_values.into(), max_age));
+        problem.0.step_up = Some((acr_values.into(), max_age));
         problem
     }
 
@@ -85,7 +89,7 @@ impl Problem {
     pub fn insufficient_scope(scopes: &[&str]) -> Self {
         let scope = scopes.join(" ");
         let mut problem = Self::new(Kind::InsufficientScope, format!("this needs a token with the scope: {scope}"));
-        problem.scope = Some(scope.into());
+        problem.0.scope = Some(scope.into());
         problem
     }
 
@@ -108,29 +112,29 @@ impl Problem {
     pub fn quota_exhausted(quota: Quota) -> Self {
         let detail = format!("the quota of {} for \"{}\" is used up", quota.limit, quota.name);
         let mut problem = Self::new(Kind::QuotaExhausted, detail);
-        problem.retry_after = Some(quota.resets_in);
-        problem.quota = Some(quota);
+        problem.0.retry_after = Some(quota.resets_in);
+        problem.0.quota = Some(quota);
         problem
     }
 
     /// 503: keys, policies or a store cannot be reached and no good copy is left.
     pub fn unavailable(retry_after: Duration) -> Self {
         let mut problem = Self::new(Kind::Unavailable, "a system that this needs cannot be reached; try again");
-        problem.retry_after = Some(retry_after);
+        problem.0.retry_after = Some(retry_after);
         problem
     }
 
     /// 503: too many requests at once.
     pub fn overloaded(retry_after: Duration) -> Self {
         let mut problem = Self::new(Kind::Overloaded, "too many requests at once; try again");
-        problem.retry_after = Some(retry_after);
+        problem.0.retry_after = Some(retry_after);
         problem
     }
 
     /// 503: this process is about to stop; another one answers.
     pub fn draining() -> Self {
         let mut problem = Self::new(Kind::Draining, "this server is about to stop; try again");
-        problem.retry_after = Some(Duration::from_secs(1));
+        problem.0.retry_after = Some(Duration::from_secs(1));
         problem
     }
 
@@ -147,30 +151,30 @@ impl Problem {
     /// Adds where the protected-resource metadata is (RFC 9728), for the 401s.
     #[must_use]
     pub fn resource_metadata(mut self, url: impl Into<Box<str>>) -> Self {
-        self.resource_metadata = Some(url.into());
+        self.0.resource_metadata = Some(url.into());
         self
     }
 
     /// The row of the table.
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     /// What the body tells the caller's developer.
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 }
 
 impl fmt::Debug for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Problem").field("kind", &self.kind).field("detail", &self.detail).finish_non_exhaustive()
+        f.debug_struct("Problem").field("kind", &self.0.kind).field("detail", &self.0.detail).finish_non_exhaustive()
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind.slug(), self.detail)
+        write!(f, "{}: {}", self.0.kind.slug(), self.0.detail)
     }
 }
 

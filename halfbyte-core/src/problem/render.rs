@@ -64,26 +64,26 @@ impl Problem {
         let headers = response.headers_mut();
         self.challenge(headers);
         self.pace(headers);
-        if self.kind == Kind::Draining && !context.grpc {
+        if self.0.kind == Kind::Draining && !context.grpc {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response.extensions_mut().insert(self.kind);
+        response.extensions_mut().insert(self.0.kind);
         response.map(|()| Refusable::refused(body))
     }
 
     fn as_http(&self, context: &Context) -> (Response<()>, Bytes) {
         let details = ProblemDetails {
-            r#type: self.kind.urn(),
-            title: self.kind.title(),
-            status: self.kind.status().as_u16(),
-            detail: &self.detail,
+            r#type: self.0.kind.urn(),
+            title: self.0.kind.title(),
+            status: self.0.kind.status().as_u16(),
+            detail: &self.0.detail,
             request_id: context.request_id.as_ref().map(RequestId::as_str),
             trace_id: context.trace_id.map(|id| id.to_string()),
         };
         let body = Bytes::from(serde_json::to_vec(&details).unwrap_or_default());
         let mut response = Response::new(());
-        *response.status_mut() = self.kind.status();
+        *response.status_mut() = self.0.kind.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CONTENT_LENGTH, body.len().into());
@@ -96,15 +96,15 @@ impl Problem {
         *response.status_mut() = StatusCode::OK;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", u16::from(self.kind.grpc_code()).into());
-        insert(headers, HeaderName::from_static("grpc-message"), &grpc_message(&self.detail));
-        headers.insert("problem-type", HeaderValue::from_static(self.kind.urn()));
+        headers.insert("grpc-status", u16::from(self.0.kind.grpc_code()).into());
+        insert(headers, HeaderName::from_static("grpc-message"), &grpc_message(&self.0.detail));
+        headers.insert("problem-type", HeaderValue::from_static(self.0.kind.urn()));
         (response, Bytes::new())
     }
 
     /// `WWW-Authenticate` by RFC 6750, 9470 and 9728.
     fn challenge(&self, headers: &mut HeaderMap) {
-        let error = match self.kind {
+        let error = match self.0.kind {
             Kind::Unauthenticated => None,
             Kind::InvalidToken => Some("invalid_token"),
             Kind::StepUpRequired => Some("insufficient_user_authentication"),
@@ -115,36 +115,37 @@ impl Problem {
         let mut separator = ' ';
         let mut parameter = |name: &str, text: &str| {
             let _infallible = write!(value, "{separator}{name}=\"");
-            value.extend(text.chars().filter(|c| !matches!(c, '"' | '\\')));
+            value.push_str(&quotable(text));
             value.push('"');
             separator = ',';
         };
         if let Some(error) = error {
             parameter("error", error);
-            parameter("error_description", &self.detail);
+            parameter("error_description", &self.0.detail);
         }
-        if let Some(scope) = &self.scope {
+        if let Some(scope) = &self.0.scope {
             parameter("scope", scope);
         }
-        if let Some((acr_values, max_age)) = &self.step_up {
+        if let Some((acr_values, max_age)) = &self.0.step_up {
             parameter("acr_values", acr_values);
             if let Some(max_age) = max_age {
                 parameter("max_age", &max_age.as_secs().to_string());
             }
         }
-        if let Some(url) = &self.resource_metadata {
+        if let Some(url) = &self.0.resource_metadata {
             parameter("resource_metadata", url);
         }
         insert(headers, WWW_AUTHENTICATE, &value);
     }
 
     fn pace(&self, headers: &mut HeaderMap) {
-        if let Some(after) = self.retry_after {
+        if let Some(after) = self.0.retry_after {
             headers.insert(RETRY_AFTER, seconds_up(after).into());
         }
-        if let Some(quota) = &self.quota {
-            let (name, left) = (&quota.name, quota.remaining);
-            let policy = format!("\"{name}\";q={};w={}", quota.limit, quota.window.as_secs());
+        if let Some(quota) = &self.0.quota {
+            let name = quotable(&quota.name);
+            let (limit, left) = (quota.limit.min(MOST), quota.remaining.min(MOST));
+            let policy = format!("\"{name}\";q={limit};w={}", quota.window.as_secs());
             insert(headers, HeaderName::from_static("ratelimit-policy"), &policy);
             let now = format!("\"{name}\";r={left};t={}", seconds_up(quota.resets_in));
             insert(headers, HeaderName::from_static("ratelimit"), &now);
@@ -157,8 +158,16 @@ fn seconds_up(duration: Duration) -> u64 {
     (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
+/// The largest integer of a structured header field (RFC 9651).
+const MOST: u64 = 999_999_999_999_999;
+
+/// What of `text` may stand between quotes in a header (RFC 6750, RFC 9651): a name from a catalogue may hold anything,
+/// and a 401 must not lose its challenge to it.
+fn quotable(text: &str) -> String {
+    text.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect()
+}
+
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    // Names from a catalogue may hold what a header may not; the refusal is worth more than the detail.
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

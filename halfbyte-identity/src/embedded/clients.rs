@@ -34,7 +34,9 @@ impl ClientSpec {
     }
 
     pub(super) fn validate(&self) -> Result<(), Error> {
-        let wrong = |what: &str| Err(Error::new(ErrorKind::Client, format!("{what} must be 1 to 128 visible ASCII characters")));
+        let wrong = |what: &str| {
+            Err(Error::new(ErrorKind::Client, format!("{what} must be 1 to 128 visible ASCII characters")))
+        };
         let fits = |text: &str| (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         match () {
             () if !fits(&self.id) || self.id.contains(':') => wrong("a client id (without ':')"),

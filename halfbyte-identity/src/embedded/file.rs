@@ -89,7 +89,11 @@ impl Stored {
 
     pub(super) fn secret_key(&self) -> Result<hmac::Key, Error> {
         let bytes = URL_SAFE_NO_PAD.decode(&self.client_secret_key).map_err(|_| corrupt("the client secret key"))?;
-        if bytes.len() == 32 { Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes)) } else { Err(corrupt("the client secret key")) }
+        if bytes.len() == 32 {
+            Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+        } else {
+            Err(corrupt("the client secret key"))
+        }
     }
 
     pub(super) fn rotate_signing_key(&mut self, now: Timestamp) -> Result<String, Error> {
@@ -154,7 +158,7 @@ impl StateFile {
     }
 
     /// Answers the issuer's name; makes the state when there is none.
-    pub(super) fn make_or_read(&self, name: &str, _now: Timestamp) -> Result<String, Error> {
+    pub(super) fn make_or_read(&self, name: &str) -> Result<String, Error> {
         let _lock = self.lock()?;
         if let Some(stored) = self.read()? {
             State::from_stored(&stored)?;
@@ -178,7 +182,8 @@ impl StateFile {
     }
 
     fn read(&self) -> Result<Option<Stored>, Error> {
-        let bytes = self.folder.read_private(FILE).map_err(|error| self.failed("cannot be read", Some(error.into())))?;
+        let bytes =
+            self.folder.read_private(FILE).map_err(|error| self.failed("cannot be read", Some(error.into())))?;
         let Some(bytes) = bytes else { return Ok(None) };
         let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| {
             // Where the fault is, and never what stands there: it may be a key.
@@ -190,7 +195,8 @@ impl StateFile {
     }
 
     fn write(&self, stored: &Stored) -> Result<(), Error> {
-        let json = serde_json::to_vec_pretty(stored).map_err(|error| self.failed("cannot be written", Some(error.into())))?;
+        let json =
+            serde_json::to_vec_pretty(stored).map_err(|error| self.failed("cannot be written", Some(error.into())))?;
         self.folder.replace(FILE, &json).map_err(|error| self.failed("cannot be written", Some(error.into())))
     }
 

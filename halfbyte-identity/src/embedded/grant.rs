@@ -81,7 +81,9 @@ impl TokenRequest {
         }
         let scope = match self.scope.as_deref().map(str::trim).filter(|scope| !scope.is_empty()) {
             None => client.scopes.join(" "),
-            Some(asked) if asked.split(' ').all(|scope| client.scopes.iter().any(|has| has == scope)) => asked.to_owned(),
+            Some(asked) if asked.split(' ').all(|scope| client.scopes.iter().any(|has| has == scope)) => {
+                asked.to_owned()
+            }
             Some(_) => return Err(refuse("invalid_scope", "the client may not have one of these scopes")),
         };
         let audience = self.audience.as_deref().unwrap_or(issuer.default_audience());

@@ -79,8 +79,8 @@ impl Embedded {
             Error::new(ErrorKind::Storage, "the folder of the embedded issuer cannot be used").caused_by(error)
         })?;
         let file = StateFile::new(folder);
-        let (opened, name, now) = (file.clone(), url.as_str().trim_end_matches('/').to_owned(), lifecycle.clock().now());
-        let issuer = blocking(move || opened.make_or_read(&name, now)).await?;
+        let (opened, name) = (file.clone(), url.as_str().trim_end_matches('/').to_owned());
+        let issuer = blocking(move || opened.make_or_read(&name)).await?;
         let policy = Policy {
             fresh_for: Duration::from_secs(2),
             // The file is on this machine: when it cannot be read, something is wrong that waiting does not mend.
@@ -188,7 +188,7 @@ impl Embedded {
 
 /// File locks and fsync block; they have threads of their own.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Error::new(ErrorKind::Storage, "the work on the file ended early").caused_by(error)))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(Error::new(ErrorKind::Storage, "the work on the file ended early").caused_by(error))
+    })
 }

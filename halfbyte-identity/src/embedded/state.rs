@@ -26,7 +26,8 @@ pub(crate) struct State {
 
 impl State {
     pub(super) fn from_stored(stored: &Stored) -> Result<Self, Error> {
-        let corrupt = || Error::new(ErrorKind::Corrupt, "a signing key of the embedded issuer is corrupt; it is left as it is");
+        let corrupt =
+            || Error::new(ErrorKind::Corrupt, "a signing key of the embedded issuer is corrupt; it is left as it is");
         let mut signing = None;
         let mut published = Vec::new();
         for key in &stored.keys {

@@ -35,7 +35,8 @@ impl Header {
             return Err(ErrorKind::NotAllowed.because("nested tokens are not read"));
         }
         let algorithm = text(object.get("alg"))?.ok_or(ErrorKind::Malformed.because("no algorithm"))?;
-        let algorithm = Algorithm::from_name(algorithm).ok_or(ErrorKind::NotAllowed.because("not an algorithm of ours"))?;
+        let algorithm =
+            Algorithm::from_name(algorithm).ok_or(ErrorKind::NotAllowed.because("not an algorithm of ours"))?;
         let key_id = text(object.get("kid"))?;
         if key_id.is_some_and(|id| id.len() > MAX_KEY_ID) {
             return Err(ErrorKind::Malformed.because("the key id is too long"));

@@ -103,7 +103,9 @@ impl Jwk {
     }
 
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Error> {
-        self.key.verify_sig(message, signature).map_err(|_| ErrorKind::BadSignature.because("the signature does not fit"))
+        self.key
+            .verify_sig(message, signature)
+            .map_err(|_| ErrorKind::BadSignature.because("the signature does not fit"))
     }
 
     fn from_object(object: &Object) -> Result<Self, &'static str> {
@@ -113,7 +115,8 @@ impl Jwk {
         if object.get("use").is_some_and(|usage| usage != "sig") {
             return Err("not for signatures");
         }
-        let verifies = |operations: &Value| operations.as_array().is_some_and(|all| all.iter().any(|one| one == "verify"));
+        let verifies =
+            |operations: &Value| operations.as_array().is_some_and(|all| all.iter().any(|one| one == "verify"));
         if object.get("key_ops").is_some_and(|operations| !verifies(operations)) {
             return Err("not for verification");
         }
@@ -151,7 +154,11 @@ fn algorithm_of(object: &Object) -> Result<Algorithm, &'static str> {
     let Some(named) = object.get("alg") else { return Ok(natural) };
     let named = named.as_str().and_then(Algorithm::from_name).ok_or("not an algorithm of ours")?;
     let is_rsa = |algorithm: Algorithm| algorithm.as_str().starts_with(['R', 'P']);
-    if named == natural || (is_rsa(natural) && is_rsa(named)) { Ok(named) } else { Err("the algorithm is not one of its key type") }
+    if named == natural || (is_rsa(natural) && is_rsa(named)) {
+        Ok(named)
+    } else {
+        Err("the algorithm is not one of its key type")
+    }
 }
 
 fn bytes(object: &Object, member: &str) -> Result<Vec<u8>, &'static str> {
@@ -191,7 +198,8 @@ fn rsa(object: &Object, parameters: &'static RsaParameters) -> Result<ParsedPubl
     if n.first().is_none_or(|first| *first == 0) || !(2048..=8192).contains(&bits) {
         return Err("the modulus is not one of 2048 to 8192 bits");
     }
-    if n.last().is_none_or(|last| last % 2 == 0) || e.last().is_none_or(|last| last % 2 == 0) || e == [1] || e.len() > 4 {
+    if n.last().is_none_or(|last| last % 2 == 0) || e.last().is_none_or(|last| last % 2 == 0) || e == [1] || e.len() > 4
+    {
         return Err("the modulus or the exponent is not one of a real key");
     }
     RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters).map_err(|_| "not an RSA key")

@@ -1,0 +1,198 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use halfbyte_core::body::Refusable;
+use halfbyte_core::{BoxError, Problem, error_chain, problem};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Limited};
+use pin_project_lite::pin_project;
+use serde_json::{Value, json};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::embedded::{Embedded, JWKS_PATH, OAuthError, TOKEN_PATH, TokenRequest};
+use crate::identity::RESOURCE_METADATA_PATH;
+
+/// Answers `/.well-known/oauth-protected-resource` (RFC 9728) and, where an issuer is embedded, its discovery documents,
+/// its keys and its token endpoint. Everything else goes on to the service. Stands outside
+/// [`AuthenticateLayer`](super::AuthenticateLayer).
+#[derive(Clone, Debug)]
+pub struct EndpointsLayer {
+    resource_document: Arc<str>,
+    embedded: Option<Embedded>,
+}
+
+impl EndpointsLayer {
+    pub(crate) fn new(resource_document: Arc<str>, embedded: Option<Embedded>) -> Self {
+        Self { resource_document, embedded }
+    }
+}
+
+impl<S> Layer<S> for EndpointsLayer {
+    type Service = Endpoints<S>;
+
+    fn layer(&self, inner: S) -> Endpoints<S> {
+        Endpoints { inner, layer: self.clone() }
+    }
+}
+
+/// The service of [`EndpointsLayer`].
+#[derive(Clone, Debug)]
+pub struct Endpoints<S> {
+    inner: S,
+    layer: EndpointsLayer,
+}
+
+/// The body of [`Endpoints`]: the inner service's or a document.
+pub type EndpointsBody<B> = Refusable<B>;
+
+/// The largest form that is read at the token endpoint, in bytes.
+const MAX_FORM: usize = 16 * 1024;
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Endpoints<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ReqBody: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    ResBody: Send + 'static,
+{
+    type Response = Response<EndpointsBody<ResBody>>;
+    type Error = S::Error;
+    type Future = EndpointsFuture<S::Future, ResBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let answer: Answer<ResBody> = match (request.uri().path(), &self.layer.embedded) {
+            (RESOURCE_METADATA_PATH, _) => {
+                let document = Bytes::copy_from_slice(self.layer.resource_document.as_bytes());
+                let response = document_for(request.method(), document);
+                Box::pin(async move { response })
+            }
+            ("/.well-known/openid-configuration" | "/.well-known/oauth-authorization-server", Some(embedded)) => {
+                let response = document_for(request.method(), embedded.metadata().to_string().into());
+                Box::pin(async move { response })
+            }
+            (JWKS_PATH, Some(embedded)) => Box::pin(keys(embedded.clone(), request)),
+            (TOKEN_PATH, Some(embedded)) => Box::pin(token(embedded.clone(), request)),
+            _ => return EndpointsFuture::Inner { response: self.inner.call(request) },
+        };
+        EndpointsFuture::Answer { answer }
+    }
+}
+
+type Answer<B> = Pin<Box<dyn Future<Output = Response<Refusable<B>>> + Send>>;
+
+pin_project! {
+    /// The future of [`Endpoints`].
+    #[project = EndpointsProjection]
+    pub enum EndpointsFuture<F, B> {
+        #[doc(hidden)]
+        Inner { #[pin] response: F },
+        #[doc(hidden)]
+        Answer { answer: Answer<B> },
+    }
+}
+
+impl<F, B, E> Future for EndpointsFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<EndpointsBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            EndpointsProjection::Inner { response } => {
+                response.poll(cx).map_ok(|response| response.map(Refusable::inner))
+            }
+            EndpointsProjection::Answer { answer } => answer.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+async fn keys<Q: Send, B>(embedded: Embedded, request: Request<Q>) -> Response<Refusable<B>> {
+    match embedded.state().get().await {
+        Ok(state) => document_for(request.method(), state.jwks()),
+        Err(error) => Problem::unavailable(error.retry_in()).to_response(&problem::Context::of(&request)),
+    }
+}
+
+async fn token<Q, B>(embedded: Embedded, request: Request<Q>) -> Response<Refusable<B>>
+where
+    Q: Body<Data: Send, Error: Into<BoxError>> + Send,
+{
+    if request.method() != Method::POST {
+        return not_allowed("POST");
+    }
+    let context = problem::Context::of(&request);
+    let (parts, body) = request.into_parts();
+    let form = match Limited::new(body, MAX_FORM).collect().await {
+        Ok(form) => form.to_bytes(),
+        Err(error) => {
+            tracing::debug!(error = error_chain(&*error), "the form of a token request cannot be read");
+            return oauth(Err(OAuthError {
+                status: StatusCode::BAD_REQUEST,
+                error: "invalid_request",
+                description: "the form cannot be read, or is too large",
+            }));
+        }
+    };
+    let authorization = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    let request = match TokenRequest::parse(authorization, &form) {
+        Ok(request) => request,
+        Err(error) => return oauth(Err(error)),
+    };
+    let mut state = embedded.state().get().await;
+    if let Ok(known) = &state
+        && request.is_of_unknown_client(known)
+    {
+        let seen = known.generation();
+        state = embedded.state().refresh(seen).await;
+    }
+    match state {
+        Ok(state) => oauth(request.grant(&embedded, &state, embedded.now())),
+        Err(error) => Problem::unavailable(error.retry_in()).to_response(&context),
+    }
+}
+
+fn document_for<B>(method: &Method, json: Bytes) -> Response<Refusable<B>> {
+    match *method {
+        Method::GET | Method::HEAD => respond(StatusCode::OK, json, "public, max-age=60"),
+        _ => not_allowed("GET, HEAD"),
+    }
+}
+
+fn oauth<B>(outcome: Result<Value, OAuthError>) -> Response<Refusable<B>> {
+    match outcome {
+        Ok(token) => respond(StatusCode::OK, token.to_string().into(), "no-store"),
+        Err(OAuthError { status, error, description }) => {
+            let body = json!({ "error": error, "error_description": description });
+            let mut response = respond(status, body.to_string().into(), "no-store");
+            if status == StatusCode::UNAUTHORIZED {
+                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"token\""));
+            }
+            response
+        }
+    }
+}
+
+fn respond<B>(status: StatusCode, json: Bytes, caching: &'static str) -> Response<Refusable<B>> {
+    let mut response = Response::new(Refusable::refused(json));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+    response
+}
+
+fn not_allowed<B>(allow: &'static str) -> Response<Refusable<B>> {
+    let mut response = Response::new(Refusable::refused(Bytes::new()));
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
