@@ -1,1 +1,30 @@
-//! x
+#![doc = include_str!("docs/crate.md")]
+
+mod admin;
+mod builder;
+mod contract;
+mod demo;
+mod drain;
+mod error;
+mod guard;
+pub mod layers;
+mod manifest;
+mod platform;
+mod serve;
+mod stack;
+mod vitals;
+
+pub use halfbyte_billing as billing;
+pub use halfbyte_core as core;
+pub use halfbyte_core::{Principal, Problem, RequestId, TenantId, problem};
+pub use halfbyte_identity as identity;
+pub use halfbyte_observe as observe;
+pub use halfbyte_secrets as secrets;
+
+pub use self::builder::Builder;
+pub use self::contract::Contract;
+pub use self::demo::Demo;
+pub use self::error::{Error, ErrorKind, exit_code};
+pub use self::guard::{FeatureGuard, Guard};
+pub use self::platform::Platform;
+pub use self::stack::{Stack, Stacked};

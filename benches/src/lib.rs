@@ -1,1 +1,68 @@
-//! x
+//! What the benches share: a way to time two things side by side that a noisy machine does not spoil, and the lines that
+//! they print.
+//!
+//! Each bench states its budget in its own documentation and prints one line a comparison:
+//! `RATIO <crate>.<what>.vs.<peer> <ours/theirs>` (below 1 is faster) and `COUNT <what> <n>`.
+
+use std::time::{Duration, Instant};
+
+/// The median times of one operation each, measured in turns.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair {
+    /// Of the first operation.
+    pub ours: Duration,
+    /// Of the second.
+    pub theirs: Duration,
+}
+
+/// Runs `ours` and `theirs` in turns for `rounds` rounds of `batch` operations and answers the median of each.
+///
+/// In turns, so that whatever else the machine does meets both; the median, so that a round that was disturbed does not
+/// count.
+pub fn side_by_side(rounds: usize, batch: u32, mut ours: impl FnMut(), mut theirs: impl FnMut()) -> Pair {
+    let mut times = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
+    for _ in 0..rounds {
+        times.0.push(time(batch, &mut ours));
+        times.1.push(time(batch, &mut theirs));
+    }
+    Pair { ours: median(times.0), theirs: median(times.1) }
+}
+
+fn time(batch: u32, operation: &mut impl FnMut()) -> Duration {
+    let began = Instant::now();
+    for _ in 0..batch {
+        operation();
+    }
+    began.elapsed() / batch
+}
+
+/// The value in the middle.
+///
+/// # Panics
+///
+/// With no values.
+pub fn median<T: Ord + Copy>(mut values: Vec<T>) -> T {
+    values.sort_unstable();
+    values[values.len() / 2]
+}
+
+/// Prints a comparison as a line that tools read.
+pub fn ratio(name: &str, pair: Pair) {
+    println!("RATIO {name} {:.3}", pair.ours.as_secs_f64() / pair.theirs.as_secs_f64());
+}
+
+/// Prints a count as a line that tools read.
+pub fn count(name: &str, number: impl std::fmt::Display) {
+    println!("COUNT {name} {number}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_one_in_the_middle() {
+        assert_eq!(median(vec![9, 1, 5]), 5);
+        assert_eq!(median(vec![1, 2, 3, 100]), 3);
+    }
+}

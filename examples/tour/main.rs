@@ -1,0 +1,69 @@
+//! A tour of the platform: starts two products and drives them over real HTTP, through refusals, rotations, a crash and a
+//! drain. Exits with 1 if anything went otherwise than it says.
+//!
+//! `cargo run --example tour`
+#![allow(clippy::disallowed_methods, reason = "the tour is not a product: it starts some")]
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+mod company;
+mod drain;
+mod http;
+mod load;
+mod process;
+mod refusals;
+mod rotation;
+mod screen;
+mod trace;
+
+#[path = "../clinic/main.rs"]
+mod clinic;
+#[path = "../parcel/main.rs"]
+mod parcel;
+
+use company::Company;
+use screen::Screen;
+
+/// A step that went otherwise than it should says how.
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    // The tour starts itself again as each product, so that there is nothing to build or to find.
+    match std::env::args().nth(1).as_deref() {
+        Some("parcel") => parcel::main(),
+        Some("clinic") => clinic::main(),
+        _ => tour(),
+    }
+}
+
+#[tokio::main]
+async fn tour() -> ExitCode {
+    let mut screen = Screen::new();
+    let folder = match tempfile::Builder::new().prefix("halfbyte-tour-").tempdir() {
+        Ok(folder) => folder,
+        Err(error) => {
+            eprintln!("error: no folder for the state: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    screen.title("HalfByte: two products, one platform");
+    let started = Instant::now();
+    let outcome = walk(&mut screen, folder.path()).await;
+    if let Err(error) = &outcome {
+        screen.failed(error.as_ref());
+        process::show_logs(folder.path());
+    }
+    screen.summary(started.elapsed(), outcome.is_ok());
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn walk(screen: &mut Screen, folder: &Path) -> Outcome {
+    let mut company = Company::found(screen, folder).await?;
+    refusals::show(screen, &mut company).await?;
+    trace::show(screen, &company).await?;
+    rotation::show(screen, &company).await?;
+    load::show_crash(screen, &mut company).await?;
+    drain::show(screen, &mut company).await
+}

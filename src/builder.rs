@@ -1,0 +1,144 @@
+use std::net::SocketAddr;
+
+use halfbyte_billing::{Billing, Catalog};
+use halfbyte_core::client::Client;
+use halfbyte_core::config::Config;
+use halfbyte_core::home::Home;
+use halfbyte_core::{BoxError, Clock, Lifecycle, ProductId};
+use halfbyte_identity::Identity;
+use halfbyte_secrets::Secrets;
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::contract::Contract;
+use crate::demo::Demo;
+use crate::error::{Error, ErrorKind};
+use crate::manifest::Manifest;
+use crate::platform::{Platform, Systems};
+use crate::vitals;
+
+/// Puts a [`Platform`] together, from [`Platform::builder`].
+#[must_use = "nothing happens before `start`"]
+#[derive(Clone, Debug)]
+pub struct Builder {
+    name: String,
+    contract: Contract,
+    version: String,
+    catalog: Option<(String, String)>,
+    demo: Option<Demo>,
+    config: Option<Config>,
+}
+
+impl Builder {
+    pub(crate) fn new(name: &str, contract: Contract) -> Self {
+        let version = "0.0.0".to_owned();
+        Self { name: name.to_owned(), contract, version, catalog: None, demo: None, config: None }
+    }
+
+    /// The product's version, as telemetry and the manifest show it: `env!("CARGO_PKG_VERSION")`.
+    pub fn version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self
+    }
+
+    /// The plan catalogue; `file` names it in errors, `text` is `include_str!` of it.
+    pub fn catalog(mut self, file: &str, text: &str) -> Self {
+        self.catalog = Some((file.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// A customer to try the product with, in development with an embedded issuer: see [`Demo`].
+    pub fn demo(mut self, demo: Demo) -> Self {
+        self.demo = Some(demo);
+        self
+    }
+
+    /// A configuration in place of the environment's, for tests.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Reads the configuration, starts telemetry, binds the listeners, and opens secrets, identity and billing.
+    ///
+    /// What is elsewhere is not waited for: `/readyz` says when it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] with every fault at once, or [`ErrorKind::Unavailable`] for what must be there.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub async fn start(self) -> Result<Platform, Error> {
+        let configuration =
+            |error: BoxError| Error::new(ErrorKind::Configuration, "the configuration cannot be used").caused_by(error);
+        let product = ProductId::new(&self.name).map_err(|error| configuration(error.into()))?;
+        let config = self.config.map_or_else(Config::from_env, Ok).map_err(|error| configuration(error.into()))?;
+        let (file, text) = self.catalog.as_ref().map_or(("catalog.toml", ""), |(file, text)| (file, text));
+        let catalog = Catalog::parse(file, text).map_err(|error| configuration(error.into()))?;
+
+        let settings = halfbyte_observe::Settings::new(&product, &self.version, &config);
+        let telemetry = match halfbyte_observe::init(settings) {
+            Ok(telemetry) => Some(telemetry),
+            // Several products in one process, as in tests, share what the first has set up.
+            Err(error) if error.is_already_initialized() => None,
+            Err(error) => return Err(configuration(error.into())),
+        };
+
+        let public = bind("HALFBYTE_LISTEN", config.listen).await?;
+        let admin = bind("HALFBYTE_ADMIN_LISTEN", config.admin_listen).await?;
+        let public_url = match &config.public_url {
+            Some(url) => url.clone(),
+            None => own_url(&public)?,
+        };
+
+        let lifecycle = Lifecycle::new(Clock::system());
+        vitals::register(lifecycle.health());
+        let home = Home::open(&config.home).map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "the state folder cannot be used (HALFBYTE_HOME)").caused_by(error)
+        })?;
+        let client = Client::new()
+            .map_err(|error| Error::new(ErrorKind::Unavailable, "outbound calls cannot be set up").caused_by(error))?;
+        let secrets = Secrets::open(&config, &lifecycle)?;
+        let settings = halfbyte_identity::Settings {
+            backends: config.identity.clone(),
+            audience: config.audience.clone().unwrap_or_else(|| self.name.clone()),
+            public_url: public_url.clone(),
+            home: home.clone(),
+        };
+        let identity = Identity::open(settings, client.clone(), &lifecycle).await?;
+        let billing = Billing::open(&config.billing, &home, product.clone(), catalog, &lifecycle).await?;
+
+        let manifest = Manifest::new(&product, &self.version, self.contract, &config, &public_url);
+        let systems = Systems { lifecycle, client, secrets, identity, billing };
+        let platform = Platform::new(
+            product,
+            self.contract,
+            config,
+            public_url,
+            home,
+            systems,
+            manifest,
+            telemetry,
+            (public, admin),
+        );
+        if let Some(demo) = self.demo {
+            demo.set_up(&platform).await?;
+        }
+        Ok(platform)
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::new(ErrorKind::Unavailable, format!("cannot listen on {address}; set {key} to another address"))
+            .caused_by(error)
+    })
+}
+
+fn own_url(listener: &TcpListener) -> Result<Url, Error> {
+    let failed = |error: BoxError| Error::new(ErrorKind::Unavailable, "the listener has no address").caused_by(error);
+    let address = listener.local_addr().map_err(|error| failed(error.into()))?;
+    format!("http://{address}").parse().map_err(|error: url::ParseError| failed(error.into()))
+}

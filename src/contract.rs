@@ -1,0 +1,56 @@
+use std::time::Duration;
+
+/// A dated version of everything that `CONTRACT.md` fixes: layer order, refusals, names, budgets and limits.
+///
+/// A product passes in the version that it was written against; changing a behaviour means a new version, never an edit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Contract {
+    /// 2026-11-21, the first.
+    V1,
+}
+
+/// The numbers that a contract fixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// From the request's head to the response's head.
+    pub(crate) deadline: Duration,
+    /// Requests at once, over all connections.
+    pub(crate) in_flight: usize,
+    /// What an overloaded server asks clients to wait.
+    pub(crate) overload_pause: Duration,
+    /// From the opening of a connection, or the end of a request, to the next request's whole head.
+    pub(crate) head_timeout: Duration,
+    /// How long requests in flight may go on in a drain.
+    pub(crate) drain_in_flight: Duration,
+    /// How long usage may take to be written in a drain.
+    pub(crate) drain_usage: Duration,
+    /// How long background tasks may take to end in a drain.
+    pub(crate) drain_tasks: Duration,
+    /// How long telemetry may take to be sent in a drain.
+    pub(crate) drain_telemetry: Duration,
+}
+
+impl Contract {
+    /// The version as the manifest shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Contract::V1 => "2026-11-21 (V1)",
+        }
+    }
+
+    pub(crate) fn limits(self) -> Limits {
+        match self {
+            Contract::V1 => Limits {
+                deadline: Duration::from_secs(30),
+                in_flight: 1024,
+                overload_pause: Duration::from_secs(1),
+                head_timeout: Duration::from_secs(10),
+                drain_in_flight: Duration::from_secs(30),
+                drain_usage: Duration::from_secs(10),
+                drain_tasks: Duration::from_secs(2),
+                drain_telemetry: Duration::from_secs(5),
+            },
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The layers that belong to no one system: panics, drain, overload and deadlines.
+
+mod catch_panic;
+mod deadline;
+mod drain_gate;
+mod load_shed;
+
+pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer};
+pub use self::deadline::{Deadline, DeadlineFuture, DeadlineLayer};
+pub use self::drain_gate::{DrainGate, DrainGateFuture, DrainGateLayer};
+pub use self::load_shed::{LoadShed, LoadShedFuture, LoadShedLayer};

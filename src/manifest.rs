@@ -1,0 +1,102 @@
+//! What a running process is made of, for people and for comparing products.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use halfbyte_core::ProductId;
+use halfbyte_core::config::{BillingBackend, Config, IdentityBackend, SecretsBackend};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::contract::Contract;
+use crate::stack;
+
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    fixed: Value,
+    asked: Mutex<Asked>,
+}
+
+/// What the product's routes ask for.
+#[derive(Debug, Default)]
+struct Asked {
+    scopes: BTreeSet<String>,
+    features: BTreeSet<String>,
+}
+
+impl Manifest {
+    pub(crate) fn new(
+        product: &ProductId,
+        version: &str,
+        contract: Contract,
+        config: &Config,
+        public_url: &Url,
+    ) -> Self {
+        let limits = contract.limits();
+        let fixed = json!({
+            "product": product.as_str(),
+            "version": version,
+            "halfbyte": env!("CARGO_PKG_VERSION"),
+            "contract": contract.as_str(),
+            "deviations": [],
+            "layers": stack::ORDER,
+            "limits": {
+                "deadline_seconds": limits.deadline.as_secs(),
+                "requests_in_flight": limits.in_flight,
+                "drain_seconds": (config.lame_duck + limits.drain_in_flight + limits.drain_usage
+                    + limits.drain_tasks + limits.drain_telemetry).as_secs(),
+            },
+            "configuration": {
+                "environment": config.environment.as_str(),
+                "public_url": public_url.as_str(),
+                "secrets": secrets(&config.secrets),
+                "identity": config.identity.iter().map(identity).collect::<Vec<_>>(),
+                "audience": config.audience.as_deref().unwrap_or(product.as_str()),
+                "billing": billing(&config.billing),
+                "lame_duck_seconds": config.lame_duck.as_secs(),
+            },
+        });
+        Self { fixed, asked: Mutex::default() }
+    }
+
+    pub(crate) fn add_scopes(&self, scopes: &[&str]) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).scopes.extend(scopes.iter().map(|s| (*s).to_owned()));
+    }
+
+    pub(crate) fn add_feature(&self, feature: &str) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).features.insert(feature.to_owned());
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut manifest = self.fixed.clone();
+        manifest["scopes"] = json!(asked.scopes);
+        manifest["features"] = json!(asked.features);
+        manifest
+    }
+}
+
+fn secrets(backend: &SecretsBackend) -> String {
+    match backend {
+        SecretsBackend::Local => "local:".into(),
+        SecretsBackend::Env => "env:".into(),
+        SecretsBackend::Files(folder) => format!("file://{}", folder.display()),
+        _ => "another".into(),
+    }
+}
+
+fn identity(backend: &IdentityBackend) -> &str {
+    match backend {
+        IdentityBackend::Embedded => "embedded:",
+        IdentityBackend::Issuer(id) => id,
+        _ => "another",
+    }
+}
+
+fn billing(backend: &BillingBackend) -> String {
+    match backend {
+        BillingBackend::Sqlite(None) => "sqlite: in the state folder".into(),
+        BillingBackend::Sqlite(Some(path)) => format!("sqlite://{}", path.display()),
+        _ => "another".into(),
+    }
+}

@@ -1,0 +1,247 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use halfbyte_billing::Billing;
+use halfbyte_core::client::Client;
+use halfbyte_core::config::{Config, Environment, SecretsBackend};
+use halfbyte_core::home::Home;
+use halfbyte_core::{BoxError, Lifecycle, ProductId, TenantId};
+use halfbyte_identity::embedded::ClientSpec;
+use halfbyte_identity::{Identity, TokenSource};
+use halfbyte_observe::{RequestIdLayer, ServerLayer, Telemetry};
+use halfbyte_secrets::{Local, Secrets};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::builder::Builder;
+use crate::contract::Contract;
+use crate::error::Error;
+use crate::guard::Guard;
+use crate::layers::{CatchPanicLayer, DeadlineLayer, DrainGateLayer, LoadShedLayer};
+use crate::manifest::Manifest;
+use crate::serve;
+use crate::stack::Stack;
+
+/// The assembled platform of one product: configuration, the five systems, the layers in their one order, and the life
+/// cycle. Cheap to clone.
+#[derive(Clone)]
+pub struct Platform(Arc<Inner>);
+
+struct Inner {
+    product: ProductId,
+    contract: Contract,
+    config: Config,
+    public_url: Url,
+    home: Home,
+    systems: Systems,
+    manifest: Manifest,
+    addresses: (SocketAddr, SocketAddr),
+    /// Taken by `serve`.
+    held: Mutex<Option<(Option<Telemetry>, TcpListener, TcpListener)>>,
+}
+
+pub(crate) struct Systems {
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) client: Client,
+    pub(crate) secrets: Secrets,
+    pub(crate) identity: Identity,
+    pub(crate) billing: Billing,
+}
+
+impl Platform {
+    /// Starts to put a product's platform together; `name` is its [`ProductId`].
+    pub fn builder(name: &str, contract: Contract) -> Builder {
+        Builder::new(name, contract)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one caller, which has just made them all")]
+    pub(crate) fn new(
+        product: ProductId,
+        contract: Contract,
+        config: Config,
+        public_url: Url,
+        home: Home,
+        systems: Systems,
+        manifest: Manifest,
+        telemetry: Option<Telemetry>,
+        (public, admin): (TcpListener, TcpListener),
+    ) -> Self {
+        let address = |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
+        let addresses = (address(&public, config.listen), address(&admin, config.admin_listen));
+        let held = Mutex::new(Some((telemetry, public, admin)));
+        Self(Arc::new(Inner { product, contract, config, public_url, home, systems, manifest, addresses, held }))
+    }
+
+    /// What a route asks of its caller: a principal with all of `scopes`. Put it around the route as a layer.
+    pub fn require(&self, scopes: &[&str]) -> Guard {
+        self.manifest().add_scopes(scopes);
+        Guard { platform: self.clone(), require: self.identity().require(scopes) }
+    }
+
+    /// Tokens of this product's own for calling another one, as any customer would: client credentials with the client id
+    /// `PRODUCT` and the secret `OTHER-client-secret`.
+    ///
+    /// In development, with an issuer and secrets that are embedded, the client is registered and its secret stored, so
+    /// that there is nothing to set up.
+    ///
+    /// # Errors
+    ///
+    /// The embedded issuer or the secrets cannot be written.
+    pub async fn calls(&self, other: &str, scopes: &[&str]) -> Result<TokenSource, Error> {
+        let id = self.product().as_str();
+        let name = format!("{other}-client-secret");
+        if let (Environment::Development, Some(issuer)) = (self.config().environment, self.identity().embedded()) {
+            let tenant = TenantId::new(id).map_err(|error| Error::from(Box::new(error) as BoxError))?;
+            let client = ClientSpec::new(id, tenant).scopes(scopes.iter().copied()).audiences([other]);
+            self.store_local_secret(&name, Some(issuer.register(client).await?)).await?;
+        }
+        let secret = self.secrets().get::<SecretString>(&name);
+        let reveal = move || Ok(secret.load()?.expose_secret().clone());
+        Ok(self.identity().tokens(id, reveal, other, scopes))
+    }
+
+    /// Where secrets are local: sets the secret to `value`, or makes one up if there is none.
+    pub(crate) async fn store_local_secret(&self, name: &str, value: Option<SecretString>) -> Result<(), Error> {
+        if self.config().secrets != SecretsBackend::Local {
+            return Ok(());
+        }
+        let (home, name) = (self.0.home.clone(), name.to_owned());
+        let work = move || -> Result<(), halfbyte_secrets::Error> {
+            let local = Local::open(&home)?;
+            match value {
+                Some(value) => local.set(&name, &value),
+                None if local.names()?.contains(&name) => Ok(()),
+                None => local.set(&name, &made_up()),
+            }
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| Error::from(Box::new(error) as BoxError))??;
+        Ok(())
+    }
+
+    /// The product's own environment variable `name`; an empty one counts as unset.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.0.config.other.get(name)
+    }
+
+    /// The product's name.
+    pub fn product(&self) -> &ProductId {
+        &self.0.product
+    }
+
+    /// The contract that the product was written against.
+    pub fn contract(&self) -> Contract {
+        self.0.contract
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The address under which clients know this product.
+    pub fn public_url(&self) -> &Url {
+        &self.0.public_url
+    }
+
+    /// Where the public listener is bound.
+    pub fn address(&self) -> SocketAddr {
+        self.0.addresses.0
+    }
+
+    /// Where the admin listener is bound.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.0.addresses.1
+    }
+
+    /// Phase, background tasks, health and clock. [`Lifecycle::enter`] with
+    /// [`LameDuck`](halfbyte_core::lifecycle::Phase::LameDuck) stops the product as SIGTERM does.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.0.systems.lifecycle
+    }
+
+    /// The outbound HTTP client.
+    pub fn client(&self) -> &Client {
+        &self.0.systems.client
+    }
+
+    /// What must not leak.
+    pub fn secrets(&self) -> &Secrets {
+        &self.0.systems.secrets
+    }
+
+    /// Who is calling.
+    pub fn identity(&self) -> &Identity {
+        &self.0.systems.identity
+    }
+
+    /// What callers may use, and what they used.
+    pub fn billing(&self) -> &Billing {
+        &self.0.systems.billing
+    }
+
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.0.manifest
+    }
+
+    /// The layers around every product, in the one order.
+    pub fn stack(&self) -> Stack {
+        let limits = self.contract().limits();
+        Stack {
+            request_id: RequestIdLayer::new(),
+            observe: ServerLayer::new(),
+            catch_panic: CatchPanicLayer,
+            drain_gate: DrainGateLayer::new(self.lifecycle().clone()),
+            load_shed: LoadShedLayer::new(limits.in_flight, limits.overload_pause),
+            deadline: DeadlineLayer::new(limits.deadline),
+            endpoints: self.identity().endpoints(),
+            authenticate: self.identity().authenticate(),
+        }
+    }
+
+    /// Serves `routes` inside the [`stack`](Self::stack) until the process is told to stop and has drained.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Drain`] when something was not done within its budget; what, is in the log. Usage is then in the
+    /// journal and is counted by the next process.
+    #[cfg(feature = "axum")]
+    pub async fn serve(self, routes: axum::Router) -> Result<(), Error> {
+        serve::run(&self, routes.layer(self.stack())).await
+    }
+
+    /// As [`serve`](Self::serve), for any service: it is to have been put inside the [`stack`](Self::stack).
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Self::serve).
+    pub async fn serve_stacked<S, B>(self, service: S) -> Result<(), Error>
+    where
+        S: serve::Servable<B>,
+        B: serve::Sendable,
+    {
+        serve::run(&self, service).await
+    }
+
+    /// The listeners and telemetry; only the first to ask has them.
+    pub(crate) fn take_held(&self) -> Option<(Option<Telemetry>, TcpListener, TcpListener)> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// 256 bits of the operating system's, as text.
+fn made_up() -> SecretString {
+    let half = || uuid::Uuid::new_v4().simple().to_string();
+    format!("{}{}", half(), half()).into()
+}
+
+impl fmt::Debug for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Platform")
+            .field("product", self.product())
+            .field("contract", &self.contract())
+            .field("lifecycle", self.lifecycle())
+            .finish_non_exhaustive()
+    }
+}

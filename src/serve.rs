@@ -1,0 +1,130 @@
+//! The listeners and their connections, from ready to closed.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use halfbyte_core::lifecycle::Phase;
+use halfbyte_core::{BoxError, Lifecycle};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tower::Service;
+
+use crate::contract::Limits;
+use crate::error::{Error, ErrorKind};
+use crate::platform::Platform;
+use crate::{admin, drain};
+
+/// A service that can be put behind a listener.
+pub trait Servable<B>:
+    Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S, B> Servable<B> for S where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+/// A body that can be sent.
+pub trait Sendable: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
+
+impl<B> Sendable for B where B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
+
+pub(crate) async fn run<S: Servable<B>, B: Sendable>(platform: &Platform, service: S) -> Result<(), Error> {
+    let Some((telemetry, public, admin)) = platform.take_held() else {
+        return Err(Error::new(ErrorKind::Unavailable, "the platform serves once; it has been served before"));
+    };
+    let life = platform.lifecycle();
+    let mut background = JoinSet::new();
+    background.spawn(admin::serve(platform.clone(), admin));
+    background.spawn(drain::conduct(life.clone(), drain::Signals::listen()?, platform.config().lame_duck));
+
+    life.enter(Phase::Ready);
+    tracing::info!(product = platform.product().as_str(), public = %platform.address(), admin = %platform.admin_address(), "ready");
+    let limits = platform.contract().limits();
+    let finished = accept(life, &limits, public, service).await;
+    let flushed = drain::flush(platform, &limits, telemetry).await;
+    background.shutdown().await;
+    match (finished, flushed) {
+        (true, true) => Ok(()),
+        (false, _) => Err(Error::new(ErrorKind::Drain, "requests were still running when their time was up")),
+        (true, false) => Err(Error::new(ErrorKind::Drain, "not everything could be written out in time")),
+    }
+}
+
+/// Accepts until draining, then waits for the requests in flight; answers whether all ended in time.
+async fn accept<S: Servable<B>, B: Sendable>(
+    life: &Lifecycle,
+    limits: &Limits,
+    listener: TcpListener,
+    service: S,
+) -> bool {
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut builder = auto::Builder::new(Tracked(life.clone()));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
+    let draining = life.reached(Phase::Draining);
+    tokio::pin!(draining);
+    loop {
+        tokio::select! {
+            () = &mut draining => break,
+            Some(_ended) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _peer)) => {
+                    prepare(&stream);
+                    let service = TowerToHyperService::new(service.clone());
+                    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+                    let connection = graceful.watch(connection.into_owned());
+                    connections.spawn(async move {
+                        if let Err(error) = connection.await {
+                            tracing::debug!(%error, "a connection ended");
+                        }
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, mostly: old connections must end before new ones can come.
+                    tracing::error!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let all = async {
+        graceful.shutdown().await;
+        while connections.join_next().await.is_some() {}
+    };
+    let finished = tokio::time::timeout(limits.drain_in_flight, all).await.is_ok();
+    if !finished {
+        tracing::error!(budget = ?limits.drain_in_flight, "requests in flight were cut off");
+    }
+    finished
+}
+
+fn prepare(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection could not be told not to wait");
+    }
+}
+
+/// Runs what HTTP/2 spawns under the life cycle, so that drain waits for it.
+#[derive(Clone)]
+struct Tracked(Lifecycle);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        drop(self.0.spawn("http2", future));
+    }
+}

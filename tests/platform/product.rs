@@ -1,0 +1,222 @@
+//! A small product on real sockets: what its clients and its operators see.
+
+use std::path::Path;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use halfbyte::core::lifecycle::Phase;
+use halfbyte::identity::embedded::ClientSpec;
+use halfbyte::{Error, Platform, Principal, TenantId};
+use reqwest::{RequestBuilder, Response};
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::start;
+
+const CATALOG: &str = include_str!("../../examples/catalog.toml");
+
+struct Product {
+    platform: Platform,
+    serving: JoinSet<Result<(), Error>>,
+    http: reqwest::Client,
+    _folder: TempDir,
+}
+
+impl Product {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let platform = platform(folder.path()).await;
+        let labels = platform.require(&["labels:write"]).feature("labels").unwrap();
+        let fails = platform.require(&["labels:write"]).feature("labels").unwrap();
+        let routes = Router::new()
+            .route(
+                "/",
+                get(async |caller: Option<Principal>| caller.map_or("nobody".to_owned(), |c| c.subject().to_owned())),
+            )
+            .route("/labels", post(async |caller: Principal| caller.tenant().to_string()).layer(labels))
+            .route("/fails", post(async || http::StatusCode::INTERNAL_SERVER_ERROR).layer(fails))
+            .route("/panics", get(async || -> String { panic!("on purpose") }))
+            .route("/slow", get(async || tokio::time::sleep(Duration::from_millis(500)).await));
+        let mut serving = JoinSet::new();
+        serving.spawn(platform.clone().serve(routes));
+        platform.lifecycle().reached(Phase::Ready).await;
+        Self { platform, serving, http: reqwest::Client::new(), _folder: folder }
+    }
+
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.http.get(format!("http://{}{path}", self.platform.address()))
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        self.http.post(format!("http://{}{path}", self.platform.address()))
+    }
+
+    fn admin(&self, path: &str) -> RequestBuilder {
+        self.http.get(format!("http://{}{path}", self.platform.admin_address()))
+    }
+
+    /// A token for a client of `tenant`, which has `plan`.
+    async fn token(&self, tenant: &str, plan: &str, scopes: &[&str]) -> String {
+        let tenant: TenantId = tenant.parse().unwrap();
+        let customers = self.platform.billing().customers();
+        customers.create(&tenant).await.unwrap();
+        customers.subscribe(&tenant, plan).await.unwrap();
+        let client = ClientSpec::new("app", tenant).scopes(["labels:write", "labels:read"]).audiences(["parcel"]);
+        let secret = self.platform.identity().embedded().unwrap().register(client).await.unwrap();
+        let form = format!("grant_type=client_credentials&scope={}", scopes.join("+"));
+        let request = self.post("/oauth/token").basic_auth("app", Some(secret.expose_secret()));
+        let answer = json(request.body(form).send().await.unwrap()).await;
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    async fn used(&self, tenant: &str) -> u64 {
+        let usage = self.platform.billing().usage_of(&tenant.parse().unwrap()).await.unwrap();
+        usage.iter().map(|usage| usage.used).sum()
+    }
+}
+
+async fn platform(folder: &Path) -> Platform {
+    start::start(folder, CATALOG).await.unwrap()
+}
+
+async fn json(response: Response) -> Value {
+    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+}
+
+async fn refused(response: Response, status: u16, slug: &str) -> Value {
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let request_id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert_eq!(response.status(), status);
+    let problem = json(response).await;
+    assert_eq!(problem["type"], format!("urn:halfbyte:problem:{slug}"));
+    assert_eq!(problem["status"], status);
+    assert_eq!(problem["request_id"], request_id);
+    assert_eq!(problem["trace_id"].as_str().unwrap().len(), 32);
+    problem
+}
+
+#[tokio::test]
+async fn a_public_route_takes_anybody_but_not_a_bad_token() {
+    let product = Product::start().await;
+    assert_eq!(product.get("/").send().await.unwrap().text().await.unwrap(), "nobody");
+    let token = product.token("acme", "starter", &["labels:read"]).await;
+    assert_eq!(product.get("/").bearer_auth(&token).send().await.unwrap().text().await.unwrap(), "app");
+    refused(product.get("/").bearer_auth("x.y.z").send().await.unwrap(), 401, "invalid-token").await;
+}
+
+#[tokio::test]
+async fn a_guarded_route_asks_in_order_for_a_principal_a_scope_and_a_feature() {
+    let product = Product::start().await;
+    let response = product.post("/labels").send().await.unwrap();
+    let challenge = response.headers()["www-authenticate"].to_str().unwrap().to_owned();
+    let metadata = format!("http://{}/.well-known/oauth-protected-resource", product.platform.address());
+    assert_eq!(challenge, format!("Bearer resource_metadata=\"{metadata}\""));
+    refused(response, 401, "unauthenticated").await;
+    let document = json(product.http.get(metadata).send().await.unwrap()).await;
+    assert_eq!(document["resource"], format!("http://{}", product.platform.address()));
+
+    let reader = product.token("acme", "starter", &["labels:read"]).await;
+    let response = product.post("/labels").bearer_auth(reader).send().await.unwrap();
+    assert!(response.headers()["www-authenticate"].to_str().unwrap().contains("scope=\"labels:write\""));
+    refused(response, 403, "insufficient-scope").await;
+
+    let writer = product.token("acme", "starter", &["labels:write"]).await;
+    let response = product.post("/labels").bearer_auth(writer).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.text().await.unwrap()), (200, "acme".to_owned()));
+}
+
+#[tokio::test]
+async fn only_what_succeeds_is_counted_and_each_key_once() {
+    let product = Product::start().await;
+    let token = product.token("acme", "starter", &["labels:write"]).await;
+    let call = |path: &str, key: &str| product.post(path).bearer_auth(&token).header("idempotency-key", key).send();
+    for _ in 0..2 {
+        assert_eq!(call("/fails", "a").await.unwrap().status(), 500);
+        assert_eq!(call("/labels", "b").await.unwrap().status(), 200);
+    }
+    assert_eq!(product.used("acme").await, 1);
+    assert_eq!(call("/labels", "c").await.unwrap().status(), 200);
+    assert_eq!(call("/labels", "d").await.unwrap().status(), 200);
+    let response = call("/labels", "e").await.unwrap();
+    assert!(response.headers().contains_key("retry-after"));
+    assert_eq!(
+        response.headers()["ratelimit-policy"].to_str().unwrap().split(';').take(2).collect::<Vec<_>>(),
+        ["\"labels\"", "q=3"]
+    );
+    refused(response, 429, "quota-exhausted").await;
+    assert_eq!(call("/labels", "b").await.unwrap().status(), 200, "a retry of what was counted");
+    assert_eq!(product.used("acme").await, 3);
+}
+
+#[tokio::test]
+async fn a_grpc_request_is_refused_in_grpc() {
+    let product = Product::start().await;
+    let response = product.post("/labels").header("content-type", "application/grpc").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["grpc-status"], "16");
+    assert_eq!(response.headers()["problem-type"], "urn:halfbyte:problem:unauthenticated");
+}
+
+#[tokio::test]
+async fn a_panic_is_refused_and_the_connection_goes_on() {
+    let product = Product::start().await;
+    let problem = refused(product.get("/panics").send().await.unwrap(), 500, "internal").await;
+    assert!(!problem.to_string().contains("on purpose"));
+    assert_eq!(product.get("/").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn the_request_id_of_the_client_is_kept_when_it_is_well_formed() {
+    let product = Product::start().await;
+    for (sent, kept) in [("order-7", true), ("a b", false), ("x\"y", false)] {
+        let response = product.get("/").header("x-request-id", sent).send().await.unwrap();
+        assert_eq!(response.headers()["x-request-id"] == sent, kept, "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_trace_of_the_client_is_continued() {
+    let product = Product::start().await;
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let response = product.post("/labels").header("traceparent", parent).send().await.unwrap();
+    let problem = refused(response, 401, "unauthenticated").await;
+    assert_eq!(problem["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+}
+
+#[tokio::test]
+async fn operators_see_whether_it_is_ready_and_what_it_is() {
+    let product = Product::start().await;
+    assert_eq!(product.admin("/livez").send().await.unwrap().status(), 200);
+    let ready = product.admin("/readyz").send().await.unwrap();
+    assert_eq!(ready.status(), 200);
+    let checks = json(ready).await["checks"].clone();
+    let names: Vec<_> = checks.as_array().unwrap().iter().filter_map(|check| check["name"].as_str()).collect();
+    assert!(names.contains(&"identity.embedded") && names.iter().any(|name| name.starts_with("billing.")), "{names:?}");
+
+    let manifest = json(product.admin("/manifest").send().await.unwrap()).await;
+    assert_eq!((&manifest["product"], &manifest["contract"]), (&"parcel".into(), &"2026-11-21 (V1)".into()));
+    assert_eq!((&manifest["scopes"][0], &manifest["features"][0]), (&"labels:write".into(), &"labels".into()));
+    assert_eq!(product.admin("/").send().await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_in_flight_and_ends_cleanly() {
+    let mut product = Product::start().await;
+    let token = product.token("acme", "starter", &["labels:write"]).await;
+    assert_eq!(product.post("/labels").bearer_auth(&token).send().await.unwrap().status(), 200);
+    let mut slow = JoinSet::new();
+    for _ in 0..10 {
+        slow.spawn(product.get("/slow").send());
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    product.platform.lifecycle().enter(Phase::LameDuck);
+    while let Some(response) = slow.join_next().await {
+        assert_eq!(response.unwrap().unwrap().status(), 200);
+    }
+    product.serving.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(product.platform.lifecycle().phase(), Phase::Closed);
+    assert!(product.get("/").send().await.unwrap_err().is_connect());
+}
