@@ -1,1 +1,135 @@
-//! x
+//! One call sets up the log, traces, metrics and OTLP export of a product, and one layer accounts for every request.
+//!
+//! ```
+//! use std::convert::Infallible;
+//!
+//! use halfbyte_core::TraceId;
+//! use halfbyte_observe::{RequestIdLayer, ServerLayer};
+//! use http::{Request, Response};
+//! use tower::{ServiceBuilder, ServiceExt as _};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Infallible> {
+//! // A product calls `halfbyte_observe::init` first; the layers also work without.
+//! let service = ServiceBuilder::new()
+//!     .layer(RequestIdLayer::new())
+//!     .layer(ServerLayer::new())
+//!     .service_fn(async |request: Request<String>| {
+//!         assert!(request.extensions().get::<TraceId>().is_some());
+//!         Ok::<_, Infallible>(Response::new(String::from("hello")))
+//!     });
+//! let request = Request::get("/").header("x-request-id", "order-42").body(String::new()).unwrap();
+//! let response = service.oneshot(request).await?;
+//! assert_eq!(response.headers()["x-request-id"], "order-42");
+//! # Ok(()) }
+//! ```
+//!
+//! With axum and the feature `axum`, put the layers on the router with `layer`, so that they run behind the matching of
+//! routes and see which route it was:
+//!
+#![cfg_attr(feature = "axum", doc = "```")]
+#![cfg_attr(not(feature = "axum"), doc = "```ignore")]
+//! use axum::{Router, routing::get};
+//! use halfbyte_observe::{RequestIdLayer, ServerLayer};
+//!
+//! // The last one is the outermost.
+//! let app: Router = Router::new()
+//!     .route("/labels/{id}", get(async || "a label"))
+//!     .layer(ServerLayer::new())
+//!     .layer(RequestIdLayer::new());
+//! ```
+//!
+//! # What it guarantees
+//!
+//! - A request is one server span, one duration and one line of the log: also when the client hangs up, when the body is
+//!   dropped half-way, when the service answers an error, and when it panics.
+//! - Spans of the product's own `tracing` code, and the calls of [`halfbyte_core::client`], are children of the server
+//!   span; an inbound `traceparent` goes on, and a malformed one is ignored.
+//! - Every request has a [`RequestId`](halfbyte_core::RequestId) and a [`TraceId`](halfbyte_core::TraceId) in its
+//!   extensions, and every response says `x-request-id`.
+//! - A query, a credential and the value of a header other than `Host` and `User-Agent` appear in no span, no metric and
+//!   no log line that this crate makes. What a client sends is taken up to a length of 256.
+//! - What sends telemetry runs on threads of its own and is never traced itself.
+//! - [`Telemetry::shutdown`] keeps its budget with a collector that hangs, blocks no worker thread, and says what could
+//!   not be sent.
+//!
+//! # What it emits
+//!
+//! The span of a request has the kind SERVER and is called `{method} {route}`, or `{method}` where there is no route
+//! (`HTTP` for a method that is not known). Its status is Error when the fault is the server's.
+//!
+//! | attribute | on the span | on the duration | value |
+//! |---|---|---|---|
+//! | `http.request.method` | always | always | one of those that are known, or `_OTHER` |
+//! | `http.request.method_original` | when `_OTHER` | | as it was sent |
+//! | `http.route` | with the feature `axum` | the same | `/labels/{id}` |
+//! | `http.response.status_code` | when there was a response | the same | |
+//! | `error.type` | when it failed | the same | the status from 500 up, or `cancelled`, `panic`, `body_error`, `service_error` |
+//! | `url.path` | always | | without the query |
+//! | `url.scheme` | always | always | `http` unless the request line says `https` |
+//! | `network.protocol.version` | always | always | `1.1`, `2` |
+//! | `server.address`, `server.port` | when the client said | | from the request line or `Host` |
+//! | `user_agent.original` | when the client said | | |
+//! | `halfbyte.refusal` | when the response is a refusal | | [`Kind::slug`](halfbyte_core::problem::Kind::slug) |
+//! | `halfbyte.tenant` | when the response has a [`Principal`](halfbyte_core::Principal) | | |
+//! | `halfbyte.principal.kind` | the same | | `user`, `service` |
+//!
+//! | metric | kind | unit | |
+//! |---|---|---|---|
+//! | `http.server.request.duration` | histogram, boundaries 0.005 to 10 | s | from the request to the end of its response's body |
+//!
+//! | log | level | |
+//! |---|---|---|
+//! | `halfbyte::access` | INFO | `POST /labels 201 1.3ms`, with `request_id`, `tenant` and `refusal` where there is one |
+//!
+//! The resource is `service.name` (the product), `service.version`, `service.instance.id` (a UUID),
+//! `deployment.environment.name` and `telemetry.sdk.*`; `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` go before it.
+//!
+//! # Configuration
+//!
+//! | variable | what it does |
+//! |---|---|
+//! | `HALFBYTE_ENV` | `development`: a log for people on standard error. Otherwise: JSON lines on standard output, with `trace_id` and `span_id` |
+//! | `RUST_LOG` | what is logged; `info`, and of HTTP and telemetry libraries `warn`, unless set. Traces do not depend on it: spans from INFO up are part of them |
+//! | `NO_COLOR` | no colours on a terminal |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | all three signals go there; one of them goes to `OTEL_EXPORTER_OTLP_{TRACES,METRICS,LOGS}_ENDPOINT` |
+//! | `OTEL_{TRACES,METRICS,LOGS}_EXPORTER` | `none` leaves a signal out |
+//! | `OTEL_EXPORTER_OTLP[_…]_{PROTOCOL,TIMEOUT,HEADERS}` | `http/protobuf` is the protocol there is; milliseconds; as the specification has it |
+//! | `OTEL_SDK_DISABLED` | `true`: no traces, metrics and logs but on the console |
+//! | `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_BLRP_*`, `OTEL_METRIC_EXPORT_INTERVAL` | read by the OpenTelemetry SDK |
+//!
+//! # What it does not do
+//!
+//! - No OTLP over gRPC and no compression; no spool on disk: what a collector does not take within the SDK's four
+//!   attempts, or what its queues of 2048 cannot hold, is lost.
+//! - No conventions for gRPC; no `client.address`, since who a proxy speaks for is not known here.
+//! - Inbound `baggage` is not taken up, since it may come from anyone. Inbound trace context is believed from anyone.
+//! - `tracing` events and spans of the product are sent as the product writes them: nothing in them is redacted.
+//! - No route without axum.
+//!
+//! # Features
+//!
+//! - `axum`: `http.route`, from axum's `MatchedPath`.
+//! - `testing`: the module `testing`, with a receiver of OTLP for tests.
+
+mod console;
+mod error;
+mod export;
+mod init;
+pub mod request_id;
+mod resource;
+pub mod server;
+mod settings;
+mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+#[doc(no_inline)]
+pub use opentelemetry;
+
+pub use self::error::{Error, ErrorKind};
+pub use self::export::Signal;
+pub use self::init::init;
+pub use self::request_id::RequestIdLayer;
+pub use self::server::ServerLayer;
+pub use self::settings::Settings;
+pub use self::telemetry::{Failure, Flushed, Telemetry};

@@ -46,6 +46,8 @@ impl Courier {
             .map_err(|error| Error::setup("the client that sends telemetry cannot be made", error))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            // The threads that look names up; never let go, since they do nothing else.
+            .on_thread_start(|| std::mem::forget(Context::enter_telemetry_suppressed_scope()))
             .build()
             .map_err(|error| Error::setup("the runtime that sends telemetry cannot be made", error))?;
         let (jobs, queue) = mpsc::unbounded_channel();
@@ -131,7 +133,9 @@ impl HttpClient for Carried {
                 Ok(response) => Some(format!("the collector answered {}", response.status())),
                 Err(error) => Some(shown(error.as_ref())),
             };
-            *self.courier.last_error.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+            if failure.is_some() {
+                *self.courier.last_error.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+            }
             answer
         })
     }

@@ -19,7 +19,7 @@ use crate::Error;
 
 /// What collects the signals. Spans have a provider also when they go nowhere: their ids stand in logs, in refusals
 /// and in calls to others, whose traces then hang together.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Providers {
     pub(crate) traces: Option<SdkTracerProvider>,
     pub(crate) metrics: Option<SdkMeterProvider>,

@@ -86,7 +86,10 @@ fn destination(variables: &Variables, signal: Signal) -> Result<Option<Destinati
         None | Some("otlp") => {}
         Some("none") => return Ok(None),
         Some(other) => {
-            return Err(Error::configuration(&exporter, format_args!("\"{other}\" is not supported; use otlp or none")));
+            return Err(Error::configuration(
+                &exporter,
+                format_args!("\"{other}\" is not supported; use otlp or none"),
+            ));
         }
     }
     let Some(endpoint) = endpoint(variables, signal)? else { return Ok(None) };

@@ -1,0 +1,173 @@
+use std::fmt::{self, Write as _};
+
+use halfbyte_core::Clock;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// `12:34:56.789  INFO parcel::labels: made a label id=42`, with the spans around it before the message.
+pub(super) struct Pretty {
+    pub(super) clock: Clock,
+}
+
+impl<S, N> FormatEvent<S, N> for Pretty
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let style = Style { on: to.has_ansi_escapes() };
+        let mut line = Line::default();
+        event.record(&mut line);
+        let meta = event.metadata();
+        let target = line.log_target.as_deref().unwrap_or_else(|| meta.target());
+        let time = self.clock.now().strftime("%H:%M:%S%.3f");
+        write!(to, "{} {} {}: ", style.dim(&time), style.level(*meta.level()), style.dim(&target))?;
+        for span in ctx.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            write!(to, "{}", span.name())?;
+            let extensions = span.extensions();
+            match extensions.get::<FormattedFields<N>>() {
+                Some(fields) if !fields.is_empty() => write!(to, "{{{fields}}}: ")?,
+                _ => to.write_str(": ")?,
+            }
+        }
+        writeln!(to, "{}{}", line.message, style.dim(&line.fields))
+    }
+}
+
+/// The message, and the fields as ` name=value`. What could break the line or drive the terminal is escaped.
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+    log_target: Option<String>,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record(field, format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            // Records of the `log` crate arrive with their origin in fields.
+            "log.target" => self.log_target = Some(value.to_owned()),
+            "message" => self.record(field, format_args!("{value}")),
+            _ => self.record(field, format_args!("{value:?}")),
+        }
+    }
+}
+
+impl Line {
+    fn record(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let _infallible = match field.name() {
+            "message" => write!(Escaped(&mut self.message), "{value}"),
+            name if name.starts_with("log.") => Ok(()),
+            name => write!(self.fields, " {name}=").and_then(|()| write!(Escaped(&mut self.fields), "{value}")),
+        };
+    }
+}
+
+struct Escaped<'a>(&'a mut String);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if c.is_control() {
+                self.0.extend(c.escape_default());
+            } else {
+                self.0.push(c);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Style {
+    on: bool,
+}
+
+impl Style {
+    fn dim(self, text: &dyn fmt::Display) -> String {
+        if self.on { format!("\x1b[2m{text}\x1b[0m") } else { text.to_string() }
+    }
+
+    fn level(self, level: Level) -> String {
+        let colour = match level {
+            Level::ERROR => 31,
+            Level::WARN => 33,
+            Level::INFO => 32,
+            Level::DEBUG => 34,
+            Level::TRACE => 35,
+        };
+        if self.on { format!("\x1b[{colour}m{level:>5}\x1b[0m") } else { format!("{level:>5}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use jiff::Timestamp;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn printed(coloured: bool, log: impl FnOnce()) -> String {
+        let sink = Sink::default();
+        let to = sink.clone();
+        let noon: Timestamp = "2030-01-01T12:34:56.789Z".parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let layer = tracing_subscriber::fmt::layer()
+                .with_ansi(coloured)
+                .with_writer(move || to.clone())
+                .event_format(Pretty { clock: Clock::manual(noon) });
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        });
+        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_one_readable_line() {
+        let line = printed(false, || {
+            let span = tracing::info_span!("order", id = 7);
+            span.in_scope(|| tracing::info!(target: "parcel", weight = 1.5, to = "Oslo", "made a label"));
+        });
+        assert_eq!(line, "12:34:56.789  INFO parcel: order{id=7}: made a label weight=1.5 to=\"Oslo\"\n");
+    }
+
+    #[test]
+    fn what_is_logged_cannot_forge_a_line_or_drive_the_terminal() {
+        let line = printed(false, || {
+            let name = "x\n12:00:00.000 ERROR parcel: \x1b[2Jforged";
+            tracing::info!(target: "parcel", who = %name, "hello {name}");
+        });
+        assert_eq!(line.lines().count(), 1, "{line}");
+        assert!(!line.contains('\x1b'), "{line}");
+    }
+
+    #[test]
+    fn colours_are_there_only_when_asked_for() {
+        assert!(printed(true, || tracing::warn!("careful")).contains("\x1b[33m"));
+        assert!(!printed(false, || tracing::warn!("careful")).contains('\x1b'));
+    }
+}

@@ -1,0 +1,88 @@
+use std::sync::{Mutex, PoisonError};
+
+use opentelemetry::global;
+use opentelemetry::propagation::TextMapCompositePropagator;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, registry};
+
+use crate::export::{Plan, Providers};
+use crate::resource::resource;
+use crate::{Error, Settings, Telemetry, console};
+
+/// Whether this process has been through [`init`].
+static DONE: Mutex<bool> = Mutex::new(false);
+
+/// Sets telemetry up for this process: the log, and traces, metrics and logs over OTLP as the `OTEL_*` variables say.
+/// Call it once, first thing in `main`, and before a [`ServerLayer`](crate::ServerLayer) is made.
+///
+/// Needs no Tokio runtime, and nothing that it starts runs on the product's.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use halfbyte_core::{ProductId, config::Config};
+/// use halfbyte_observe::Settings;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = Config::from_env()?;
+/// let settings = Settings::new(&ProductId::new("parcel")?, env!("CARGO_PKG_VERSION"), &config);
+/// let telemetry = halfbyte_observe::init(settings)?;
+/// tracing::info!("ready");
+/// let flushed = telemetry.shutdown(Duration::from_secs(5)).await;
+/// if !flushed.is_complete() {
+///     eprintln!("{flushed}");
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// It was called before, or the process has another `tracing` subscriber; a variable has a value that cannot be used;
+/// the machine gives no thread. Nothing has been set up then, except that a subscriber of others stays.
+pub fn init(settings: Settings) -> Result<Telemetry, Error> {
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if *done {
+        return Err(Error::already_initialized("telemetry is already set up: call init once, first thing in main"));
+    }
+    let plan = Plan::read(&settings.variables)?;
+    let resource = resource(&settings)?;
+    let filter = || console::logs(&settings.variables);
+    let console = console::layer(settings.environment, &settings.variables).with_filter(filter()?).boxed();
+    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![console];
+    // The exporters come last: they start threads, which an error above should not leave behind.
+    let log_filter = filter()?;
+    let providers = Providers::build(&plan, &resource)?;
+    if let Some(provider) = &providers.logs {
+        layers.push(OpenTelemetryTracingBridge::new(provider).with_filter(log_filter).boxed());
+    }
+    if let Some(provider) = &providers.traces {
+        let spans = tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("tracing"))
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false);
+        layers.push(spans.with_filter(console::spans()).boxed());
+    }
+    let telemetry = Telemetry::new(providers.clone());
+    registry().with(layers).try_init().map_err(|_| {
+        Error::already_initialized("this process has a tracing subscriber already: let init be the one to install it")
+    })?;
+    *done = true;
+    drop(done);
+
+    global::set_text_map_propagator(TextMapCompositePropagator::new(vec![
+        Box::new(TraceContextPropagator::new()),
+        Box::new(BaggagePropagator::new()),
+    ]));
+    if let Some(provider) = providers.traces {
+        global::set_tracer_provider(provider);
+    }
+    if let Some(provider) = providers.metrics {
+        global::set_meter_provider(provider);
+    }
+    Ok(telemetry)
+}

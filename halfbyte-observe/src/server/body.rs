@@ -1,0 +1,76 @@
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Buf;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::exchange::{Ending, Exchange};
+
+pin_project! {
+    /// The body of a response whose request is observed: the span ends when this ends or is dropped.
+    #[derive(Debug)]
+    pub struct ServerBody<B> {
+        #[pin]
+        body: B,
+        // None once the span has ended.
+        exchange: Option<Exchange>,
+        // The data still to come, where that is known: a server may drop the body without asking for the end of it.
+        left: Option<u64>,
+    }
+}
+
+impl<B: Body> ServerBody<B> {
+    pub(super) fn wrap(response: Response<B>, exchange: Option<Exchange>) -> Response<Self> {
+        let Some(mut exchange) = exchange else {
+            return response.map(|body| Self { body, exchange: None, left: None });
+        };
+        let has_content = exchange.answered(&response);
+        response.map(|body| {
+            let left = if has_content { body.size_hint().exact() } else { Some(0) };
+            if left == Some(0) || body.is_end_stream() {
+                exchange.will_end(Ending::Complete);
+            }
+            Self { body, exchange: Some(exchange), left }
+        })
+    }
+}
+
+impl<B: Body> Body for ServerBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let Some(exchange) = this.exchange else { return this.body.poll_frame(cx) };
+        let frame = ready!(exchange.within(|| this.body.as_mut().poll_frame(cx)));
+        let ending = match &frame {
+            None => Some(Ending::Complete),
+            Some(Err(_)) => Some(Ending::BrokenBody),
+            Some(Ok(frame)) => {
+                if let (Some(left), Some(data)) = (this.left.as_mut(), frame.data_ref()) {
+                    *left = left.saturating_sub(data.remaining() as u64);
+                }
+                if *this.left == Some(0) || this.body.is_end_stream() {
+                    exchange.will_end(Ending::Complete);
+                }
+                None
+            }
+        };
+        if let Some(ending) = ending
+            && let Some(exchange) = this.exchange.take()
+        {
+            exchange.end(ending);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

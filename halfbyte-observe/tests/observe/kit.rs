@@ -1,0 +1,111 @@
+//! Providers of a test's own, so that tests run in parallel and see nothing of each other.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use halfbyte_observe::ServerLayer;
+use http::{Request, Response};
+use http_body_util::Full;
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, HistogramDataPoint, MetricData};
+use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+
+pub type Body = Full<Bytes>;
+
+pub struct Kit {
+    pub traces: SdkTracerProvider,
+    metrics: SdkMeterProvider,
+    spans: InMemorySpanExporter,
+    measured: InMemoryMetricExporter,
+}
+
+/// One series of the duration.
+#[derive(Debug)]
+pub struct Series {
+    pub attributes: BTreeMap<String, String>,
+    pub count: u64,
+    pub bounds: Vec<f64>,
+}
+
+impl Kit {
+    pub fn new() -> Self {
+        let (spans, measured) = (InMemorySpanExporter::default(), InMemoryMetricExporter::default());
+        Self {
+            traces: SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build(),
+            metrics: SdkMeterProvider::builder().with_reader(PeriodicReader::builder(measured.clone()).build()).build(),
+            spans,
+            measured,
+        }
+    }
+
+    pub fn layer(&self) -> ServerLayer {
+        ServerLayer::with_providers(&self.traces, &self.metrics)
+    }
+
+    pub fn spans(&self) -> Vec<SpanData> {
+        self.spans.get_finished_spans().unwrap()
+    }
+
+    /// The one span that there is.
+    pub fn span(&self) -> SpanData {
+        let [span] = <[SpanData; 1]>::try_from(self.spans()).expect("exactly one span");
+        span
+    }
+
+    pub fn durations(&self) -> Vec<Series> {
+        self.metrics.force_flush().unwrap();
+        let collected = self.measured.get_finished_metrics().unwrap();
+        let Some(last) = collected.last() else { return Vec::new() };
+        let metrics = last.scope_metrics().flat_map(|scope| scope.metrics());
+        let mut series = Vec::new();
+        for metric in metrics {
+            assert_eq!((metric.name(), metric.unit()), ("http.server.request.duration", "s"));
+            match metric.data() {
+                AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
+                    series.extend(histogram.data_points().map(one));
+                }
+                other => panic!("not a histogram: {other:?}"),
+            }
+        }
+        series
+    }
+
+    /// The request was accounted for once: one ended span, one duration. Answers both.
+    pub fn once(&self) -> (SpanData, Series) {
+        let mut durations = self.durations();
+        assert_eq!(durations.iter().map(|series| series.count).sum::<u64>(), 1, "{durations:?}");
+        (self.span(), durations.remove(0))
+    }
+}
+
+fn one(point: &HistogramDataPoint<f64>) -> Series {
+    Series {
+        attributes: point.attributes().map(|pair| (pair.key.to_string(), pair.value.to_string())).collect(),
+        count: point.count(),
+        bounds: point.bounds().collect(),
+    }
+}
+
+pub fn attribute(span: &SpanData, key: &str) -> Option<String> {
+    let mut found = span.attributes.iter().filter(|pair| pair.key.as_str() == key);
+    let value = found.next().map(|pair| pair.value.to_string());
+    assert!(found.next().is_none(), "{key} is there twice");
+    value
+}
+
+pub fn get(uri: &str) -> Request<Body> {
+    Request::get(uri).body(Body::default()).unwrap()
+}
+
+pub async fn ok(_request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    Ok(Response::new(Body::from("hello")))
+}
+
+/// Takes a response to its end.
+pub async fn finish<B: http_body::Body<Data = Bytes>>(response: Response<B>) -> Bytes
+where
+    B::Error: std::fmt::Debug,
+{
+    http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes()
+}

@@ -1,0 +1,15 @@
+//! The crate as a product uses it: layers around services, and whole processes that send their telemetry to a receiver.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
+
+mod axum_route;
+mod child;
+mod endings;
+mod init;
+mod kit;
+mod outbound;
+mod propagation;
+mod request_id;
+mod secrecy;
+mod semantics;
+mod shutdown;
