@@ -21,7 +21,7 @@ use http_body_util::BodyExt as _;
 use secrecy::ExposeSecret as _;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::runtime::Runtime;
-use tower::{Service as _, ServiceExt as _};
+use tower::ServiceExt as _;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -91,11 +91,11 @@ fn measure(name: &str, endpoint: Option<&str>) -> Result<(), Box<dyn std::error:
         assert_eq!(call(&full), StatusCode::OK, "the full stack does not let the request through");
         assert_eq!(call(&bare), StatusCode::OK);
     }
-    let pair = side_by_side(ROUNDS, BATCH, || drop(call(&full)), || drop(call(&bare)));
+    let pair = side_by_side(ROUNDS, BATCH, || call(&full), || call(&bare));
     ratio(&format!("{name}.vs.bare"), pair);
     let added = pair.ours.saturating_sub(pair.theirs);
     count(&format!("{name}.added_nanoseconds"), added.as_nanos());
-    let added = allocations(|| drop(call(&full))).saturating_sub(allocations(|| drop(call(&bare))));
+    let added = allocations(|| call(&full)).saturating_sub(allocations(|| call(&bare)));
     count(&format!("{}.allocations", if endpoint.is_some() { name } else { "stack" }), added);
     runtime.block_on(platform.billing().flush(Duration::from_secs(30)))?;
     Ok(())
@@ -105,18 +105,18 @@ async fn handler(_caller: Principal) -> &'static str {
     "a label"
 }
 
-async fn answer(mut router: Router, request: Request<Body>) -> StatusCode {
-    let response = router.ready().await.expect("infallible").call(request).await.expect("infallible");
+async fn answer(router: Router, request: Request<Body>) -> StatusCode {
+    let response = router.oneshot(request).await.expect("infallible");
     let status = response.status();
     response.into_body().collect().await.expect("a body in memory");
     status
 }
 
 /// The median of the allocations of one operation: what others do in between now and then does not count.
-fn allocations(mut operation: impl FnMut()) -> usize {
+fn allocations<T>(mut operation: impl FnMut() -> T) -> usize {
     let one = |_| {
         let region = Region::new(ALLOCATOR);
-        operation();
+        std::hint::black_box(operation());
         region.change().allocations
     };
     median((0..1_001).map(one).collect())

@@ -4,6 +4,7 @@
 //! Each bench states its budget in its own documentation and prints one line a comparison:
 //! `RATIO <crate>.<what>.vs.<peer> <ours/theirs>` (below 1 is faster) and `COUNT <what> <n>`.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// The median times of one operation each, measured in turns.
@@ -19,7 +20,12 @@ pub struct Pair {
 ///
 /// In turns, so that whatever else the machine does meets both; the median, so that a round that was disturbed does not
 /// count.
-pub fn side_by_side(rounds: usize, batch: u32, mut ours: impl FnMut(), mut theirs: impl FnMut()) -> Pair {
+pub fn side_by_side<A, B>(
+    rounds: usize,
+    batch: u32,
+    mut ours: impl FnMut() -> A,
+    mut theirs: impl FnMut() -> B,
+) -> Pair {
     let mut times = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
     for _ in 0..rounds {
         times.0.push(time(batch, &mut ours));
@@ -28,10 +34,10 @@ pub fn side_by_side(rounds: usize, batch: u32, mut ours: impl FnMut(), mut their
     Pair { ours: median(times.0), theirs: median(times.1) }
 }
 
-fn time(batch: u32, operation: &mut impl FnMut()) -> Duration {
+fn time<T>(batch: u32, operation: &mut impl FnMut() -> T) -> Duration {
     let began = Instant::now();
     for _ in 0..batch {
-        operation();
+        black_box(operation());
     }
     began.elapsed() / batch
 }
