@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use halfbyte_core::{Clock, Principal, Problem, error_chain, live};
+use jiff::Timestamp;
 
 use crate::cache::VerifiedTokens;
 use crate::claims;
@@ -80,6 +81,9 @@ impl Authenticator {
 
     fn attempt(&self, token: &str) -> Result<Principal, Failure> {
         let inner = &*self.0;
+        if token.len() > jose::MAX_TOKEN {
+            return Err(refused(&"the token is too long", INVALID));
+        }
         let now = inner.clock.now();
         if let Some(principal) = inner.cache.get(token, |issuer| inner.issuers[issuer].generation(), now) {
             return Ok(principal);
@@ -88,9 +92,15 @@ impl Authenticator {
         let issuer = &inner.issuers[index];
         let (verified, generation) = match issuer.verify(token, &Algorithm::ALL) {
             Ok(Signature::Good(verified, generation)) => (verified, generation),
-            Ok(Signature::UnknownKey(generation)) => return Err(Failure::UnknownKey(index, generation)),
             Ok(Signature::Bad(error)) => return Err(refused(&error, INVALID)),
-            Err(error) => return Err(Failure::NoKeys(index, error)),
+            Ok(Signature::UnknownKey(generation)) => {
+                self.require_hope(token, issuer, now)?;
+                return Err(Failure::UnknownKey(index, generation));
+            }
+            Err(error) => {
+                self.require_hope(token, issuer, now)?;
+                return Err(Failure::NoKeys(index, error));
+            }
         };
         let claims = jose::parse_object(&verified.payload).map_err(|error| refused(&error, INVALID))?;
         let principal = claims::principal(&verified.header, &claims, issuer.id(), &inner.audience, now)
@@ -99,14 +109,20 @@ impl Authenticator {
         Ok(principal)
     }
 
+    /// Refuses a token that is not good whatever the keys may be: it waits for nothing and makes nobody work.
+    fn require_hope(&self, token: &str, issuer: &Issuer, now: Timestamp) -> Result<(), Failure> {
+        let (header, claims) = jose::unverified(token).map_err(|error| refused(&error, INVALID))?;
+        claims::principal(&header, &claims, issuer.id(), &self.0.audience, now)
+            .map(drop)
+            .map_err(|fault| refused(&fault, fault.detail()))
+    }
+
     /// The issuer is chosen by `iss`, never by trying all; where there is one, its keys decide.
     fn issuer_of(&self, token: &str) -> Result<usize, Failure> {
         if self.0.issuers.len() == 1 {
             return Ok(0);
         }
-        let payload = token.split('.').nth(1).filter(|_| token.len() <= jose::MAX_TOKEN).unwrap_or_default();
-        let claims = jose::decode(payload).and_then(|json| jose::parse_object(&json));
-        let claims = claims.map_err(|error| refused(&error, INVALID))?;
+        let (_, claims) = jose::unverified(token).map_err(|error| refused(&error, INVALID))?;
         let iss = claims::unverified_issuer(&claims).unwrap_or_default();
         let foreign = claims::Fault::Issuer;
         self.0.issuers.iter().position(|issuer| issuer.is(iss)).ok_or_else(|| refused(&foreign, foreign.detail()))
@@ -120,7 +136,8 @@ fn refused(reason: &dyn std::fmt::Display, detail: &'static str) -> Failure {
 }
 
 fn unavailable(error: &live::Error) -> Problem {
-    tracing::warn!(error = error_chain(error), "a token cannot be verified: the keys of its issuer are not to be had");
+    // Not a warning: the fetch that failed has made one, and whoever sends tokens must not be able to fill the log.
+    tracing::debug!(error = error_chain(error), "a token cannot be verified: the keys of its issuer are not to be had");
     Problem::unavailable(error.retry_in())
 }
 

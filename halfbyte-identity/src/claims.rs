@@ -15,6 +15,7 @@ pub(crate) const LEEWAY: i64 = 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     NotAnAccessToken,
+    Bound,
     Issuer,
     Audience,
     Expired,
@@ -26,6 +27,7 @@ impl Fault {
     pub(crate) fn detail(self) -> &'static str {
         match self {
             Fault::NotAnAccessToken => "this is a token of another kind; send an access token",
+            Fault::Bound => "the access token is bound to a key of its holder, for which this service cannot ask",
             Fault::Issuer => "the issuer of the access token is not accepted here",
             Fault::Audience => "the access token is meant for another service",
             Fault::Expired => "the access token has expired",
@@ -41,6 +43,10 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Claims by which ID tokens (OpenID Connect) and security events such as logout tokens (RFC 8417) are known where `typ`
+/// does not tell.
+const ONLY_IN_OTHER_TOKENS: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "events"];
+
 /// The principal that `claims` speak of, if they are good for `audience` now.
 pub(crate) fn principal(
     header: &Header,
@@ -52,6 +58,13 @@ pub(crate) fn principal(
     // RFC 9068 asks for at+jwt; issuers that are older than it say JWT or nothing.
     if !matches!(header.media_type.as_deref(), None | Some("at+jwt" | "jwt")) {
         return Err(Fault::NotAnAccessToken);
+    }
+    if ONLY_IN_OTHER_TOKENS.iter().any(|claim| claims.contains_key(*claim)) {
+        return Err(Fault::NotAnAccessToken);
+    }
+    // RFC 7800: sent as a mere bearer token it may be a stolen one (RFC 9449, 7.2; RFC 8705, 3).
+    if claims.contains_key("cnf") {
+        return Err(Fault::Bound);
     }
     if text(claims, "iss")? != issuer {
         return Err(Fault::Issuer);
@@ -70,7 +83,7 @@ pub(crate) fn principal(
     let subject = text(claims, "sub")?;
     let scope = optional_text(claims, "scope")?.unwrap_or_default();
     let acts_for_itself = optional_text(claims, "client_id")? == Some(subject);
-    Ok(Principal::builder(subject, tenant(claims, subject)?, expires_at)
+    Ok(Principal::builder(subject, tenant(claims, issuer, subject)?, expires_at)
         .kind(if acts_for_itself { PrincipalKind::Service } else { PrincipalKind::User })
         .scopes(scope.split(' ').filter(|scope| !scope.is_empty()))
         .issuer(issuer)
@@ -82,11 +95,15 @@ pub(crate) fn unverified_issuer(claims: &Object) -> Option<&str> {
     claims.get("iss")?.as_str()
 }
 
-/// Who pays. A subject without a tenant is its own, marked so that it never meets a tenant that is called as it is.
-fn tenant(claims: &Object, subject: &str) -> Result<TenantId, Fault> {
+/// Who pays. A subject without a tenant is its own, named together with its issuer: another issuer may have a subject of
+/// the same name, and no issuer has a `#`.
+fn tenant(claims: &Object, issuer: &str, subject: &str) -> Result<TenantId, Fault> {
     match optional_text(claims, "tenant")? {
         Some(tenant) => TenantId::new(tenant),
-        None => TenantId::new(format!("subject:{subject}")),
+        None => {
+            let issuer = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
+            TenantId::new(format!("subject:{issuer}#{subject}"))
+        }
     }
     .map_err(|_| Fault::Malformed)
 }
@@ -174,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_subject_without_a_tenant_is_its_own_and_never_a_tenant_of_that_name() {
-        assert_eq!(check(&without("tenant")).expect("good").tenant().as_str(), "subject:ann");
+        assert_eq!(check(&without("tenant")).expect("good").tenant().as_str(), "subject:issuer#ann");
     }
 
     #[test]
@@ -200,6 +217,12 @@ mod tests {
             (with("sub", json!(7)), Fault::Malformed),
             (with("scope", json!(["labels:write"])), Fault::Malformed),
             (with("tenant", json!("a b")), Fault::Malformed),
+            (with("cnf", json!({"jkt": "x"})), Fault::Bound),
+            (with("cnf", json!({"x5t#S256": "x"})), Fault::Bound),
+            (with("cnf", Value::Null), Fault::Bound),
+            (with("nonce", json!("x")), Fault::NotAnAccessToken),
+            (with("at_hash", json!("x")), Fault::NotAnAccessToken),
+            (with("events", json!({})), Fault::NotAnAccessToken),
         ];
         for (claims, fault) in table {
             assert_eq!(check(&claims).expect_err("refused"), fault, "{claims}");

@@ -1,12 +1,15 @@
 //! Whose tokens are accepted, and with which keys.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use halfbyte_core::client::Client;
 use halfbyte_core::live::{self, Fetched, Live, Policy, Source};
 use halfbyte_core::{BoxError, Lifecycle};
 use serde::Deserialize;
-use url::Url;
+use url::{Host, Url};
 
 use crate::embedded::Embedded;
 use crate::error::{Error, ErrorKind};
@@ -46,13 +49,16 @@ impl Issuer {
             Error::new(ErrorKind::Issuer, format!("the issuer {id} is not a URL"))
                 .caused_by(Box::new(error) as BoxError)
         })?;
+        require_identifier(&base).map_err(|why| {
+            Error::new(ErrorKind::Issuer, format!("the issuer {} {why}", base.host_str().unwrap_or_default()))
+        })?;
         let policy = Policy {
             fresh_for: Duration::from_secs(300),
             max_stale: Duration::from_secs(24 * 3600),
             fetch_timeout: Duration::from_secs(20),
             ..Policy::default()
         };
-        let source = Discovery { client, id: id.into(), base };
+        let source = Discovery { client, id: id.into(), base, seen: Mutex::default() };
         let metadata = Live::start(format!("identity.keys {id}"), policy, source, lifecycle);
         Ok(Self::Remote(Remote { id: id.into(), metadata }))
     }
@@ -106,11 +112,11 @@ impl Issuer {
         }
     }
 
-    /// Asks for keys newer than those of generation `seen`, within the budget.
+    /// Asks for keys newer than those of generation `seen`, within the budget of an issuer elsewhere.
     pub(crate) async fn refresh(&self, seen: u64) -> Result<(), live::Error> {
         match self {
             Self::Remote(remote) => remote.metadata.refresh(seen).await.map(drop),
-            Self::Embedded(embedded) => embedded.state().refresh(seen).await.map(drop),
+            Self::Embedded(embedded) => embedded.reread().await,
         }
     }
 
@@ -134,6 +140,8 @@ struct Discovery {
     client: Client,
     id: String,
     base: Url,
+    /// What was fetched last: the same again is no change, and what was verified with it need not be verified again.
+    seen: Mutex<Option<(Bytes, Option<Url>)>>,
 }
 
 #[derive(Deserialize)]
@@ -153,7 +161,12 @@ impl Source<Metadata> for Discovery {
         for url in [Some(&document.jwks_uri), document.token_endpoint.as_ref()].into_iter().flatten() {
             self.require_as_safe(url)?;
         }
-        let keys = JwkSet::parse(self.client.get(document.jwks_uri).send().await?.success()?.body())?;
+        let body = self.client.get(document.jwks_uri).send().await?.success()?.body().clone();
+        let fetched = Some((body.clone(), document.token_endpoint.clone()));
+        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == fetched {
+            return Ok(Fetched::unchanged());
+        }
+        let keys = JwkSet::parse(&body)?;
         for rejected in keys.rejected() {
             let (issuer, key_id) = (self.id.as_str(), rejected.key_id.as_deref().unwrap_or_default());
             tracing::debug!(issuer, key_id, reason = rejected.reason, "a key of the issuer is not used");
@@ -161,7 +174,28 @@ impl Source<Metadata> for Discovery {
         if keys.keys().is_empty() {
             return Err("the issuer publishes no key that can be used".into());
         }
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = fetched;
         Ok(Fetched::new(Metadata { keys, token_endpoint: document.token_endpoint }))
+    }
+}
+
+/// What an issuer may be called (OpenID Connect Discovery 1.0, 3). Plain http is for this machine only: who can change
+/// what is fetched there can sign tokens.
+fn require_identifier(url: &Url) -> Result<(), &'static str> {
+    let this_machine = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if this_machine => {}
+        _ => return Err("is neither https nor plain http on this machine"),
+    }
+    match (url.username(), url.password(), url.query(), url.fragment()) {
+        ("", None, None, None) => Ok(()),
+        _ => Err("has a user name, a query or a fragment"),
     }
 }
 
@@ -175,6 +209,50 @@ impl Discovery {
             _ => {
                 Err(format!("the metadata leads to {}, which is not https", url.origin().ascii_serialization()).into())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::routing::get;
+    use halfbyte_core::Clock;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    const KEY: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    #[tokio::test]
+    async fn keys_that_are_fetched_again_and_are_the_same_are_no_new_generation() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let id = format!("http://{}", listener.local_addr().expect("an address"));
+        let metadata = format!(r#"{{"issuer":"{id}","jwks_uri":"{id}/keys"}}"#);
+        let fetches = Arc::new(AtomicUsize::new(0));
+        let counted = fetches.clone();
+        let keys = async move || {
+            let fetched = counted.fetch_add(1, Ordering::SeqCst);
+            // The third time they are others.
+            KEY.replace("11q", if fetched < 2 { "11q" } else { "12q" })
+        };
+        let router = Router::new()
+            .route("/.well-known/openid-configuration", get(async move || metadata))
+            .route("/keys", get(keys));
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await });
+
+        let lifecycle = Lifecycle::new(Clock::system());
+        let issuer = Issuer::remote(&id, Client::new().expect("a client"), &lifecycle).expect("an issuer");
+        issuer.warm().await.expect("there");
+        for (fetch, generation) in [(2, 1), (3, 2)] {
+            tokio::time::sleep(Duration::from_millis(1_050)).await;
+            issuer.refresh(u64::MAX).await.expect("asked");
+            assert_eq!((fetches.load(Ordering::SeqCst), issuer.generation()), (fetch, Some(generation)));
         }
     }
 }

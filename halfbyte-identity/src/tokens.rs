@@ -99,6 +99,7 @@ struct Grant {
 #[derive(Deserialize)]
 struct Answer {
     access_token: SecretString,
+    token_type: String,
     expires_in: Option<u64>,
 }
 
@@ -108,20 +109,26 @@ impl Source<SecretString> for Grant {
         let credentials = &self.credentials;
         // `resource` is RFC 8707 and must be a URI; `audience` is what issuers without it read.
         let target = if credentials.audience.contains(':') { "resource" } else { "audience" };
+        let fields =
+            [("grant_type", "client_credentials"), ("scope", &*credentials.scope), (target, &*credentials.audience)];
+        let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
         let answer: Answer = self
             .client
             .post(issuer.token_endpoint().await?)
             .sensitive(AUTHORIZATION, &credentials.basic()?)
-            .form([
-                ("grant_type", "client_credentials"),
-                ("scope", &*credentials.scope),
-                (target, &*credentials.audience),
-            ])
+            .form(fields)
             .repeatable()
             .send()
             .await?
             .success()?
             .json()?;
+        // RFC 6749, 7.1: a token of a type that is not understood must not be used.
+        if !answer.token_type.eq_ignore_ascii_case("bearer") {
+            return Err("the token that the issuer answered is not a bearer token".into());
+        }
+        if answer.expires_in == Some(0) {
+            return Err("the token that the issuer answered has expired already".into());
+        }
         // Gone a little before it expires, so that it does not expire on its way.
         let lasts = Duration::from_secs(answer.expires_in.unwrap_or(60)).mul_f64(0.9);
         Ok(Fetched::new(answer.access_token).fresh_for(lasts))

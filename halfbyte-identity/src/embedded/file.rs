@@ -1,15 +1,14 @@
 //! The issuer's state as it is kept: one file, changed as a whole under a lock.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::{hmac, rand, signature};
+use aws_lc_rs::{digest, hmac, rand, signature};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use halfbyte_core::BoxError;
 use halfbyte_core::home::Home;
 use halfbyte_core::live::{Fetched, Source};
+use halfbyte_core::{BoxError, Clock};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -18,6 +17,7 @@ use super::clients::ClientSpec;
 use super::state::{State, key_id};
 use crate::claims::LEEWAY;
 use crate::error::{Error, ErrorKind};
+use crate::jose::MAX_KEYS;
 
 const FILE: &str = "issuer.json";
 const LOCK: &str = "issuer.lock";
@@ -33,6 +33,12 @@ pub(super) struct Stored {
     client_secret_key: String,
     pub(super) keys: Vec<StoredKey>,
     pub(super) clients: BTreeMap<String, StoredClient>,
+}
+
+/// As much of the file as is read before the rest is understood.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,29 +84,29 @@ impl Stored {
     }
 
     pub(super) fn rotate_client_secret(&mut self, id: &str) -> Result<(), Error> {
-        self.clients.get_mut(id).ok_or_else(|| no_such_client(id))?.generation += 1;
+        let generation = &mut self.clients.get_mut(id).ok_or_else(|| no_such_client(id))?.generation;
+        *generation = generation.checked_add(1).ok_or_else(|| corrupt("the count of a client's rotations"))?;
         Ok(())
     }
 
     pub(super) fn client_secret(&self, id: &str) -> Result<SecretString, Error> {
         let client = self.clients.get(id).ok_or_else(|| no_such_client(id))?;
-        Ok(derive_secret(&self.secret_key()?, id, client.generation).into())
+        let key = self.secret_key().ok_or_else(|| corrupt("the client secret key"))?;
+        Ok(derive_secret(&key, id, client.generation).into())
     }
 
-    pub(super) fn secret_key(&self) -> Result<hmac::Key, Error> {
-        let bytes = URL_SAFE_NO_PAD.decode(&self.client_secret_key).map_err(|_| corrupt("the client secret key"))?;
-        if bytes.len() == 32 {
-            Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
-        } else {
-            Err(corrupt("the client secret key"))
-        }
+    pub(super) fn secret_key(&self) -> Option<hmac::Key> {
+        let bytes = URL_SAFE_NO_PAD.decode(&self.client_secret_key).ok()?;
+        (bytes.len() == 32).then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes))
     }
 
     pub(super) fn rotate_signing_key(&mut self, now: Timestamp) -> Result<String, Error> {
-        // A process that has not seen the rotation yet signs with the old key for a moment more.
-        let lasts = SignedDuration::try_from(super::TOKEN_LIFETIME).unwrap_or_default()
-            + SignedDuration::from_secs(LEEWAY + 60);
-        self.keys.retain(|key| !matches!(key.role, Role::Retired { since } if now.duration_since(since) > lasts));
+        self.keys.retain(|key| key.ends().is_none_or(|end| end > now));
+        if self.keys.len() >= MAX_KEYS {
+            let message =
+                "the signing key was rotated too often: the keys before are all still in use; rotate it later";
+            return Err(Error::new(ErrorKind::Storage, message));
+        }
         for key in &mut self.keys {
             key.role = match key.role {
                 Role::Signing => Role::Retired { since: now },
@@ -114,7 +120,20 @@ impl Stored {
     }
 }
 
+/// How long a retired key stays published: as long as its tokens are good. A process that has not seen the rotation yet
+/// signs with the old key for a moment more.
+const RETIRED_FOR: SignedDuration =
+    SignedDuration::from_secs(super::TOKEN_LIFETIME.as_secs().cast_signed() + LEEWAY + 90);
+
 impl StoredKey {
+    /// From when on the key verifies nothing any more.
+    pub(super) fn ends(&self) -> Option<Timestamp> {
+        match self.role {
+            Role::Retired { since } => Some(since.checked_add(RETIRED_FOR).unwrap_or(Timestamp::MAX)),
+            Role::Next | Role::Signing => None,
+        }
+    }
+
     fn generate(role: Role) -> Result<Self, Error> {
         let algorithm = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
         let pair = signature::EcdsaKeyPair::generate(algorithm).map_err(|_| no_entropy())?;
@@ -145,24 +164,28 @@ fn corrupt(what: &str) -> Error {
 #[derive(Clone, Debug)]
 pub(super) struct StateFile {
     folder: Home,
-    /// Which file was read last: an unchanged one is not read again.
-    seen: Arc<Mutex<Option<FileId>>>,
+    clock: Clock,
+    /// The content that was read last, as a digest, and how long the state that was made of it is good. Neither the time of
+    /// a file nor its number tells it from one that it replaced a moment ago.
+    seen: Arc<Mutex<Option<Seen>>>,
 }
 
-/// Changes with every replacement: each is a new file.
-type FileId = (u64, i64, i64, u64);
+#[derive(Debug)]
+struct Seen {
+    content: Box<[u8]>,
+    good_until: Option<Timestamp>,
+}
 
 impl StateFile {
-    pub(super) fn new(folder: Home) -> Self {
-        Self { folder, seen: Arc::default() }
+    pub(super) fn new(folder: Home, clock: Clock) -> Self {
+        Self { folder, clock, seen: Arc::default() }
     }
 
     /// Answers the issuer's name; makes the state when there is none.
     pub(super) fn make_or_read(&self, name: &str) -> Result<String, Error> {
         let _lock = self.lock()?;
-        if let Some(stored) = self.read()? {
-            State::from_stored(&stored)?;
-            return Ok(stored.issuer);
+        if let Some(content) = self.read()? {
+            return Ok(self.parse(&content)?.0.issuer);
         }
         self.write(&Stored::new(name)?)?;
         tracing::info!(issuer = name, "the embedded issuer is made");
@@ -171,7 +194,7 @@ impl StateFile {
 
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Stored) -> Result<T, Error>) -> Result<T, Error> {
         let _lock = self.lock()?;
-        let mut stored = self.read()?.ok_or_else(|| self.failed("is gone", None))?;
+        let (mut stored, _) = self.parse(&self.read()?.ok_or_else(|| self.gone())?)?;
         let outcome = change(&mut stored)?;
         self.write(&stored)?;
         Ok(outcome)
@@ -181,23 +204,39 @@ impl StateFile {
         self.folder.lock(LOCK).map_err(|error| self.failed("cannot be locked", Some(error.into())))
     }
 
-    fn read(&self) -> Result<Option<Stored>, Error> {
-        let bytes =
-            self.folder.read_private(FILE).map_err(|error| self.failed("cannot be read", Some(error.into())))?;
-        let Some(bytes) = bytes else { return Ok(None) };
-        let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| {
-            // Where the fault is, and never what stands there: it may be a key.
-            let place = format!("line {} column {}", error.line(), error.column());
-            let path = self.folder.path().join(FILE);
-            Error::new(ErrorKind::Corrupt, format!("{} is corrupt at {place}; it is left as it is", path.display()))
-        })?;
-        if stored.version == VERSION { Ok(Some(stored)) } else { Err(self.failed("is of another version", None)) }
+    fn read(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.folder.read_private(FILE).map_err(|error| self.failed("cannot be read", Some(error.into())))
+    }
+
+    /// What the file holds and what comes of it; all of it is checked before any of it is used.
+    fn parse(&self, content: &[u8]) -> Result<(Stored, State), Error> {
+        // Where the fault is, and never what stands there: it may be a key.
+        let unreadable = |error: serde_json::Error| {
+            self.corrupt(&format!("is corrupt at line {} column {}", error.line(), error.column()))
+        };
+        let Version { version } = serde_json::from_slice(content).map_err(unreadable)?;
+        if version != VERSION {
+            return Err(self.corrupt(&format!("is of version {version}, which this program does not know")));
+        }
+        let stored: Stored = serde_json::from_slice(content).map_err(unreadable)?;
+        let state = State::from_stored(&stored, self.clock.now())
+            .map_err(|what| self.corrupt(&format!("is corrupt ({what})")))?;
+        Ok((stored, state))
     }
 
     fn write(&self, stored: &Stored) -> Result<(), Error> {
         let json =
             serde_json::to_vec_pretty(stored).map_err(|error| self.failed("cannot be written", Some(error.into())))?;
         self.folder.replace(FILE, &json).map_err(|error| self.failed("cannot be written", Some(error.into())))
+    }
+
+    fn corrupt(&self, what: &str) -> Error {
+        let path = self.folder.path().join(FILE);
+        Error::new(ErrorKind::Corrupt, format!("{} {what}; it is left as it is", path.display()))
+    }
+
+    fn gone(&self) -> Error {
+        self.failed("is gone", None)
     }
 
     fn failed(&self, what: &str, source: Option<BoxError>) -> Error {
@@ -208,26 +247,32 @@ impl StateFile {
         }
     }
 
-    fn file_id(&self) -> std::io::Result<FileId> {
-        let metadata = std::fs::metadata(self.folder.path().join(FILE))?;
-        Ok((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
-    }
-
-    fn fetch_blocking(&self) -> Result<Fetched<State>, Error> {
-        let id = self.file_id().map_err(|error| self.failed("cannot be read", Some(error.into())))?;
-        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == Some(id) {
-            return Ok(Fetched::unchanged());
+    /// The state with what it was made of; `None` when that is what was seen before.
+    fn look(&self) -> Result<Option<(State, Seen)>, Error> {
+        let content = self.read()?.ok_or_else(|| self.gone())?;
+        let digest: Box<[u8]> = digest::digest(&digest::SHA256, &content).as_ref().into();
+        if let Some(seen) = &*self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+            && seen.content == digest
+            && seen.good_until.is_none_or(|until| self.clock.now() < until)
+        {
+            return Ok(None);
         }
-        let stored = self.read()?.ok_or_else(|| self.failed("is gone", None))?;
-        let state = State::from_stored(&stored)?;
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
-        Ok(Fetched::new(state))
+        let (_, state) = self.parse(&content)?;
+        let seen = Seen { content: digest, good_until: state.good_until() };
+        Ok(Some((state, seen)))
     }
 }
 
 impl Source<State> for StateFile {
     async fn fetch(&self) -> Result<Fetched<State>, BoxError> {
         let file = self.clone();
-        Ok(super::blocking(move || file.fetch_blocking()).await?)
+        Ok(match super::blocking(move || file.look()).await? {
+            None => Fetched::unchanged(),
+            Some((state, seen)) => {
+                // Not before the state is handed over: what is given up on the way was not seen.
+                *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+                Fetched::new(state)
+            }
+        })
     }
 }

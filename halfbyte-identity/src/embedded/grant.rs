@@ -3,8 +3,9 @@
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::StatusCode;
-use jiff::{SignedDuration, Timestamp};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
@@ -39,8 +40,13 @@ const INVALID_CLIENT: OAuthError = OAuthError {
 };
 
 impl TokenRequest {
-    /// Reads the form, and the `Authorization` header where the client authenticates there.
-    pub(crate) fn parse(authorization: Option<&[u8]>, form: &[u8]) -> Result<Self, OAuthError> {
+    /// Reads the form, and the `Authorization` header where the client authenticates there. A field without a value
+    /// counts as left out (RFC 6749, 3.2).
+    pub(crate) fn parse(headers: &HeaderMap, form: &[u8]) -> Result<Self, OAuthError> {
+        let form_is_sent = headers.get(CONTENT_TYPE).is_none_or(|sent| is_form(sent.as_bytes()));
+        if !form_is_sent {
+            return Err(refuse("invalid_request", "the body is not application/x-www-form-urlencoded"));
+        }
         let mut request = Self::default();
         for (name, value) in form_urlencoded::parse(form) {
             let field = match &*name {
@@ -51,13 +57,20 @@ impl TokenRequest {
                 "audience" | "resource" => &mut request.audience,
                 _ => continue,
             };
+            if value.is_empty() {
+                continue;
+            }
             if field.replace(value.into_owned()).is_some() {
                 return Err(refuse("invalid_request", "a field stands twice"));
             }
         }
-        if let Some(header) = authorization {
-            let (id, secret) = basic(header).ok_or(INVALID_CLIENT)?;
-            if request.client_secret.is_some() || request.client_id.as_ref().is_some_and(|other| *other != id) {
+        let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+        if let Some(header) = authorizations.next() {
+            let (id, secret) = basic(header.as_bytes()).ok_or(INVALID_CLIENT)?;
+            if authorizations.next().is_some()
+                || request.client_secret.is_some()
+                || request.client_id.as_ref().is_some_and(|other| *other != id)
+            {
                 return Err(refuse("invalid_request", "the client authenticates in two ways"));
             }
             (request.client_id, request.client_secret) = (Some(id), Some(secret));
@@ -65,9 +78,10 @@ impl TokenRequest {
         Ok(request)
     }
 
-    /// Whether `state` has never heard of the client: it may have been registered since.
-    pub(crate) fn is_of_unknown_client(&self, state: &State) -> bool {
-        self.client_id.as_ref().is_some_and(|id| !state.has_client(id))
+    /// Whether it is of a client that `state` does not know by that secret: either may be newer than `state` is.
+    pub(crate) fn is_news_to(&self, state: &State) -> bool {
+        let credentials = self.client_id.as_deref().zip(self.client_secret.as_deref());
+        credentials.is_some_and(|(id, secret)| state.client(id, secret).is_none())
     }
 
     /// The answer to a good request.
@@ -90,7 +104,7 @@ impl TokenRequest {
         if !client.audiences.iter().any(|has| has == audience) {
             return Err(refuse("invalid_target", "the client may not have tokens for this audience"));
         }
-        let lifetime = TOKEN_LIFETIME.as_secs();
+        let (now, lifetime) = (now.as_second(), TOKEN_LIFETIME.as_secs().cast_signed());
         let claims = json!({
             "iss": issuer.issuer(),
             "sub": id,
@@ -98,8 +112,8 @@ impl TokenRequest {
             "aud": audience,
             "scope": scope,
             "tenant": client.tenant,
-            "iat": now.as_second(),
-            "exp": (now + SignedDuration::from_secs(i64::try_from(lifetime).unwrap_or(0))).as_second(),
+            "iat": now,
+            "exp": now.saturating_add(lifetime),
             "jti": random_id().ok_or(SERVER_ERROR)?,
         });
         let token = state.sign(&claims).map_err(|_| SERVER_ERROR)?;
@@ -119,6 +133,11 @@ fn random_id() -> Option<String> {
     Some(URL_SAFE_NO_PAD.encode(id))
 }
 
+fn is_form(content_type: &[u8]) -> bool {
+    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+}
+
 /// RFC 6749, 2.3.1: id and secret, each form-encoded, joined by a colon.
 fn basic(header: &[u8]) -> Option<(String, String)> {
     let (scheme, encoded) = header.split_at_checked(6)?;
@@ -127,6 +146,8 @@ fn basic(header: &[u8]) -> Option<(String, String)> {
     }
     let pair = STANDARD.decode(encoded.trim_ascii()).ok()?;
     let colon = pair.iter().position(|byte| *byte == b':')?;
-    let decode = |part: &[u8]| form_urlencoded::parse(part).next().map(|(name, _)| name.into_owned());
+    // A part that is not form-encoded would be cut at what separates fields.
+    let whole = |part: &&[u8]| !part.iter().any(|byte| matches!(byte, b'&' | b'='));
+    let decode = |part| form_urlencoded::parse(Some(part).filter(whole)?).next().map(|(name, _)| name.into_owned());
     Some((decode(&pair[..colon])?, decode(&pair[colon + 1..])?))
 }

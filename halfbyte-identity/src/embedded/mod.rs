@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halfbyte_core::home::Home;
-use halfbyte_core::live::{Live, Policy};
+use halfbyte_core::live::{self, Live, Policy};
 use halfbyte_core::{BoxError, Clock, Lifecycle};
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -78,14 +78,15 @@ impl Embedded {
         let folder = home.folder("identity").map_err(|error| {
             Error::new(ErrorKind::Storage, "the folder of the embedded issuer cannot be used").caused_by(error)
         })?;
-        let file = StateFile::new(folder);
+        let file = StateFile::new(folder, lifecycle.clock().clone());
         let (opened, name) = (file.clone(), url.as_str().trim_end_matches('/').to_owned());
         let issuer = blocking(move || opened.make_or_read(&name)).await?;
         let policy = Policy {
             fresh_for: Duration::from_secs(2),
             // The file is on this machine: when it cannot be read, something is wrong that waiting does not mend.
             max_stale: Duration::from_secs(60),
-            demand_gap: Duration::from_millis(100),
+            // What is asked for is a look at a small file, and another process may have changed it just now.
+            demand_gap: Duration::ZERO,
             ..Policy::default()
         };
         let state = Live::start("identity.embedded", policy, file.clone(), lifecycle);
@@ -135,13 +136,24 @@ impl Embedded {
     ///
     /// # Errors
     ///
-    /// The state cannot be written.
+    /// The state cannot be written, or there were 62 rotations in the last quarter of an hour: all their keys are still in
+    /// use, and more would not be read by others.
     pub async fn rotate_signing_key(&self) -> Result<String, Error> {
         self.change(Stored::rotate_signing_key).await
     }
 
     pub(crate) fn state(&self) -> &Live<State> {
         &self.0.state
+    }
+
+    /// Has the state be no older than this call.
+    pub(crate) async fn reread(&self) -> Result<(), live::Error> {
+        // Twice, as the first may join a read that began before this call.
+        for _ in 0..2 {
+            let seen = self.0.state.load().map_or(u64::MAX, |state| state.generation());
+            self.0.state.refresh(seen).await?;
+        }
+        Ok(())
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -178,8 +190,7 @@ impl Embedded {
     ) -> Result<T, Error> {
         let (file, now) = (self.0.file.clone(), self.now());
         let outcome = blocking(move || file.change(|stored| change(stored, now))).await?;
-        let seen = self.0.state.status().generation;
-        if let Err(error) = self.0.state.refresh(seen).await {
+        if let Err(error) = self.reread().await {
             tracing::warn!(%error, "the change is written and takes effect with the next refresh");
         }
         Ok(outcome)

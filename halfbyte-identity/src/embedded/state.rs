@@ -8,10 +8,11 @@ use aws_lc_rs::{constant_time, digest, hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::clients::ClientSpec;
-use super::file::{Role, Stored, derive_secret};
+use super::file::{Role, Stored, StoredKey, derive_secret};
 use crate::error::{Error, ErrorKind};
 use crate::jose::JwkSet;
 
@@ -22,37 +23,52 @@ pub(crate) struct State {
     jwks: Bytes,
     clients: BTreeMap<String, (ClientSpec, u32)>,
     client_secret_key: hmac::Key,
+    good_until: Option<Timestamp>,
 }
 
 impl State {
-    pub(super) fn from_stored(stored: &Stored) -> Result<Self, Error> {
-        let corrupt =
-            || Error::new(ErrorKind::Corrupt, "a signing key of the embedded issuer is corrupt; it is left as it is");
+    /// Checks all of `stored`, and says what of it is corrupt.
+    pub(super) fn from_stored(stored: &Stored, now: Timestamp) -> Result<Self, &'static str> {
         let mut signing = None;
         let mut published = Vec::new();
         for key in &stored.keys {
-            let pkcs8 = URL_SAFE_NO_PAD.decode(&key.pkcs8).map_err(|_| corrupt())?;
-            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).map_err(|_| corrupt())?;
+            let pkcs8 = URL_SAFE_NO_PAD.decode(&key.pkcs8).map_err(|_| "a signing key")?;
+            let pair =
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).map_err(|_| "a signing key")?;
             if key_id(&pair) != key.key_id {
-                return Err(corrupt());
+                return Err("the id of a signing key");
             }
-            published.push(public_jwk(&pair));
-            if key.role == Role::Signing {
-                signing = Some((key.key_id.clone(), pair));
+            if key.ends().is_none_or(|end| end > now) {
+                published.push(public_jwk(&pair));
+            }
+            if key.role == Role::Signing && signing.replace((key.key_id.clone(), pair)).is_some() {
+                return Err("two signing keys");
             }
         }
-        let jwks = serde_json::to_vec(&json!({ "keys": published })).map_err(|_| corrupt())?;
+        if stored.keys.iter().filter(|key| key.role == Role::Next).count() != 1 {
+            return Err("not one next key");
+        }
+        if stored.clients.iter().any(|(id, client)| client.spec.validate().is_err() || *id != client.spec.id) {
+            return Err("a client");
+        }
+        let jwks = serde_json::to_vec(&json!({ "keys": published })).map_err(|_| "the keys")?;
         Ok(Self {
-            signing: signing.ok_or_else(corrupt)?,
-            public_keys: JwkSet::parse(&jwks).map_err(|_| corrupt())?,
+            signing: signing.ok_or("no signing key")?,
+            public_keys: JwkSet::parse(&jwks).map_err(|_| "the keys")?,
             jwks: jwks.into(),
             clients: stored
                 .clients
                 .iter()
                 .map(|(id, client)| (id.clone(), (client.spec.clone(), client.generation)))
                 .collect(),
-            client_secret_key: stored.secret_key()?,
+            client_secret_key: stored.secret_key().ok_or("the client secret key")?,
+            good_until: stored.keys.iter().filter_map(StoredKey::ends).filter(|end| *end > now).min(),
         })
+    }
+
+    /// When the first of the retired keys ends, and the state has to be made anew.
+    pub(super) fn good_until(&self) -> Option<Timestamp> {
+        self.good_until
     }
 
     pub(crate) fn public_keys(&self) -> &JwkSet {
@@ -62,10 +78,6 @@ impl State {
     /// The JWK set as it is published.
     pub(crate) fn jwks(&self) -> Bytes {
         self.jwks.clone()
-    }
-
-    pub(super) fn has_client(&self, id: &str) -> bool {
-        self.clients.contains_key(id)
     }
 
     /// The client of that id and secret. The secret of the generation before is good too.

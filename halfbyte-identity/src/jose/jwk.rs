@@ -33,7 +33,7 @@ pub struct RejectedJwk {
 }
 
 /// The most keys that are read of one set; an issuer has a handful.
-const MAX_KEYS: usize = 64;
+pub(crate) const MAX_KEYS: usize = 64;
 
 impl JwkSet {
     /// Reads a JWK set. Keys that cannot be used here are left out and listed in [`rejected`](Self::rejected).
@@ -81,6 +81,8 @@ impl JwkSet {
                 _ => Err(unknown),
             };
         };
+        // Where two keys have one id and one algorithm the first counts: an issuer that does so is at fault, and trying
+        // all would be no help to it.
         let mut named = self.keys.iter().filter(|key| key.key_id.as_ref() == Some(id)).peekable();
         if named.peek().is_none() {
             return Err(unknown);
@@ -189,7 +191,30 @@ fn edwards(object: &Object) -> Result<ParsedPublicKey, &'static str> {
     if x.len() != 32 {
         return Err("a coordinate has the wrong length");
     }
+    if is_of_low_order(&x) {
+        return Err("the point is one that anybody can sign for");
+    }
     ParsedPublicKey::new(&ED25519, x).map_err(|_| "the point is not on the curve")
+}
+
+/// Points of order 1, 2, 4 and 8 on edwards25519, in each spelling: a signature by one of them fits without a private key.
+fn is_of_low_order(point: &[u8]) -> bool {
+    const ORDER_EIGHT: [[u8; 32]; 2] = [
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+            0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+            0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+    ];
+    let Some((last, rest)) = point.split_last() else { return true };
+    let (last, Some((first, middle))) = (last & 0x7f, rest.split_first()) else { return true };
+    let small = *first <= 1 && last == 0 && middle.iter().all(|byte| *byte == 0);
+    // p - 1, and p and p + 1 which stand for 0 and 1.
+    let around_p = (0xec..=0xee).contains(first) && last == 0x7f && middle.iter().all(|byte| *byte == 0xff);
+    small || around_p || ORDER_EIGHT.iter().any(|known| known[..31] == *rest && known[31] == last)
 }
 
 fn rsa(object: &Object, parameters: &'static RsaParameters) -> Result<ParsedPublicKey, &'static str> {
@@ -198,8 +223,8 @@ fn rsa(object: &Object, parameters: &'static RsaParameters) -> Result<ParsedPubl
     if n.first().is_none_or(|first| *first == 0) || !(2048..=8192).contains(&bits) {
         return Err("the modulus is not one of 2048 to 8192 bits");
     }
-    if n.last().is_none_or(|last| last % 2 == 0) || e.last().is_none_or(|last| last % 2 == 0) || e == [1] || e.len() > 4
-    {
+    let is_odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
+    if !is_odd(&n) || !is_odd(&e) || e == [1] || e.first() == Some(&0) || e.len() > 4 {
         return Err("the modulus or the exponent is not one of a real key");
     }
     RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters).map_err(|_| "not an RSA key")

@@ -10,6 +10,7 @@ mod strict;
 pub use self::algorithm::Algorithm;
 pub use self::error::{Error, ErrorKind};
 pub use self::header::Header;
+pub(crate) use self::jwk::MAX_KEYS;
 pub use self::jwk::{Jwk, JwkSet, RejectedJwk};
 pub use self::strict::{Object, parse_object};
 
@@ -38,15 +39,7 @@ pub struct Verified {
 ///
 /// [`ErrorKind::UnknownKey`] when no key fits, so that the caller may refresh them; any other kind is final.
 pub fn verify(token: &str, keys: &JwkSet, allowed: &[Algorithm]) -> Result<Verified, Error> {
-    if token.len() > MAX_TOKEN {
-        return Err(ErrorKind::Malformed.because("the token is too long"));
-    }
-    let (signed, signature) = token.rsplit_once('.').ok_or(ErrorKind::Malformed.because("not three parts"))?;
-    let (header, payload) = signed.split_once('.').ok_or(ErrorKind::Malformed.because("not three parts"))?;
-    if payload.contains('.') {
-        return Err(ErrorKind::Malformed.because("not three parts"));
-    }
-    let header = Header::parse(&decode(header)?)?;
+    let Parts { header, signed, payload, signature } = Parts::of(token)?;
     if !allowed.contains(&header.algorithm) {
         return Err(ErrorKind::NotAllowed.because("the algorithm is not allowed here"));
     }
@@ -54,6 +47,34 @@ pub fn verify(token: &str, keys: &JwkSet, allowed: &[Algorithm]) -> Result<Verif
     let signature = decode(signature)?;
     key.verify(signed.as_bytes(), &signature)?;
     Ok(Verified { header, payload: decode(payload)? })
+}
+
+/// The header and the claims of a token whose signature nobody has looked at: anybody could have written them.
+pub(crate) fn unverified(token: &str) -> Result<(Header, Object), Error> {
+    let parts = Parts::of(token)?;
+    Ok((parts.header, parse_object(&decode(parts.payload)?)?))
+}
+
+struct Parts<'a> {
+    header: Header,
+    signed: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(token: &'a str) -> Result<Self, Error> {
+        let not_three = ErrorKind::Malformed.because("not three parts");
+        if token.len() > MAX_TOKEN {
+            return Err(ErrorKind::Malformed.because("the token is too long"));
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(not_three)?;
+        let (header, payload) = signed.split_once('.').ok_or(not_three)?;
+        if payload.contains('.') {
+            return Err(not_three);
+        }
+        Ok(Self { header: Header::parse(&decode(header)?)?, signed, payload, signature })
+    }
 }
 
 /// Base64url as RFC 7515 has it: no padding, no white space, and no second spelling of the same bytes.

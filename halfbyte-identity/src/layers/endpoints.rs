@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use halfbyte_core::body::Refusable;
-use halfbyte_core::{BoxError, Problem, error_chain, problem};
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use halfbyte_core::{BoxError, Problem, error_chain, live, problem};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Limited};
@@ -143,27 +143,31 @@ where
             }));
         }
     };
-    let authorization = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    let request = match TokenRequest::parse(authorization, &form) {
+    let request = match TokenRequest::parse(&parts.headers, &form) {
         Ok(request) => request,
         Err(error) => return oauth(Err(error)),
     };
-    let mut state = embedded.state().get().await;
-    if let Ok(known) = &state
-        && request.is_of_unknown_client(known)
-    {
-        let seen = known.generation();
-        state = embedded.state().refresh(seen).await;
-    }
-    match state {
-        Ok(state) => oauth(request.grant(&embedded, &state, embedded.now())),
+    let answer = async {
+        if request.is_news_to(&*embedded.state().get().await?) {
+            embedded.reread().await?;
+        }
+        let state = embedded.state().get().await?;
+        Ok::<_, live::Error>(request.grant(&embedded, &state, embedded.now()))
+    };
+    match answer.await {
+        Ok(outcome) => oauth(outcome),
         Err(error) => Problem::unavailable(error.retry_in()).to_response(&context),
     }
 }
 
 fn document_for<B>(method: &Method, json: Bytes) -> Response<Refusable<B>> {
     match *method {
-        Method::GET | Method::HEAD => respond(StatusCode::OK, json, "public, max-age=60"),
+        Method::GET => respond(StatusCode::OK, json, "public, max-age=60"),
+        Method::HEAD => {
+            let mut response = respond(StatusCode::OK, json, "public, max-age=60");
+            *response.body_mut() = Refusable::refused(Bytes::new());
+            response
+        }
         _ => not_allowed("GET, HEAD"),
     }
 }
@@ -183,8 +187,10 @@ fn oauth<B>(outcome: Result<Value, OAuthError>) -> Response<Refusable<B>> {
 }
 
 fn respond<B>(status: StatusCode, json: Bytes, caching: &'static str) -> Response<Refusable<B>> {
+    let length = json.len();
     let mut response = Response::new(Refusable::refused(json));
     *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     response
@@ -193,6 +199,7 @@ fn respond<B>(status: StatusCode, json: Bytes, caching: &'static str) -> Respons
 fn not_allowed<B>(allow: &'static str) -> Response<Refusable<B>> {
     let mut response = Response::new(Refusable::refused(Bytes::new()));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }

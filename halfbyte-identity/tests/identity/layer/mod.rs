@@ -1,0 +1,5 @@
+//! The layers as a product has them around its service: the exact answer to each kind of caller.
+
+mod answers;
+mod leaks;
+mod readiness;
