@@ -53,7 +53,7 @@ struct Parts {
     products: BTreeMap<Box<str>, Product>,
     meters: BTreeMap<Arc<str>, Meter>,
     features: BTreeMap<Arc<str>, Feature>,
-    plans: BTreeMap<Arc<str>, Plan>,
+    plans: BTreeMap<Arc<str>, Arc<Plan>>,
 }
 
 /// A product that features and meters belong to.
@@ -159,7 +159,7 @@ impl Catalog {
     }
 
     /// The plan of this name.
-    pub fn plan(&self, name: &str) -> Option<&Plan> {
+    pub fn plan(&self, name: &str) -> Option<&Arc<Plan>> {
         self.0.plans.get(name)
     }
 
@@ -179,7 +179,7 @@ impl Catalog {
     }
 
     /// All plans, by name.
-    pub fn plans(&self) -> impl Iterator<Item = &Plan> {
+    pub fn plans(&self) -> impl Iterator<Item = &Arc<Plan>> {
         self.0.plans.values()
     }
 }
@@ -203,7 +203,7 @@ impl fmt::Debug for Catalog {
 }
 
 /// The known name that `unknown` was most likely meant to be.
-pub(crate) fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(unknown, name), name))
@@ -213,12 +213,11 @@ pub(crate) fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str
 }
 
 /// `; did you mean "labels"?`, or what is known, or nothing.
-pub(crate) fn suggestion<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    match nearest(unknown, known.clone()) {
+pub(crate) fn suggestion<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<_> = known.into_iter().collect();
+    match nearest(unknown, known.iter().copied()) {
         Some(name) => format!("; did you mean \"{name}\"?"),
-        None => {
-            let known: Vec<_> = known.into_iter().take(12).collect();
-            if known.is_empty() { String::new() } else { format!("; known: {}", known.join(", ")) }
-        }
+        None if known.is_empty() => String::new(),
+        None => format!("; known: {}", known[..known.len().min(12)].join(", ")),
     }
 }

@@ -33,7 +33,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The table in `value`, or a fault.
-    pub(super) fn table<'t>(&mut self, name: &str, value: &'t Value<'a>) -> Option<&'t DeTable<'a>> {
+    pub(super) fn table<'t, 'v>(&mut self, name: &str, value: &'t Value<'v>) -> Option<&'t DeTable<'v>> {
         let table = value.get_ref().as_table();
         if table.is_none() {
             self.fault(value.span().start, name, format!("must be a table, not {}", describe(value.get_ref())));
@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The member `key` as text, where it is there; a fault if it is something else.
-    pub(super) fn text<'t>(&mut self, name: &str, table: &'t DeTable<'a>, key: &str) -> Option<(&'t str, usize)> {
+    pub(super) fn text<'t>(&mut self, name: &str, table: &'t DeTable<'_>, key: &str) -> Option<(&'t str, usize)> {
         let value = table.get(key)?;
         let at = value.span().start;
         let text = value.get_ref().as_str();
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
     pub(super) fn needed_text<'t>(
         &mut self,
         name: &str,
-        table: &'t DeTable<'a>,
+        table: &'t DeTable<'_>,
         key: &str,
         at: usize,
     ) -> Option<(&'t str, usize)> {
@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Refuses members that are not among `known`.
-    pub(super) fn refuse_unknown(&mut self, name: &str, table: &DeTable<'a>, known: &[&str]) {
+    pub(super) fn refuse_unknown(&mut self, name: &str, table: &DeTable<'_>, known: &[&str]) {
         for key in table.keys().filter(|key| !known.contains(&&**key.get_ref())) {
             let hint = suggestion(key.get_ref(), known.iter().copied());
             self.fault(key.span().start, &join(name, key.get_ref()), format!("there is no such key{hint}"));

@@ -1,0 +1,144 @@
+//! Where journals are: one folder a process, with a lock that tells whether the process lives.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use halfbyte_core::home::Home;
+use uuid::Uuid;
+
+use super::Journal;
+use super::segment::Segment;
+
+/// Held while a journal is made, so that whoever tidies up does not take one that is half made for one left behind.
+const MAKING: &str = "making.lock";
+const LOCK: &str = "lock";
+const SEGMENTS: [&str; 2] = ["a", "b"];
+const JOURNAL: &str = "journal";
+const HALF_MADE: &str = "new";
+const CORRUPT: &str = "corrupt";
+
+/// The folder with the journals of all processes that share a store.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder(Home);
+
+/// The journal of a process that is gone. Holding it keeps others from adopting it too.
+#[derive(Debug)]
+pub(crate) struct Orphan {
+    pub(crate) owner: Uuid,
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    pub(crate) fn new(home: Home) -> Self {
+        Self(home)
+    }
+
+    /// Makes a journal for this process. It comes into being under its name with its lock held.
+    pub(crate) fn create<T>(&self) -> io::Result<Journal<T>> {
+        let _making = self.0.lock(MAKING)?;
+        let owner = Uuid::now_v7();
+        let (draft, path) = (self.path(owner, HALF_MADE), self.path(owner, JOURNAL));
+        DirBuilder::new().mode(0o700).create(&draft)?;
+        let lock = OpenOptions::new().create_new(true).write(true).mode(0o600).open(draft.join(LOCK))?;
+        lock.try_lock()?;
+        let [a, b] = SEGMENTS.map(|name| Segment::create(&draft.join(name)));
+        let (active, sealed) = (a?, b?);
+        fs::rename(&draft, &path)?;
+        Ok(Journal::new(owner, path, lock, active, sealed))
+    }
+
+    /// Whose journals there are, of processes that live and of such that are gone.
+    pub(crate) fn owners(&self) -> io::Result<BTreeSet<Uuid>> {
+        self.named(JOURNAL)
+    }
+
+    /// The journals of processes that are gone, locked. Removes what processes left that died while making one.
+    pub(crate) fn orphans(&self) -> io::Result<Vec<Orphan>> {
+        let half_made = self.named(HALF_MADE)?;
+        if !half_made.is_empty() {
+            let _making = self.0.lock(MAKING)?;
+            for owner in half_made {
+                remove(&self.path(owner, HALF_MADE))?;
+            }
+        }
+        let mut orphans = Vec::new();
+        for owner in self.named(JOURNAL)? {
+            let path = self.path(owner, JOURNAL);
+            if let Some(lock) = try_lock(&path.join(LOCK))? {
+                orphans.push(Orphan { owner, path, _lock: lock });
+            }
+        }
+        Ok(orphans)
+    }
+
+    fn path(&self, owner: Uuid, extension: &str) -> PathBuf {
+        self.0.path().join(format!("{owner}.{extension}"))
+    }
+
+    fn named(&self, extension: &str) -> io::Result<BTreeSet<Uuid>> {
+        let mut owners = BTreeSet::new();
+        for entry in fs::read_dir(self.0.path())? {
+            let name = entry?.file_name();
+            let owner =
+                name.to_str().and_then(|name| name.strip_suffix(extension)?.strip_suffix('.')?.parse::<Uuid>().ok());
+            owners.extend(owner);
+        }
+        Ok(owners)
+    }
+}
+
+impl Orphan {
+    /// What its files hold, each by itself: either can end in half a record.
+    pub(crate) fn read(&self) -> io::Result<[Vec<u8>; 2]> {
+        let [a, b] = SEGMENTS.map(|name| match fs::read(self.path.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            outcome => outcome,
+        });
+        Ok([a?, b?])
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it: the store has all that it held.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        remove(&self.path)
+    }
+
+    /// Keeps it for people to look at, under another name; answers where.
+    pub(crate) fn keep_aside(self) -> io::Result<PathBuf> {
+        let aside = self.path.with_extension(CORRUPT);
+        fs::rename(&self.path, &aside)?;
+        Ok(aside)
+    }
+}
+
+/// The lock, if nobody holds it; a lock file that is gone was somebody else's to adopt.
+fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let file = match OpenOptions::new().write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock() {
+        // Another process can have adopted and removed it between the two.
+        Ok(()) => Ok(path.exists().then_some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Removes a journal. It loses its name first, so that one that is half removed is not taken for one to adopt.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let draft = path.with_extension(HALF_MADE);
+    match fs::rename(path, &draft).and_then(|()| fs::remove_dir_all(&draft)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}

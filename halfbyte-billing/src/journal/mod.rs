@@ -1,0 +1,257 @@
+//! What this process has answered for and the store does not have yet: appended before the response leaves, replayed by
+//! whoever finds it when the process dies.
+
+mod folder;
+mod record;
+mod segment;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+pub(crate) use self::folder::{Folder, Orphan};
+pub(crate) use self::record::{Contents, Record};
+use self::segment::Segment;
+
+/// As many records may wait for a store that does not answer; then metered requests are refused. About 25 MB.
+const MAX_BACKLOG: usize = 200_000;
+
+/// The journal of this process: two files that take turns. Records go to the active one; while the store commits what
+/// was taken, the other stands still, and is emptied when the commit is through.
+///
+/// Appending is one write(2) under a mutex. The write goes to the page cache (a few microseconds), no fsync is waited
+/// for, and the order in the file must be the order in the queue: a lock held that briefly costs less than any scheme
+/// without one.
+#[derive(Debug)]
+pub(crate) struct Journal<T> {
+    owner: Uuid,
+    path: PathBuf,
+    state: Mutex<State<T>>,
+    /// The last append failed; nothing metered is let in until one works again.
+    failing: AtomicBool,
+    full: AtomicBool,
+    /// Held as long as the process lives, and given back by the kernel however it ends.
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    active: Segment,
+    sealed: Segment,
+    queue: Vec<T>,
+    scratch: Vec<u8>,
+    closed: bool,
+}
+
+impl<T> Journal<T> {
+    fn new(owner: Uuid, path: PathBuf, lock: File, active: Segment, sealed: Segment) -> Self {
+        Self {
+            owner,
+            path,
+            state: Mutex::new(State { active, sealed, queue: Vec::new(), scratch: Vec::new(), closed: false }),
+            failing: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            _lock: lock,
+        }
+    }
+
+    /// Who owns what is journalled and leased here.
+    pub(crate) fn owner(&self) -> Uuid {
+        self.owner
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the next append can be expected to work.
+    pub(crate) fn is_accepting(&self) -> bool {
+        !self.failing.load(Ordering::Relaxed) && !self.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last append failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Writes one record and queues `item` for the store. Once this answers, the record outlives the process.
+    ///
+    /// Answers whether the queue was empty before.
+    pub(crate) fn append(&self, item: T, record: impl FnOnce(&T) -> Record<'_>) -> io::Result<bool> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(io::Error::other("the process is stopping"));
+        }
+        let State { active, queue, scratch, .. } = &mut *state;
+        scratch.clear();
+        record(&item).encode(scratch);
+        if let Err(error) = active.append(scratch) {
+            self.failing.store(true, Ordering::Relaxed);
+            return Err(error);
+        }
+        queue.push(item);
+        if queue.len() >= MAX_BACKLOG {
+            self.full.store(true, Ordering::Relaxed);
+        }
+        Ok(queue.len() == 1)
+    }
+
+    /// Takes all that is queued, in the order of the journal. [`committed`](Self::committed) must follow, once the store
+    /// has it, before the next take.
+    pub(crate) fn take(&self) -> Vec<T> {
+        let mut state = self.state();
+        let State { active, sealed, queue, .. } = &mut *state;
+        // Emptying it can have failed before. Without a turn the active file only grows: replaying twice counts once.
+        if !queue.is_empty() && (sealed.is_empty() || sealed.clear().is_ok()) {
+            std::mem::swap(active, sealed);
+        }
+        self.full.store(false, Ordering::Relaxed);
+        std::mem::take(queue)
+    }
+
+    /// The store has all that was taken.
+    pub(crate) fn committed(&self) {
+        if let Err(error) = self.state().sealed.clear() {
+            tracing::warn!(journal = %self.path.display(), %error, "a committed journal could not be emptied");
+        }
+    }
+
+    /// Called every second. After a failed append: tries whether appending works again, and lets metered requests in if
+    /// it does. A journal that was taken away from under the process would be found by nobody, and is a failure too.
+    pub(crate) fn tend(&self) -> io::Result<()> {
+        let there = self.path.metadata().map(drop);
+        let outcome = match there {
+            Ok(()) if !self.is_failing() => return Ok(()),
+            // As large as the largest record, so that success means something.
+            Ok(()) => self.state().active.probe(2048),
+            Err(error) => Err(error),
+        };
+        self.failing.store(outcome.is_err(), Ordering::Relaxed);
+        outcome
+    }
+
+    /// Takes no more records, if none is queued; answers whether it closed.
+    pub(crate) fn close(&self) -> bool {
+        let mut state = self.state();
+        state.closed |= state.queue.is_empty();
+        state.closed
+    }
+
+    /// Removes the files of a closed journal.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        folder::remove(&self.path)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use halfbyte_core::home::Home;
+
+    use super::*;
+    use crate::IdempotencyKey;
+
+    fn record(tenant: &String) -> Record<'_> {
+        let key = IdempotencyKey::of(tenant.as_bytes());
+        Record { tenant, product: "p", meter: "m", feature: "f", key, at: jiff::Timestamp::UNIX_EPOCH, units: 1 }
+    }
+
+    fn folder(parent: &tempfile::TempDir) -> Folder {
+        Folder::new(Home::open(parent.path().join("journal")).expect("opened"))
+    }
+
+    /// The tenants in the files of a journal whose process is gone.
+    fn orphaned(folder: &Folder) -> Vec<String> {
+        let orphans = folder.orphans().expect("listed");
+        let bytes = orphans.iter().flat_map(|orphan| orphan.read().expect("read"));
+        bytes.flat_map(|bytes| tenants(&bytes)).collect()
+    }
+
+    fn tenants(bytes: &[u8]) -> Vec<String> {
+        Contents::read(bytes).records.iter().map(|record| record.tenant.to_owned()).collect()
+    }
+
+    #[test]
+    fn what_was_appended_and_not_committed_is_found_by_the_next_process() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = folder(&parent);
+        let journal = folder.create().expect("made");
+        assert!(journal.append("committed".to_owned(), record).expect("written"), "it is the first");
+        assert_eq!(journal.take(), ["committed"]);
+        journal.append("meanwhile".to_owned(), record).expect("written");
+        journal.committed();
+        journal.append("later".to_owned(), record).expect("written");
+        assert_eq!(orphaned(&folder), [""; 0], "its process lives");
+        drop(journal);
+        assert_eq!(orphaned(&folder), ["meanwhile", "later"]);
+    }
+
+    #[test]
+    fn what_was_taken_and_never_committed_is_found_too() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = folder(&parent);
+        let journal = folder.create().expect("made");
+        journal.append("taken".to_owned(), record).expect("written");
+        journal.take();
+        journal.append("queued".to_owned(), record).expect("written");
+        drop(journal);
+        let mut found = orphaned(&folder);
+        found.sort();
+        assert_eq!(found, ["queued", "taken"]);
+    }
+
+    #[test]
+    fn a_committed_journal_does_not_grow() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = folder(&parent);
+        let journal = folder.create().expect("made");
+        for round in 0..1000 {
+            journal.append(format!("tenant-{round}"), record).expect("written");
+            journal.take();
+            journal.append(format!("between-{round}"), record).expect("written");
+            journal.committed();
+        }
+        drop(journal);
+        assert_eq!(orphaned(&folder), ["between-999"]);
+    }
+
+    #[test]
+    fn a_journal_without_room_refuses_and_says_so_until_there_is_some() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let full = || Segment::of(OpenOptions::new().append(true).open("/dev/full").expect("opened"));
+        let lock = File::create(parent.path().join("lock")).expect("made");
+        let journal = Journal::new(Uuid::now_v7(), parent.path().into(), lock, full(), full());
+        assert!(journal.is_accepting());
+        journal.append("acme".to_owned(), record).expect_err("there is no room");
+        assert!(!journal.is_accepting() && journal.is_failing());
+        assert!(journal.take().is_empty(), "what was not written is not queued");
+        journal.tend().expect_err("there is still no room");
+        journal.state().active = Segment::create(&parent.path().join("roomy")).expect("made");
+        journal.tend().expect("there is room");
+        assert!(journal.is_accepting());
+    }
+
+    #[test]
+    fn a_closed_journal_takes_nothing_and_closes_only_when_all_is_taken() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let journal = folder(&parent).create().expect("made");
+        journal.append("acme".to_owned(), record).expect("written");
+        assert!(!journal.close());
+        journal.take();
+        journal.committed();
+        assert!(journal.close());
+        journal.append("late".to_owned(), record).expect_err("it is closed");
+        journal.remove().expect("removed");
+        assert!(!journal.path().exists());
+    }
+}
