@@ -8,8 +8,8 @@ use crate::platform::Platform;
 
 /// A customer to try a product with on a laptop: a tenant with a plan, and a client that acts for it.
 ///
-/// In development with an embedded issuer the customer is made at start, and two lines ready to paste are printed: one
-/// that gets a token, and one that uses it. Anywhere else it does nothing.
+/// In development the customer is made at start, and two lines ready to paste are printed: one that gets a token (where
+/// the issuer is embedded), and one that uses it. Anywhere else it does nothing.
 #[derive(Clone, Debug)]
 pub struct Demo {
     tenant: String,
@@ -53,34 +53,46 @@ impl Demo {
     }
 
     pub(crate) async fn set_up(&self, platform: &Platform) -> Result<(), Error> {
-        let (Environment::Development, Some(issuer)) = (platform.config().environment, platform.identity().embedded())
-        else {
+        if platform.config().environment != Environment::Development {
             return Ok(());
-        };
+        }
         let tenant = TenantId::new(&self.tenant).map_err(|error| {
             Error::new(ErrorKind::Configuration, "the demo customer").caused_by(Box::new(error) as BoxError)
         })?;
-        let product = platform.product().as_str();
-        let id = format!("{}-{product}", self.tenant);
-        let client = ClientSpec::new(&id, tenant.clone()).scopes(self.scopes.iter()).audiences([product]);
-        let secret = issuer.register(client).await?;
         for name in &self.secrets {
             platform.store_local_secret(name, None).await?;
         }
         let customers = platform.billing().customers();
         customers.create(&tenant).await?;
         customers.subscribe(&tenant, &self.plan).await?;
-
-        let base = platform.public_url().as_str().trim_end_matches('/');
-        let secret = secret.expose_secret();
-        let request = &self.request;
-        // For the terminal of a developer, not for a log: the secret is of a throw-away customer on this machine.
-        println!(
-            "\n{product} is on {base}. Try it as the customer {}:\n\n\
-             TOKEN=$(curl -s -u {id}:{secret} -d grant_type=client_credentials {base}/oauth/token | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')\n\
-             curl -i -H \"Authorization: Bearer $TOKEN\" {base}{request}\n",
-            self.tenant
-        );
+        // For the terminal of a developer, not for a log: a secret in it is of a throw-away customer on this machine.
+        println!("{}", self.invitation(platform, tenant).await?);
         Ok(())
+    }
+
+    async fn invitation(&self, platform: &Platform, tenant: TenantId) -> Result<String, Error> {
+        let (product, request) = (platform.product().as_str(), &self.request);
+        let base = platform.public_url().as_str().trim_end_matches('/');
+        let token = match platform.identity().embedded() {
+            Some(issuer) => {
+                let id = format!("{tenant}-{product}");
+                let client = ClientSpec::new(&id, tenant.clone()).scopes(self.scopes.iter()).audiences([product]);
+                let secret = issuer.register(client).await?;
+                let secret = secret.expose_secret();
+                format!(
+                    "TOKEN=$(curl -s -u {id}:{secret} -d grant_type=client_credentials {base}/oauth/token \
+                     | sed 's/.*\"access_token\":\"\\([^\"]*\\).*/\\1/')"
+                )
+            }
+            None => {
+                let audience = platform.config().audience.as_deref().unwrap_or(product);
+                format!("TOKEN=...   # of your issuer, for the audience {audience}, with the claim tenant={tenant}")
+            }
+        };
+        Ok(format!(
+            "\n{product} is on {base}. Try it as the customer {tenant}:\n\n\
+             {token}\n\
+             curl -i -H \"Authorization: Bearer $TOKEN\" {base}{request}\n"
+        ))
     }
 }

@@ -143,7 +143,8 @@ const AWAY: &str = "http://127.0.0.1:9/";
 fn token_of(issuer: &str) -> String {
     let part = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let header = part(json!({ "alg": "ES256", "typ": "at+jwt", "kid": "1" }));
-    let claims = part(json!({ "iss": issuer, "aud": "parcel", "sub": "acme-app", "tenant": "acme", "exp": 4_102_444_800_i64 }));
+    let claims =
+        part(json!({ "iss": issuer, "aud": "parcel", "sub": "acme-app", "tenant": "acme", "exp": 4_102_444_800_i64 }));
     format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode([7; 64]))
 }
 

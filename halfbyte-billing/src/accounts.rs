@@ -14,43 +14,42 @@ use crate::{Catalog, Grant, Plan};
 /// Between two reads that refusals cause: outsiders must not make the store work.
 pub(crate) const DEMAND_GAP: Duration = Duration::from_millis(20);
 
-/// All tenants that have a plan of the catalogue.
+/// All tenants that have subscribed to a plan, and what the others have.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     /// The revision of the store that this is of.
     pub(crate) revision: i64,
-    plans: HashMap<TenantId, Arc<Plan>>,
+    /// `None` for a plan that the catalogue lacks: its tenant is entitled to nothing, not to the default.
+    plans: HashMap<TenantId, Option<Arc<Plan>>>,
+    default_plan: Option<Arc<Plan>>,
 }
 
 impl Accounts {
     /// What the plan of `tenant` says of `feature`.
     pub(crate) fn grant(&self, tenant: &TenantId, feature: &str) -> Option<Grant> {
-        self.plans.get(tenant)?.grant(feature)
+        self.plan(tenant)?.grant(feature)
     }
 
     /// The plan of `tenant`.
     pub(crate) fn plan(&self, tenant: &TenantId) -> Option<&Arc<Plan>> {
-        self.plans.get(tenant)
+        self.plans.get(tenant).map_or(self.default_plan.as_ref(), Option::as_ref)
     }
 
     fn new(revision: i64, rows: Vec<(String, Option<String>)>, catalog: &Catalog) -> Self {
         let mut plans = HashMap::with_capacity(rows.len());
         let mut unknown = BTreeSet::new();
         for (tenant, plan) in rows.into_iter().filter_map(|(tenant, plan)| Some((tenant, plan?))) {
-            match (TenantId::new(tenant), catalog.plan(&plan)) {
-                (Ok(tenant), Some(plan)) => {
-                    plans.insert(tenant, plan.clone());
-                }
-                (Ok(_), None) => {
-                    unknown.insert(plan);
-                }
-                (Err(_), _) => {}
+            let Ok(tenant) = TenantId::new(tenant) else { continue };
+            let known = catalog.plan(&plan).cloned();
+            if known.is_none() {
+                unknown.insert(plan);
             }
+            plans.insert(tenant, known);
         }
         if !unknown.is_empty() {
             tracing::warn!(plans = ?unknown, "customers have plans that the catalogue lacks; they are entitled to nothing");
         }
-        Self { revision, plans }
+        Self { revision, plans, default_plan: catalog.default_plan().cloned() }
     }
 }
 
@@ -91,8 +90,20 @@ mod tests {
         let row = |tenant: &str, plan: Option<&str>| (tenant.to_owned(), plan.map(str::to_owned));
         let rows = vec![row("acme", Some("pro")), row("globex", None), row("initech", Some("gone"))];
         let accounts = Accounts::new(7, rows, &catalog);
-        let granted = ["acme", "globex", "initech", "nobody"]
-            .map(|tenant| accounts.grant(&TenantId::new(tenant).expect("valid"), "f").is_some());
-        assert_eq!(granted, [true, false, false, false]);
+        assert_eq!(granted(&accounts), [true, false, false, false]);
+    }
+
+    #[test]
+    fn a_tenant_that_has_subscribed_to_nothing_has_the_default_plan() {
+        let text = "[products.p]\n[features.f]\nproduct = \"p\"\n[plans.pro]\n[plans.free]\ndefault = true\nfeatures.f = true\n";
+        let catalog = Catalog::parse("c.toml", text).expect("good");
+        let row = |tenant: &str, plan: Option<&str>| (tenant.to_owned(), plan.map(str::to_owned));
+        let rows = vec![row("acme", Some("pro")), row("globex", None), row("initech", Some("gone"))];
+        assert_eq!(granted(&Accounts::new(7, rows, &catalog)), [false, true, false, true]);
+    }
+
+    fn granted(accounts: &Accounts) -> [bool; 4] {
+        ["acme", "globex", "initech", "nobody"]
+            .map(|tenant| accounts.grant(&TenantId::new(tenant).expect("valid"), "f").is_some())
     }
 }

@@ -65,7 +65,12 @@ pin_project! {
 impl<B, G> Guarded<B, G> {
     /// Ties `guard` to `body`.
     pub fn new(body: B, guard: G) -> Self {
-        Self { body, guard: Some(guard) }
+        Self::maybe(body, Some(guard))
+    }
+
+    /// Ties `guard`, where there is one, to `body`.
+    pub fn maybe(body: B, guard: Option<G>) -> Self {
+        Self { body, guard }
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 /// let noon: Timestamp = "2030-01-01T12:00:00Z".parse().unwrap();
 /// let clock = Clock::manual(noon);
 /// clock.jump(SignedDuration::from_secs(90));
-/// assert_eq!(clock.now(), noon + SignedDuration::from_secs(90));
+/// assert!(clock.now() >= noon + SignedDuration::from_secs(90));
 /// ```
 #[derive(Clone, Default)]
 pub struct Clock(Option<Arc<Manual>>);

@@ -16,7 +16,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
         let principal = parts.extensions.get::<Principal>().cloned();
-        principal.ok_or_else(|| Problem::unauthenticated().refuse(&Context::from_parts(&parts.headers, &parts.extensions)))
+        principal
+            .ok_or_else(|| Problem::unauthenticated().refuse(&Context::from_parts(&parts.headers, &parts.extensions)))
     }
 }
 

@@ -1,1 +1,74 @@
-//! x
+//! Secrets as typed live handles: read without I/O, rotated without a restart, never printed.
+//!
+//! ```
+//! use halfbyte_core::config::Config;
+//! use halfbyte_core::{Clock, Lifecycle};
+//! use halfbyte_secrets::{ExposeSecret, Secrets};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // As `HALFBYTE_SECRETS_URL=env: DB_PASSWORD=hunter2 ./product` would give it; see `Config::from_env`.
+//! let config = Config::parse([("HALFBYTE_SECRETS_URL", "env:"), ("DB_PASSWORD", "hunter2")])?;
+//! let lifecycle = Lifecycle::new(Clock::system());
+//!
+//! let secrets = Secrets::open(&config, &lifecycle)?;
+//! let password = secrets.get::<String>("db-password");
+//! password.ready().await?;
+//!
+//! assert_eq!(password.load()?.expose_secret(), "hunter2"); // lock-free; always the current one
+//! assert_eq!(format!("{:?}", password.load()?), "Snapshot([REDACTED], generation 1)");
+//! # Ok(()) }
+//! ```
+//!
+//! A secret that may be missing is an `Option`: `secrets.get::<Option<String>>("smtp-password")`. What is not text is
+//! bytes, [`Json`], [`SecretUrl`], or a type of yours with [`FromSecret`].
+//!
+//! # Where secrets come from
+//!
+//! `HALFBYTE_SECRETS_URL` says it; the program does not change.
+//!
+//! | URL | what | a change shows |
+//! |---|---|---|
+//! | `local:` | [`Local`]: one encrypted file under `HALFBYTE_HOME`, for development | within a second |
+//! | `env:` | [`Env`]: variables, `db-password` as `DB_PASSWORD` | with the next start |
+//! | `file:///dir` | [`Files`]: one file a secret, as Kubernetes mounts them | within a second |
+//!
+//! Anything else is a [`Provider`] of yours, given to [`Secrets::new`].
+//!
+//! # What it guarantees
+//!
+//! - [`Secret::load`] is a lock-free snapshot: no I/O, no waiting, no allocation. One fetch at a time runs behind it,
+//!   however many readers and handles there are.
+//! - A value is seen whole, old or new, never a mix.
+//! - `Debug`, `Display` and `Serialize` of everything here print `[REDACTED]`; reading a value takes a call of
+//!   [`expose_secret`](ExposeSecret::expose_secret), which is easy to search for. No error holds a value or a part of one.
+//! - Values, and the buffers that this crate reads them into, are overwritten with zeros when they are dropped.
+//! - When the backend is away the last known good value is served for the [policy](halfbyte_core::live::Policy)'s
+//!   `max_stale`, and after that a typed [`Error`]. A missing, denied, malformed or unreachable secret is told apart.
+//! - A broken local file, a wrong key or a key file that others may read is reported and never overwritten.
+//!
+//! # What it does not do
+//!
+//! - It does not keep a value out of core dumps, swap or the hands of a debugger: memory is not locked.
+//! - It does not know of copies that others make: what `expose_secret` hands out may be cloned, and JSON and URL parsers
+//!   have scratch space of their own. The environment itself is the operating system's copy.
+//! - It does not notice a secret that someone else writes into a log; nothing here compares log lines with values.
+//! - It does not protect `local:` from who can read the home folder: the key lies next to the file, so that both survive
+//!   a restart without a person. It keeps values out of backups of single files, of `grep` and of screens.
+
+mod error;
+mod from_secret;
+mod handle;
+mod local;
+mod name;
+mod provider;
+mod secrets;
+
+pub use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize};
+
+pub use self::error::{Error, ErrorKind};
+pub use self::from_secret::{FromSecret, Json, ParseError, SecretUrl};
+pub use self::handle::{Secret, Snapshot};
+pub use self::local::Local;
+pub use self::name::Name;
+pub use self::provider::{Env, Files, Provider, Reading, Version};
+pub use self::secrets::Secrets;

@@ -33,6 +33,10 @@ use crate::Per;
 ///     [features.tracking]            # boolean: a plan has it or has it not
 ///     product = "parcel"
 ///
+///     [plans.free]                   # for tenants that have subscribed to nothing
+///     default = true
+///     features.labels = { limit = 1, per = "day" }
+///
 ///     [plans.starter]
 ///     features.labels = { limit = 100, per = "month" }
 ///     features.tracking = true
@@ -54,6 +58,7 @@ struct Parts {
     meters: BTreeMap<Arc<str>, Meter>,
     features: BTreeMap<Arc<str>, Feature>,
     plans: BTreeMap<Arc<str>, Arc<Plan>>,
+    default_plan: Option<Arc<Plan>>,
 }
 
 /// A product that features and meters belong to.
@@ -161,6 +166,11 @@ impl Catalog {
     /// The plan of this name.
     pub fn plan(&self, name: &str) -> Option<&Arc<Plan>> {
         self.0.plans.get(name)
+    }
+
+    /// The plan of tenants that have subscribed to nothing: the one marked `default = true`, if there is one.
+    pub fn default_plan(&self) -> Option<&Arc<Plan>> {
+        self.0.default_plan.as_ref()
     }
 
     /// All products, by name.

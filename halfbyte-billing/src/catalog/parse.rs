@@ -128,7 +128,8 @@ fn owner(reader: &mut Reader<'_>, parts: &Parts, entry: &Entry<'_, '_>) -> Optio
 }
 
 fn plan(reader: &mut Reader<'_>, parts: &mut Parts, entry: &Entry<'_, '_>) {
-    reader.refuse_unknown(&entry.path, entry.table, &["title", "features"]);
+    reader.refuse_unknown(&entry.path, entry.table, &["title", "default", "features"]);
+    let default = entry.table.get("default").is_some_and(|value| flag(reader, &join(&entry.path, "default"), value));
     let title = reader.text(&entry.path, entry.table, "title").map_or(entry.name, |(title, _)| title);
     let path = join(&entry.path, "features");
     let features = entry.table.get("features").and_then(|value| reader.table(&path, value));
@@ -150,22 +151,31 @@ fn plan(reader: &mut Reader<'_>, parts: &mut Parts, entry: &Entry<'_, '_>) {
     }
     let name: Arc<str> = entry.name.into();
     let plan = Plan { name: name.clone(), title: title.into(), grants };
-    parts.plans.insert(name, Arc::new(plan));
+    let plan = Arc::new(plan);
+    if default && let Some(first) = parts.default_plan.replace(plan.clone()) {
+        let message = format!("the plan \"{}\" is the default already; only one can be", first.name);
+        reader.fault(entry.at, &join(&entry.path, "default"), message);
+    }
+    parts.plans.insert(name, plan);
+}
+
+fn flag(reader: &mut Reader<'_>, path: &str, value: &Value<'_>) -> bool {
+    if let DeValue::Boolean(flag) = value.get_ref() {
+        return *flag;
+    }
+    reader.fault(value.span().start, path, format!("must be true or false, not {}", describe(value.get_ref())));
+    false
 }
 
 fn boolean(reader: &mut Reader<'_>, path: &str, value: &Value<'_>) -> Option<Grant> {
     match value.get_ref() {
-        DeValue::Boolean(included) => return included.then_some(Grant::Included),
         DeValue::Table(_) => {
             let message = "the feature has no meter and can have no limit; write true, or give the feature a meter";
             reader.fault(value.span().start, path, message);
+            None
         }
-        other => {
-            let message = format!("must be true or false, not {}", describe(other));
-            reader.fault(value.span().start, path, message);
-        }
+        _ => flag(reader, path, value).then_some(Grant::Included),
     }
-    None
 }
 
 fn metered(reader: &mut Reader<'_>, path: &str, value: &Value<'_>) -> Option<Grant> {
@@ -243,6 +253,11 @@ product = "parcel"
                 "[plans.a]\nfeatures.booking = { limit = 3, per = \"day\" }",
                 "plans.toml:11: plans.a.features.booking: the feature has no meter and can have no limit; write true, or give the feature a meter",
             ),
+            (
+                "[plans.a]\ndefault = true\n[plans.b]\ndefault = true",
+                "plans.toml:12: plans.b.default: the plan \"a\" is the default already; only one can be",
+            ),
+            ("[plans.a]\ndefault = 1", "plans.toml:11: plans.a.default: must be true or false, not a number"),
             (
                 "[plans.a]\nfeatures.booking = \"yes\"",
                 "plans.toml:11: plans.a.features.booking: must be true or false, not a text",

@@ -7,10 +7,19 @@ pub struct Key {
     pub default: &'static str,
     /// What it means.
     pub meaning: &'static str,
+    /// What production takes, where it refuses the embedded default; else empty.
+    pub external: &'static str,
 }
 
 const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
-    Key { name, default, meaning }
+    Key { name, default, meaning, external: "" }
+}
+
+impl Key {
+    const fn external(mut self, external: &'static str) -> Self {
+        self.external = external;
+        self
+    }
 }
 
 /// Every `HALFBYTE_*` key there is.
@@ -21,10 +30,10 @@ pub const KEYS: [Key; 10] = [
     key("HALFBYTE_ADMIN_LISTEN",      "127.0.0.1:9090",       "where operators reach it: /livez, /readyz, /manifest"),
     key("HALFBYTE_PUBLIC_URL",        "http://HALFBYTE_LISTEN", "the address under which clients know the product"),
     key("HALFBYTE_HOME",              ".halfbyte",            "the folder (mode 0700) where embedded systems keep their state"),
-    key("HALFBYTE_SECRETS_URL",       "local:",               "local: | env: | file:///dir"),
-    key("HALFBYTE_IDENTITY_URL",      "embedded:",            "embedded: | https://issuer/..., comma-separated for several issuers"),
+    key("HALFBYTE_SECRETS_URL",       "local:",               "local: | env: | file:///dir").external("env: or file:///dir"),
+    key("HALFBYTE_IDENTITY_URL",      "embedded:",            "embedded: | https://issuer/..., comma-separated for several issuers").external("the https:// URL of your issuer"),
     key("HALFBYTE_IDENTITY_AUDIENCE", "the product's name",   "what `aud` of an access token must hold"),
-    key("HALFBYTE_BILLING_URL",       "billing.sqlite in HALFBYTE_HOME", "sqlite:///path"),
+    key("HALFBYTE_BILLING_URL",       "billing.sqlite in HALFBYTE_HOME", "sqlite:///path").external("sqlite:///absolute/path"),
     key("HALFBYTE_LAME_DUCK",         "5 (development: 0)",   "seconds between \"not ready\" and closing the listener, so that load balancers notice"),
 ];
 

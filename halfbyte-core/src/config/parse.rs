@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use super::{
@@ -104,8 +105,8 @@ impl Reader {
         let faults = self.faults.len();
         let backend = self.read(key, parse).unwrap_or(embedded);
         if environment == Environment::Production && faults == self.faults.len() && !external(&backend) {
-            let choices = KEYS.iter().find(|known| known.name == key).map_or("", |known| known.meaning);
-            self.fault(key, format!("production refuses the embedded default; set it to one of: {choices}"));
+            let external = KEYS.iter().find(|known| known.name == key).map_or("", |known| known.external);
+            self.fault(key, format!("production refuses the embedded default; set it to {external}"));
         }
         backend
     }
@@ -136,7 +137,7 @@ fn url(text: &str) -> Result<Url, String> {
 fn public_url(text: &str, environment: Environment) -> Result<Url, String> {
     let url = url(text)?;
     require_https(&url, environment)?;
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+    if url.path() != "/" || has_extras(&url) {
         return Err("must be scheme and host only, such as https://parcel.example.com".into());
     }
     Ok(url)
@@ -150,6 +151,7 @@ fn secrets(text: &str) -> Result<SecretsBackend, String> {
     }
     let url = url(text)?;
     match url.scheme() {
+        "file" if has_extras(&url) => Err("must be file:///absolute/folder and nothing after it".into()),
         "file" => url.to_file_path().map(SecretsBackend::Files).map_err(|()| "must be file:///absolute/folder".into()),
         other => Err(format!("\"{other}\" is not a secrets backend of this version; use local:, env: or file:///dir")),
     }
@@ -163,7 +165,7 @@ fn identity(text: &str, environment: Environment) -> Result<Vec<IdentityBackend>
             _ => {
                 let url = url(part)?;
                 require_https(&url, environment)?;
-                if url.query().is_some() || url.fragment().is_some() {
+                if has_extras(&url) {
                     return Err("an issuer has no query and no fragment".into());
                 }
                 IdentityBackend::Issuer(part.to_owned())
@@ -180,12 +182,18 @@ fn identity(text: &str, environment: Environment) -> Result<Vec<IdentityBackend>
 fn billing(text: &str) -> Result<BillingBackend, String> {
     let url = url(text)?;
     match url.scheme() {
-        "sqlite" if url.host_str().unwrap_or_default().is_empty() && url.path().len() > 1 => {
-            Ok(BillingBackend::Sqlite(Some(PathBuf::from(url.path()))))
+        "sqlite" if url.host_str().unwrap_or_default().is_empty() && url.path().len() > 1 && !has_extras(&url) => {
+            let path = percent_decode_str(url.path()).decode_utf8().map_err(|_| "the path is not UTF-8 text")?;
+            Ok(BillingBackend::Sqlite(Some(PathBuf::from(path.as_ref()))))
         }
-        "sqlite" => Err("must be sqlite:///absolute/path".into()),
+        "sqlite" => Err("must be sqlite:///absolute/path and nothing after it".into()),
         other => Err(format!("\"{other}\" is not a billing backend of this version; use sqlite:///path")),
     }
+}
+
+/// What would otherwise be ignored without a word.
+fn has_extras(url: &Url) -> bool {
+    url.query().is_some() || url.fragment().is_some()
 }
 
 /// Plain HTTP is for this machine only, and never in production: tokens and keys travel there.

@@ -35,6 +35,14 @@ impl Error {
         self.kind
     }
 
+    /// For a reader who is left without any value, whatever the status says a moment later.
+    pub(super) fn without_value(mut self) -> Self {
+        if self.kind == ErrorKind::RefreshFailed {
+            self.kind = ErrorKind::Expired;
+        }
+        self
+    }
+
     /// When the next fetch is due: what a `Retry-After` may say. At least one second.
     pub fn retry_in(&self) -> Duration {
         self.retry_in.max(Duration::from_secs(1))

@@ -42,8 +42,9 @@ use crate::lifecycle::Lifecycle;
 /// # What it guarantees
 ///
 /// - However many callers wait, at most one fetch is in flight.
-/// - A value is never served later than `fresh_for + max_stale` after the backend last confirmed it, also when the
-///   task has ended or its runtime is gone.
+/// - A value is not served later than `fresh_for + max_stale` after the backend last confirmed it, also when the task has
+///   ended or its runtime is gone. While the task lives it is what withdraws the value, so a runtime whose threads are
+///   all blocked, or that nobody drives, withdraws late.
 /// - A fetch that panics or takes longer than [`Policy::fetch_timeout`] counts as a failed one.
 ///
 /// Dropping the last clone ends the task. Clones share everything.
@@ -83,14 +84,15 @@ impl<T: Send + Sync + 'static> Live<T> {
         let alive = CancellationToken::new();
         let shared = Arc::new(Shared {
             current: ArcSwapOption::empty(),
-            status: watch::Sender::new(Status::cold(name.clone())),
+            status: watch::Sender::new(Status::cold(name.clone(), policy.lazy)),
             wanted: AtomicU64::new(u64::from(!policy.lazy)),
             wake: Notify::new(),
             policy,
         });
         let weak = Arc::downgrade(&shared);
         lifecycle.health().register(move || Some(weak.upgrade()?.status.borrow().check()));
-        lifecycle.spawn("live", task::run(shared.clone(), source, alive.clone(), lifecycle.stopping()));
+        let keeper = task::Keeper::new(shared.clone());
+        lifecycle.spawn("live", task::run(keeper, source, alive.clone(), lifecycle.stopping()));
         Self { shared, _alive: Some(Arc::new(alive.drop_guard())) }
     }
 }
@@ -98,7 +100,7 @@ impl<T: Send + Sync + 'static> Live<T> {
 impl<T> Live<T> {
     /// A value that never changes, for tests and for providers that have nothing to refresh. No task, no expiry.
     pub fn fixed(name: impl Into<Arc<str>>, value: T) -> Self {
-        let mut status = Status::cold(name.into());
+        let mut status = Status::cold(name.into(), false);
         status.confirmed(1, None);
         let version = Version { value, generation: 1, unattended_until: OnceLock::new() };
         Self {
@@ -121,7 +123,7 @@ impl<T> Live<T> {
     /// longer than `fresh_for + max_stale`.
     #[inline]
     pub fn load(&self) -> Result<Snapshot<T>, Error> {
-        self.snapshot().ok_or_else(|| self.shared.status.borrow().to_error())
+        self.snapshot().map_or_else(|| self.missing(), Ok)
     }
 
     /// The value as it is now; a cold or expired one is fetched first, by one fetch for all who wait.
@@ -136,7 +138,7 @@ impl<T> Live<T> {
         match self.snapshot() {
             Some(snapshot) => Ok(snapshot),
             None => {
-                self.attempt(|_| true).await?;
+                self.attempt(|status| !status.is_usable()).await?;
                 self.load()
             }
         }
@@ -158,7 +160,8 @@ impl<T> Live<T> {
             Some(newer) if newer.generation() > seen => Ok(newer),
             _ => {
                 let gap = self.shared.policy.demand_gap;
-                self.attempt(|status| status.last_attempt.is_none_or(|at| at.elapsed() >= gap)).await?;
+                let rested = |status: &Status| status.last_attempt.is_none_or(|at| at.elapsed() >= gap);
+                self.attempt(|status| status.generation <= seen && rested(status)).await?;
                 self.load()
             }
         }
@@ -188,6 +191,14 @@ impl<T> Live<T> {
         self.shared.status.borrow().clone()
     }
 
+    #[cold]
+    fn missing(&self) -> Result<Snapshot<T>, Error> {
+        let error = self.shared.status.borrow().to_error();
+        // The value may have been published since the caller looked; the status is written after it.
+        self.snapshot().ok_or_else(|| error.without_value())
+    }
+
+    #[inline]
     fn snapshot(&self) -> Option<Snapshot<T>> {
         let guard = self.shared.current.load();
         let version = guard.as_ref()?;
@@ -213,7 +224,7 @@ impl<T> Live<T> {
         self.shared.wanted.fetch_max(target, Ordering::AcqRel);
         self.shared.wake.notify_one();
         match updates.wait_for(|status| status.attempts >= target || status.ended).await {
-            Ok(status) => status.backing_off().map_or(Ok(()), Err),
+            Ok(status) => status.failed().map_or(Ok(()), Err),
             Err(_closed) => Ok(()),
         }
     }

@@ -47,14 +47,22 @@ impl Default for Policy {
 impl Policy {
     /// When to refresh a value that is fresh for `fresh_for`; `random` is in 0..1.
     pub(super) fn refresh_after(&self, fresh_for: Duration, random: f64) -> Duration {
-        fresh_for.mul_f64(1.0 - self.jitter.clamp(0.0, 1.0) * random)
+        // The last step turns a jitter that is not a number into none.
+        less(fresh_for, self.jitter.clamp(0.0, 1.0).max(0.0) * random)
     }
 
     /// How long to wait after `failures` failed fetches in a row; `random` is in 0..1.
     pub(super) fn backoff_after(&self, failures: u32, random: f64) -> Duration {
         let doubled = self.backoff.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
-        doubled.min(self.max_backoff).mul_f64(1.0 - random / 2.0)
+        less(doubled.min(self.max_backoff), random / 2.0)
     }
+}
+
+/// `whole` less that part of it, but never so short that a loop on it would spin.
+fn less(whole: Duration, part: f64) -> Duration {
+    // Within what f64 can hold; a part of more than that is beyond any timer.
+    let bounded = whole.min(Duration::from_secs(u64::from(u32::MAX)));
+    whole.saturating_sub(bounded.mul_f64(part)).max(Duration::from_millis(1))
 }
 
 #[cfg(test)]

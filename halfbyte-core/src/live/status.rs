@@ -49,6 +49,7 @@ pub struct Status {
     pub(super) last_attempt: Option<Instant>,
     pub(super) next_attempt: Option<Instant>,
     pub(super) ended: bool,
+    lazy: bool,
 }
 
 /// How long a confirmed value is current, and how long it may be served.
@@ -59,9 +60,10 @@ pub(super) struct Lifetime {
 }
 
 impl Status {
-    pub(super) fn cold(name: Arc<str>) -> Self {
+    pub(super) fn cold(name: Arc<str>, lazy: bool) -> Self {
         Self {
             name,
+            lazy,
             generation: 0,
             failures: 0,
             last_error: None,
@@ -110,9 +112,20 @@ impl Status {
         at.checked_add(lifetime?.usable_for)
     }
 
+    /// Whether there is a value that may be served.
+    pub(super) fn is_usable(&self) -> bool {
+        matches!(self.state(), State::Fresh | State::Stale)
+    }
+
+    /// The error of the last attempt, while no further one is due.
     pub(super) fn backing_off(&self) -> Option<Error> {
         let retry_in = self.next_attempt?.saturating_duration_since(Instant::now());
-        (self.failures > 0 && !self.in_flight && !retry_in.is_zero()).then(|| self.to_error())
+        if self.in_flight || retry_in.is_zero() { None } else { self.failed() }
+    }
+
+    /// The error of the last attempt that is through.
+    pub(super) fn failed(&self) -> Option<Error> {
+        (self.failures > 0).then(|| self.to_error())
     }
 
     pub(super) fn to_error(&self) -> Error {
@@ -132,7 +145,8 @@ impl Status {
         let state = self.state();
         Check {
             name: self.name.clone(),
-            ready: matches!(state, State::Fresh | State::Stale),
+            // Nobody has asked for a lazy value yet: waiting for it would keep those away who would ask.
+            ready: self.is_usable() || (self.lazy && self.attempts == 0),
             state: state.as_str(),
             age: self.age(),
             detail: self.last_error(),

@@ -15,7 +15,7 @@ use super::{Fetched, Shared, Source, Version};
 use crate::BoxError;
 
 pub(super) async fn run<T, S>(
-    shared: Arc<Shared<T>>,
+    mut keeper: Keeper<T>,
     source: S,
     alive: CancellationToken,
     stopping: WaitForCancellationFutureOwned,
@@ -23,10 +23,11 @@ pub(super) async fn run<T, S>(
     T: Send + Sync + 'static,
     S: Source<T>,
 {
-    let mut keeper = Keeper { shared, last: None };
     let mut stopping = pin!(stopping);
     loop {
         let due = tokio::select! {
+            // In order, so that no fetch begins once the end was asked for.
+            biased;
             () = alive.cancelled() => return,
             () = &mut stopping => return,
             () = keeper.expiry() => { keeper.withdraw(); false }
@@ -38,10 +39,11 @@ pub(super) async fn run<T, S>(
             let mut fetch = pin!(guarded(&source, keeper.shared.policy.fetch_timeout));
             let outcome = loop {
                 tokio::select! {
+                    biased;
                     () = alive.cancelled() => return,
                     () = &mut stopping => return,
-                    () = keeper.expiry() => keeper.withdraw(),
                     outcome = &mut fetch => break outcome,
+                    () = keeper.expiry() => keeper.withdraw(),
                 }
             };
             keeper.finish(outcome);
@@ -51,20 +53,27 @@ pub(super) async fn run<T, S>(
 
 /// Runs one fetch with a time limit; a panic in it is an error like any other.
 async fn guarded<T, S: Source<T>>(source: &S, limit: Duration) -> Result<Fetched<T>, BoxError> {
-    match timeout(limit, AssertUnwindSafe(source.fetch()).catch_unwind()).await {
+    // Called inside the block: a source may panic before it has made its future.
+    let fetch = async { source.fetch().await };
+    match timeout(limit, AssertUnwindSafe(fetch).catch_unwind()).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_panic)) => Err("the fetch panicked".into()),
         Err(_elapsed) => Err(format!("no answer within {limit:?}").into()),
     }
 }
 
-struct Keeper<T> {
+/// Made before the task is: a task that is dropped before it ever ran ends in the same way as any other.
+pub(super) struct Keeper<T> {
     shared: Arc<Shared<T>>,
     /// The value last fetched: an unchanged answer brings it back also after it was withdrawn.
     last: Option<Arc<Version<T>>>,
 }
 
 impl<T> Keeper<T> {
+    pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
+        Self { shared, last: None }
+    }
+
     fn is_wanted(&self) -> bool {
         self.shared.wanted.load(Ordering::Acquire) > self.shared.status.borrow().attempts
     }
@@ -89,7 +98,7 @@ impl<T> Keeper<T> {
 
     fn withdraw(&self) {
         self.shared.current.store(None);
-        let name = self.shared.status.borrow().name.clone();
+        let (name, _) = self.name_and_failures();
         tracing::error!(name = &*name, "the last good copy is too old and was withdrawn");
     }
 
@@ -120,11 +129,9 @@ impl<T> Keeper<T> {
         }
         let generation = self.last.as_ref().map_or(0, |last| last.generation);
         self.shared.current.store(self.last.clone());
-        let next = policy.refresh_after(fresh_for, fastrand::f64()).max(Duration::from_millis(1));
+        let next = policy.refresh_after(fresh_for, fastrand::f64());
+        self.log_recovery();
         self.shared.status.send_modify(|status| {
-            if status.failures > 0 {
-                tracing::info!(name = &*status.name, failures = status.failures, "the backend is back");
-            }
             status.confirmed(generation, Some(lifetime));
             status.in_flight = false;
             status.attempts += 1;
@@ -134,21 +141,42 @@ impl<T> Keeper<T> {
 
     fn failed(&self, error: BoxError) {
         let error: Arc<dyn std::error::Error + Send + Sync> = error.into();
+        let failures = self.shared.status.borrow().failures.saturating_add(1);
+        let wait = self.shared.policy.backoff_after(failures, fastrand::f64());
+        self.log_failure(failures, wait, &*error);
         self.shared.status.send_modify(|status| {
-            status.failures = status.failures.saturating_add(1);
-            let wait = self.shared.policy.backoff_after(status.failures, fastrand::f64());
-            tracing::warn!(
-                name = &*status.name,
-                failures = status.failures,
-                retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-                error = crate::error_chain(&*error),
-                "a fetch failed"
-            );
+            status.failures = failures;
             status.last_error = Some(error);
             status.in_flight = false;
             status.attempts += 1;
             status.next_attempt = Instant::now().checked_add(wait);
         });
+    }
+
+    // Nothing is logged while the status is locked: what listens to the log may read this very value.
+
+    fn log_recovery(&self) {
+        let (name, failures) = self.name_and_failures();
+        if failures > 0 {
+            tracing::info!(name = &*name, failures, "the backend is back");
+        }
+    }
+
+    /// At a rate that falls, so that a backend which is away for a day does not fill the log.
+    fn log_failure(&self, failures: u32, wait: Duration, error: &(dyn std::error::Error + 'static)) {
+        let (name, _) = self.name_and_failures();
+        let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let error = crate::error_chain(error);
+        if failures.is_power_of_two() {
+            tracing::warn!(name = &*name, failures, retry_in_ms, error, "a fetch failed");
+        } else {
+            tracing::debug!(name = &*name, failures, retry_in_ms, error, "a fetch failed");
+        }
+    }
+
+    fn name_and_failures(&self) -> (Arc<str>, u32) {
+        let status = self.shared.status.borrow();
+        (status.name.clone(), status.failures)
     }
 }
 

@@ -57,10 +57,9 @@ impl Exchange {
     pub(super) fn start<B>(instruments: &Arc<Instruments>, request: &mut Request<B>) -> Self {
         let started = Instant::now();
         let facts = Facts::of(request);
-        let mut parent = Context::new();
-        if let Some(remote) = traceparent::extract(request.headers()) {
-            parent = parent.with_remote_span_context(remote);
-        }
+        let remote = traceparent::extract(request.headers());
+        let remote_trace = remote.as_ref().map(|remote| remote.trace_id().to_bytes());
+        let parent = remote.map_or_else(Context::new, |remote| Context::new().with_remote_span_context(remote));
         let tracer = &instruments.tracer;
         let builder = tracer
             .span_builder(facts.span_name())
@@ -69,9 +68,9 @@ impl Exchange {
         let span = tracer.build_with_context(builder, &parent);
         let context = parent.with_span(span);
 
-        // A refusal always names a trace; without an SDK it is one that nobody else knows.
-        let trace = context.span().span_context().trace_id().to_bytes();
-        let trace = if trace == [0; 16] { fastrand::u128(1..).to_be_bytes() } else { trace };
+        // A refusal always names a trace; without an SDK, or after its end, it is the caller's or one that nobody else knows.
+        let own = Some(context.span().span_context().trace_id().to_bytes()).filter(|trace| *trace != [0; 16]);
+        let trace = own.or(remote_trace).unwrap_or_else(|| fastrand::u128(1..).to_be_bytes());
         let request_id = request.extensions().get().copied();
         request.extensions_mut().insert(TraceId(trace));
         Self {

@@ -28,8 +28,6 @@ fn launch(installed: &Path) -> Result<Launch> {
         .args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")])
         .args(["--exporter", "otlp", "--otlp-exporter-protocol", "http"])
         .args(["--otlp-exporter-endpoint", &format!("http://127.0.0.1:{sink}")])
-        // So that a receiver in a test need not know gzip.
-        .args(["--otlp-exporter-compression", "none"])
         .args(["--batch-timeout", "200ms"]);
     Ok(Launch {
         command,

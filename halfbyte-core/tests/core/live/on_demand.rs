@@ -1,0 +1,113 @@
+use halfbyte_core::live::{ErrorKind, Policy};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Answer, Backend, millis, policy, secs, warm};
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_who_refuse_one_generation_make_one_fetch() {
+    let backend = Backend::default();
+    let live = warm(policy(), &backend).await;
+    sleep(secs(2)).await;
+    backend.takes(millis(500));
+    let mut callers = JoinSet::new();
+    for n in 0..1000 {
+        let live = live.clone();
+        callers.spawn(async move {
+            // The last third comes when the fetch is through.
+            sleep(millis(n * 3 / 4)).await;
+            live.refresh(1).await.expect("refreshed").generation()
+        });
+    }
+    assert!(callers.join_all().await.iter().all(|generation| *generation == 2));
+    assert_eq!(backend.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_seen_an_old_generation_is_answered_at_once() {
+    let backend = Backend::default();
+    let live = warm(policy(), &backend).await;
+    live.changed(1).await;
+    sleep(secs(5)).await;
+    let began = Instant::now();
+    backend.answer(Answer::Hang);
+    assert_eq!(live.refresh(1).await.expect("there already").generation(), 2);
+    assert_eq!((began.elapsed(), backend.fetches()), (secs(0), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn outsiders_cannot_make_the_backend_work_more_often_than_the_gap_allows() {
+    let backend = Backend::default();
+    let live = warm(Policy { demand_gap: secs(2), fresh_for: secs(1000), ..policy() }, &backend).await;
+    let began = Instant::now();
+    while began.elapsed() < secs(60) {
+        let seen = live.load().expect("loaded").generation();
+        live.refresh(seen).await.expect("answered");
+        sleep(millis(10)).await;
+    }
+    assert!((29..=31).contains(&backend.fetches()), "{} fetches", backend.fetches());
+    assert!(backend.gaps().iter().all(|gap| *gap >= secs(2)), "{:?}", backend.gaps());
+}
+
+#[tokio::test(start_paused = true)]
+async fn within_the_gap_the_present_snapshot_is_answered() {
+    let backend = Backend::default();
+    let live = warm(policy(), &backend).await;
+    sleep(millis(900)).await;
+    assert_eq!(live.refresh(1).await.expect("answered").generation(), 1);
+    assert_eq!(backend.fetches(), 1);
+    sleep(millis(200)).await;
+    assert_eq!(live.refresh(1).await.expect("answered").generation(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_fails_says_so_and_leaves_the_good_value() {
+    for backoff in [millis(0), millis(250)] {
+        let backend = Backend::default();
+        let live = warm(Policy { backoff, ..policy() }, &backend).await;
+        backend.answer(Answer::Fail);
+        sleep(secs(2)).await;
+        let error = live.refresh(1).await.expect_err("it fails");
+        assert_eq!(error.kind(), ErrorKind::RefreshFailed);
+        assert_eq!(halfbyte_core::error_chain(&error), "test could not be refreshed: fetch 2 failed");
+        assert_eq!(*live.load().expect("still good"), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_joins_the_fetch_that_is_under_way() {
+    let backend = Backend::default();
+    let live = warm(policy(), &backend).await;
+    backend.takes(secs(3));
+    sleep(secs(11)).await;
+    assert_eq!(backend.fetches(), 2, "the scheduled one runs");
+    assert_eq!(live.refresh(1).await.expect("joined").generation(), 2);
+    sleep(secs(1)).await;
+    assert_eq!(backend.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_gives_up_does_not_stop_the_refresh_of_the_others() {
+    let backend = Backend::default();
+    let live = warm(policy(), &backend).await;
+    sleep(secs(2)).await;
+    backend.takes(secs(4));
+    let other = live.clone();
+    let mut others = JoinSet::new();
+    others.spawn(async move { other.refresh(1).await.expect("refreshed").generation() });
+    assert!(timeout(secs(1), live.refresh(1)).await.is_err());
+    assert_eq!(others.join_all().await, [2]);
+    assert_eq!((backend.fetches(), backend.cut_short()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_sets_the_next_scheduled_one_anew() {
+    let backend = Backend::default();
+    let live = warm(policy(), &backend).await;
+    sleep(secs(5)).await;
+    live.refresh(1).await.expect("refreshed");
+    sleep(secs(9)).await;
+    assert_eq!(backend.fetches(), 2);
+    sleep(secs(2)).await;
+    assert_eq!(backend.fetches(), 3);
+}

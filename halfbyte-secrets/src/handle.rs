@@ -1,0 +1,150 @@
+//! What a program holds: a live handle, and a snapshot of its value. Neither prints a value.
+
+use std::fmt;
+use std::sync::Arc;
+
+use halfbyte_core::{Live, live};
+use secrecy::zeroize::Zeroize;
+use secrecy::{ExposeSecret, SecretBox};
+use serde::{Serialize, Serializer};
+
+use crate::Error;
+
+pub(crate) const REDACTED: &str = "[REDACTED]";
+
+/// A secret by name, kept current in the background. Cloning is a reference count, and clones share everything.
+///
+/// Reading it is [`load`](Self::load), then [`expose_secret`](ExposeSecret::expose_secret):
+///
+/// ```
+/// use halfbyte_secrets::{Error, ExposeSecret, Secret};
+///
+/// fn authorization(token: &Secret<String>) -> Result<String, Error> {
+///     Ok(format!("Bearer {}", token.load()?.expose_secret()))
+/// }
+/// ```
+pub struct Secret<T: Zeroize>(pub(crate) Arc<Shared<T>>);
+
+/// What the handles to one secret share; the task behind `live` ends with the last of them.
+pub(crate) struct Shared<T: Zeroize> {
+    pub(crate) name: Box<str>,
+    pub(crate) live: Live<SecretBox<T>>,
+}
+
+impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
+    /// The value as it is now: no waiting, no I/O, no allocation.
+    ///
+    /// # Errors
+    ///
+    /// There is none: it is [not loaded yet](crate::ErrorKind::Pending), or the kind says why the backend gives none and the
+    /// last known good value, if there was one, is older than the policy allows.
+    #[inline]
+    pub fn load(&self) -> Result<Snapshot<T>, Error> {
+        self.0.live.load().map(Snapshot).map_err(|error| self.error(error))
+    }
+
+    /// Waits until the first load is through; for a boot that wants to be warm. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load). While the backend is left alone after an error, that error comes at once.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.0.live.ready().await.map_err(|error| self.error(error))
+    }
+
+    /// Counts the values that came from the backend, from 1; 0 while there is none.
+    pub fn generation(&self) -> u64 {
+        self.0.live.status().generation
+    }
+
+    /// Waits for a generation after `seen` and answers its number. Cancel safe.
+    pub async fn changed(&self, seen: u64) -> u64 {
+        self.0.live.changed(seen).await
+    }
+
+    /// Says that generation `seen` was not accepted, and answers a newer one if the backend has one: one fetch for all who
+    /// ask meanwhile, and no more often than the policy's `demand_gap`. Compare [`Snapshot::generation`] with `seen`.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// The backend could not be asked. The last known good value is still served by [`load`](Self::load).
+    pub async fn refresh(&self, seen: u64) -> Result<Snapshot<T>, Error> {
+        self.0.live.refresh(seen).await.map(Snapshot).map_err(|error| self.error(error))
+    }
+
+    /// The name that it was asked for by.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// State, age, generation, failures and the last error, as readiness shows them.
+    pub fn status(&self) -> live::Status {
+        self.0.live.status()
+    }
+
+    #[cold]
+    fn error(&self, error: live::Error) -> Error {
+        Error::of_handle(&self.0.name, error)
+    }
+}
+
+impl<T: Zeroize> Clone for Secret<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({}, {REDACTED})", self.0.name)
+    }
+}
+
+impl<T: Zeroize> fmt::Display for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl<T: Zeroize> Serialize for Secret<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(REDACTED)
+    }
+}
+
+/// One generation of a [`Secret`]. It stays what it is while the secret moves on: keep it for one operation only.
+pub struct Snapshot<T: Zeroize>(live::Snapshot<SecretBox<T>>);
+
+impl<T: Zeroize> Snapshot<T> {
+    /// Which generation this is, from 1.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.0.generation()
+    }
+}
+
+impl<T: Zeroize> ExposeSecret<T> for Snapshot<T> {
+    #[inline]
+    fn expose_secret(&self) -> &T {
+        self.0.expose_secret()
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Snapshot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Snapshot({REDACTED}, generation {})", self.0.generation())
+    }
+}
+
+impl<T: Zeroize> fmt::Display for Snapshot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl<T: Zeroize> Serialize for Snapshot<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(REDACTED)
+    }
+}

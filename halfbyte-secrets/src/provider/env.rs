@@ -1,0 +1,45 @@
+use std::time::Duration;
+
+use halfbyte_core::config::Variables;
+use halfbyte_core::live::Policy;
+
+use crate::{Error, ErrorKind, Name, Provider, Reading, Version};
+
+/// `env:`: the secret `db-password` is the variable `DB_PASSWORD`.
+///
+/// The name in upper case, with `-` and `.` as `_`; an empty variable counts as unset. Variables are read when the
+/// configuration is, so a change takes a restart, and `HALFBYTE_*` is configuration and no secret.
+#[derive(Clone, Debug)]
+pub struct Env(Variables);
+
+impl Env {
+    /// Takes secrets from `variables`: [`Config::other`](halfbyte_core::config::Config::other).
+    pub fn new(variables: &Variables) -> Self {
+        Self(variables.clone())
+    }
+}
+
+impl Provider for Env {
+    const NAME: &'static str = "env:";
+
+    async fn read(&self, name: &Name, known: Option<&Version>) -> Result<Reading, Error> {
+        let variable = variable(name);
+        match (self.0.get(&variable), known) {
+            (Some(_), Some(_)) => Ok(Reading::unchanged()),
+            (Some(value), None) => Ok(Reading::new(value).version(Version::new("start"))),
+            (None, _) => Err(Error::new(ErrorKind::NotFound, format!("the variable {variable} is not set"))),
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        Policy {
+            fresh_for: Duration::from_secs(365 * 24 * 3600),
+            max_backoff: Duration::from_secs(3600),
+            ..Policy::default()
+        }
+    }
+}
+
+fn variable(name: &Name) -> String {
+    name.as_str().to_ascii_uppercase().replace(['-', '.'], "_")
+}

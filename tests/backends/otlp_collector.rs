@@ -1,0 +1,61 @@
+//! All three signals through a real collector.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use halfbyte::core::config::Config;
+use halfbyte::core::lifecycle::Phase;
+use halfbyte::observe::testing::Receiver;
+use halfbyte::{Contract, Platform};
+use tokio::task::JoinSet;
+
+#[tokio::test]
+async fn traces_metrics_and_logs_arrive_behind_the_collector() {
+    let receiver = Receiver::bind(crate::server("HB_TEST_OTLP_SINK_ADDR").parse().unwrap()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home").display().to_string();
+    let collector = crate::server("HB_TEST_OTLP_HTTP");
+    let config = Config::parse([
+        ("HALFBYTE_HOME", home.as_str()),
+        ("HALFBYTE_LISTEN", "127.0.0.1:0"),
+        ("HALFBYTE_ADMIN_LISTEN", "127.0.0.1:0"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_str()),
+    ]);
+    let platform = Platform::builder("parcel", Contract::V1)
+        .catalog("catalog.toml", "[products.parcel]\ntitle = \"Shipping labels\"")
+        .config(config.unwrap())
+        .start()
+        .await
+        .unwrap();
+    let address = platform.address();
+    let life = platform.lifecycle().clone();
+    let routes = Router::new().route("/orders/{id}", get(async || tracing::info!(order = 7, "an order is shown")));
+    let mut serving = JoinSet::new();
+    serving.spawn(platform.serve(routes));
+    life.reached(Phase::Ready).await;
+
+    let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let request = reqwest::Client::new().get(format!("http://{address}/orders/7?token=hunter2"));
+    let parent = format!("00-{trace_id}-00f067aa0ba902b7-01");
+    assert_eq!(request.header("traceparent", parent).send().await.unwrap().status(), 200);
+    // A drain sends what is held.
+    life.enter(Phase::LameDuck);
+    serving.join_next().await.unwrap().unwrap().unwrap();
+
+    let arrived = receiver.wait_for(
+        |received| {
+            received.spans.iter().any(|span| span.trace_id == trace_id && span.name == "GET /orders/{id}")
+                && received.metric_names.iter().any(|name| name == "http.server.request.duration")
+                && received
+                    .logs
+                    .iter()
+                    .any(|log| log.body.contains("an order is shown") && log.trace_id.as_deref() == Some(trace_id))
+        },
+        Duration::from_secs(10),
+    );
+    let arrived = arrived.await;
+    let (spans, logs) = (receiver.spans(), receiver.logs());
+    assert!(arrived, "spans: {spans:#?}\nmetrics: {:?}\nlogs: {logs:#?}", receiver.metric_names());
+    assert!(!format!("{spans:?}{logs:?}").contains("hunter2"), "a query string went out");
+}
