@@ -1,3 +1,6 @@
+use std::pin::pin;
+
+use futures_util::FutureExt as _;
 use halfbyte_core::live::{ErrorKind, Policy};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -72,6 +75,22 @@ async fn a_refresh_that_fails_says_so_and_leaves_the_good_value() {
         assert_eq!(halfbyte_core::error_chain(&error), "test could not be refreshed: fetch 2 failed");
         assert_eq!(*live.load().expect("still good"), 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_slow_to_hear_of_a_failure_hears_of_it_all_the_same() {
+    let backend = Backend::default();
+    let live = warm(Policy { backoff: millis(1), ..policy() }, &backend).await;
+    sleep(secs(2)).await;
+    backend.takes(secs(1));
+    backend.answer(Answer::Fail);
+    let mut refresh = pin!(live.refresh(1));
+    assert!(refresh.as_mut().now_or_never().is_none(), "it waits");
+    sleep(millis(1500)).await;
+    // By now the next attempt is under way.
+    assert_eq!(backend.fetches(), 3);
+    let error = refresh.now_or_never().expect("through").expect_err("what it asked for failed");
+    assert_eq!(error.kind(), ErrorKind::RefreshFailed);
 }
 
 #[tokio::test(start_paused = true)]
