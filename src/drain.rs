@@ -36,12 +36,22 @@ impl Signals {
 
 /// Leads from the first signal into draining. A second one ends the process at once: usage is in the journal already.
 pub(crate) async fn conduct(life: Lifecycle, mut signals: Signals, lame_duck: Duration) {
-    tokio::select! {
-        signal = signals.next() => tracing::info!(signal, "told to stop"),
-        () = life.reached(Phase::LameDuck) => tracing::info!("asked to stop"),
-    }
+    let asked = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "told to stop");
+            false
+        }
+        () = life.reached(Phase::LameDuck) => {
+            tracing::info!("asked to stop");
+            true
+        }
+    };
     life.enter(Phase::LameDuck);
     let second = async {
+        if asked {
+            // The program began the drain, so the first signal tells it nothing new.
+            signals.next().await;
+        }
         let signal = signals.next().await;
         tracing::error!(signal, "told to stop a second time: ending at once");
         std::process::exit(i32::from(Error::new(ErrorKind::Drain, "").exit_code()));

@@ -204,7 +204,7 @@ impl Platform {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Drain`] when something was not done within its budget; what, is in the log. Usage is then in the
+    /// [`ErrorKind::Drain`](crate::ErrorKind::Drain) when something was not done within its budget; what, is in the log. Usage is then in the
     /// journal and is counted by the next process.
     #[cfg(feature = "axum")]
     pub async fn serve(self, routes: axum::Router) -> Result<(), Error> {

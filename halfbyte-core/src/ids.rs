@@ -21,7 +21,7 @@ impl fmt::Display for InvalidId {
 
 impl std::error::Error for InvalidId {}
 
-/// The customer on whose behalf a request is made and who pays for it: 1 to 128 visible ASCII characters.
+/// The customer on whose behalf a request is made and who pays for it: 1 to 255 visible ASCII characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TenantId(Arc<str>);
@@ -31,13 +31,13 @@ impl TenantId {
     ///
     /// # Errors
     ///
-    /// `id` is empty, longer than 128 bytes, or has a character that is not visible ASCII.
+    /// `id` is empty, longer than 255 bytes, or has a character that is not visible ASCII.
     pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidId> {
         let id = id.as_ref();
-        if (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if (1..=255).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) {
             Ok(Self(id.into()))
         } else {
-            Err(InvalidId { what: "tenant id", rule: "1 to 128 visible ASCII characters" })
+            Err(InvalidId { what: "tenant id", rule: "1 to 255 visible ASCII characters" })
         }
     }
 
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_tenant_is_visible_ascii_of_bounded_length() {
         assert!(TenantId::new("acme").is_ok());
-        for bad in ["", "a b", "a\n", "é", &"x".repeat(129)] {
+        for bad in ["", "a b", "a\n", "é", &"x".repeat(256)] {
             assert!(TenantId::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -112,7 +112,20 @@ impl Gate {
         tenant: &TenantId,
         sent: Option<IdempotencyKey>,
     ) -> Result<Result<Option<(Hold, Timestamp)>, Decision>, Error> {
-        self.look_again(tenant).await;
+        let outcome = self.ask_once(tenant, sent).await?;
+        match outcome {
+            Err(Decision::NotEntitled | Decision::QuotaExhausted(_)) if self.look_again().await => {
+                self.ask_once(tenant, sent).await
+            }
+            outcome => Ok(outcome),
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        tenant: &TenantId,
+        sent: Option<IdempotencyKey>,
+    ) -> Result<Result<Option<(Hold, Timestamp)>, Decision>, Error> {
         let (cell, now) = match self.decide(tenant) {
             Verdict::Pass(reserved) => return Ok(Ok(reserved)),
             Verdict::Refuse(decision) => return Ok(Err(decision)),
@@ -130,16 +143,13 @@ impl Gate {
         }
     }
 
-    /// A tenant that is not entitled may just have become so: the accounts are read again, by one read for all who ask.
-    async fn look_again(&self, tenant: &TenantId) {
+    /// A tenant that is to be refused may just have got another plan, from another process: the accounts are read again,
+    /// by one read for all who ask. Answers whether they have changed.
+    async fn look_again(&self) -> bool {
         let accounts = self.billing.accounts();
-        let seen = match accounts.load() {
-            Ok(known) if known.grant(tenant, &self.feature.name).is_some() => return,
-            Ok(known) => known.generation(),
-            Err(_) => return,
-        };
-        // The last good copy goes on answering; its state is readiness's to show.
-        _ = accounts.refresh(seen).await;
+        let Ok(seen) = accounts.load().map(|known| known.generation()) else { return false };
+        // Where it fails the last good copy goes on answering; its state is readiness's to show.
+        accounts.refresh(seen).await.is_ok_and(|known| known.generation() > seen)
     }
 
     /// One unit from the store; one request asks and the others wait for what it brings.

@@ -26,7 +26,7 @@ impl Child {
         let mut process = Command::new("sh")
             .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
             .arg(env::current_exe().expect("this binary"))
-            .args(["--exact", "children::a_child_process", "--ignored", "--nocapture"])
+            .args(["--exact", "children::a_child_process", "--nocapture"])
             .env("BILLING_TEST_HOME", home)
             .env("BILLING_TEST_TASK", task)
             .env("BILLING_TEST_ARGUMENT", argument)
@@ -71,10 +71,10 @@ impl Child {
     }
 }
 
+/// What child processes of the other tests run; does nothing unless a test started it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "what child processes of the other tests run"]
 async fn a_child_process() {
-    let home = PathBuf::from(env::var_os("BILLING_TEST_HOME").expect("started by a test"));
+    let Some(home) = env::var_os("BILLING_TEST_HOME").map(PathBuf::from) else { return };
     let argument = env::var("BILLING_TEST_ARGUMENT").expect("started by a test");
     let desk = Desk::open(&home).await;
     match env::var("BILLING_TEST_TASK").expect("started by a test").as_str() {

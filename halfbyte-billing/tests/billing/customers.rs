@@ -67,6 +67,20 @@ async fn what_the_catalogue_or_the_store_does_not_have_is_told() {
 }
 
 #[tokio::test]
+async fn a_plan_that_another_process_gave_counts_for_the_request_that_would_be_refused_without_it() {
+    let folder = Folder::new();
+    let desk = Desk::with_plan(&folder.home(), "starter").await;
+    for expected in [200, 200, 200, 429] {
+        assert_eq!(desk.status("labels", request("acme")).await, expected);
+    }
+    let office = Desk::open(&folder.home()).await;
+    office.subscribe("acme", "pro").await;
+    // Past the gap between two looks, and well before the snapshot is refreshed by itself.
+    tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    assert_eq!(desk.status("labels", request("acme")).await, 200);
+}
+
+#[tokio::test]
 async fn a_new_plan_counts_at_once_in_the_process_that_made_it_and_keeps_what_was_used() {
     let folder = Folder::new();
     let desk = Desk::with_plan(&folder.home(), "starter").await;

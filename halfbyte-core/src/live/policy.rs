@@ -60,9 +60,8 @@ impl Policy {
 
 /// `whole` less that part of it, but never so short that a loop on it would spin.
 fn less(whole: Duration, part: f64) -> Duration {
-    // Within what f64 can hold; a part of more than that is beyond any timer.
-    let bounded = whole.min(Duration::from_secs(u64::from(u32::MAX)));
-    whole.saturating_sub(bounded.mul_f64(part)).max(Duration::from_millis(1))
+    // The part is taken off rather than the rest taken: of the longest duration, all of it is more than f64 can give back.
+    whole.saturating_sub(whole.mul_f64(part)).max(Duration::from_millis(1))
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ fn all_faults_are_reported_at_once() {
 fn production_refuses_each_embedded_default_and_says_which_key_to_set() {
     let (keys, message) = faults(&[("HALFBYTE_ENV", "production")]);
     assert_eq!(keys, ["HALFBYTE_SECRETS_URL", "HALFBYTE_IDENTITY_URL", "HALFBYTE_BILLING_URL"]);
-    for choice in ["env: | file:///dir", "https://issuer/", "sqlite:///path"] {
+    for choice in ["env: or file:///dir", "https:// URL of your issuer", "sqlite:///absolute/path"] {
         assert!(message.contains(choice), "{choice} is not in {message}");
     }
     let embedded = [

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
@@ -119,7 +120,7 @@ async fn the_swap_of_a_kubernetes_mount_shows_within_a_second_or_so() {
     for number in 1..=2 {
         let next = format!("generation-{number}");
         mount.swap(number, &next);
-        timeout(Duration::from_secs(2), secret.changed(secret.generation())).await.expect("seen in time");
+        timeout(Duration::from_secs(3), secret.changed(secret.generation())).await.expect("seen in time");
         assert_eq!(*secret.load().expect("loaded").expose_secret(), next);
     }
 }
@@ -138,6 +139,13 @@ async fn a_file_that_has_rested_is_known_by_a_look_at_it() {
     let version = version_of(&rested);
     let again = files.read(&token, Some(&version)).await.expect("read");
     assert!(format!("{again:?}").contains("unchanged"), "{again:?}");
+
+    let modified = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("there");
+    let mut in_place = fs::OpenOptions::new().write(true).open(&path).expect("opened");
+    in_place.write_all(b"two").expect("written");
+    in_place.set_modified(modified).expect("set back");
+    let rewritten = files.read(&token, Some(&version)).await.expect("read");
+    assert!(format!("{rewritten:?}").contains("REDACTED"), "the same file, size and time, rewritten: {rewritten:?}");
 
     fs::write(folder.path().join("draft"), "one").expect("written");
     fs::rename(folder.path().join("draft"), &path).expect("replaced");
