@@ -31,6 +31,8 @@ impl TokenSource {
             max_stale: Duration::ZERO,
             jitter: 0.3,
             lazy: true,
+            // Without it this product can still answer: another one's absence must not take it out of rotation.
+            required: false,
             ..Policy::default()
         };
         let name = format!("identity.token {} for {}", credentials.client_id, credentials.audience);

@@ -84,7 +84,7 @@ impl<T: Send + Sync + 'static> Live<T> {
         let alive = CancellationToken::new();
         let shared = Arc::new(Shared {
             current: ArcSwapOption::empty(),
-            status: watch::Sender::new(Status::cold(name.clone(), policy.lazy)),
+            status: watch::Sender::new(Status::cold(name.clone(), &policy)),
             wanted: AtomicU64::new(u64::from(!policy.lazy)),
             wake: Notify::new(),
             policy,
@@ -100,7 +100,7 @@ impl<T: Send + Sync + 'static> Live<T> {
 impl<T> Live<T> {
     /// A value that never changes, for tests and for providers that have nothing to refresh. No task, no expiry.
     pub fn fixed(name: impl Into<Arc<str>>, value: T) -> Self {
-        let mut status = Status::cold(name.into(), false);
+        let mut status = Status::cold(name.into(), &Policy::default());
         status.confirmed(1, None);
         let version = Version { value, generation: 1, unattended_until: OnceLock::new() };
         Self {

@@ -27,6 +27,8 @@ pub struct Policy {
     pub fetch_timeout: Duration,
     /// Do not fetch before somebody asks. Default false.
     pub lazy: bool,
+    /// Whether the process is ready only with it. Default true; false where only some requests need it.
+    pub required: bool,
 }
 
 impl Default for Policy {
@@ -40,6 +42,7 @@ impl Default for Policy {
             max_backoff: Duration::from_secs(30),
             fetch_timeout: Duration::from_secs(10),
             lazy: false,
+            required: true,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Policy;
 use super::error::{Error, ErrorKind};
 use crate::lifecycle::Check;
 
@@ -50,6 +51,7 @@ pub struct Status {
     pub(super) next_attempt: Option<Instant>,
     pub(super) ended: bool,
     lazy: bool,
+    required: bool,
 }
 
 /// How long a confirmed value is current, and how long it may be served.
@@ -60,10 +62,11 @@ pub(super) struct Lifetime {
 }
 
 impl Status {
-    pub(super) fn cold(name: Arc<str>, lazy: bool) -> Self {
+    pub(super) fn cold(name: Arc<str>, policy: &Policy) -> Self {
         Self {
             name,
-            lazy,
+            lazy: policy.lazy,
+            required: policy.required,
             generation: 0,
             failures: 0,
             last_error: None,
@@ -146,7 +149,7 @@ impl Status {
         Check {
             name: self.name.clone(),
             // Nobody has asked for a lazy value yet: waiting for it would keep those away who would ask.
-            ready: self.is_usable() || (self.lazy && self.attempts == 0),
+            ready: self.is_usable() || !self.required || (self.lazy && self.attempts == 0),
             state: state.as_str(),
             age: self.age(),
             detail: self.last_error(),

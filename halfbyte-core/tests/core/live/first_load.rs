@@ -140,3 +140,12 @@ async fn a_lazy_value_that_nobody_asked_for_does_not_hold_back_readiness() {
     live.get().await.expect_err("it fails");
     assert!(!life.health().report()[0].ready, "asked for and not to be had");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_only_some_requests_need_never_holds_back_readiness() {
+    let (life, backend) = (life(), Backend::new(Answer::Fail));
+    let live = Live::start("token", Policy { required: false, ..policy() }, backend, &life);
+    live.get().await.expect_err("it fails");
+    let check = &life.health().report()[0];
+    assert_eq!((check.ready, check.state), (true, "cold"));
+}

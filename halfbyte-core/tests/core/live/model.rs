@@ -189,7 +189,7 @@ async fn run(steps: Vec<Step>) {
         backoff: BACKOFF,
         max_backoff: MAX_BACKOFF,
         fetch_timeout: TIMEOUT,
-        lazy: false,
+        ..Policy::default()
     };
     let live = Live::start("model", policy, backend.clone(), &life());
     sleep(millis(1)).await;
