@@ -19,6 +19,8 @@ pub(crate) struct Limits {
     pub(crate) in_flight: usize,
     /// What an overloaded server asks clients to wait.
     pub(crate) overload_pause: Duration,
+    /// How long the first request may be kept waiting for what it may need.
+    pub(crate) warm_up: Duration,
     /// From the opening of a connection, or the end of a request, to the next request's whole head.
     pub(crate) head_timeout: Duration,
     /// How long requests in flight may go on in a drain.
@@ -45,6 +47,7 @@ impl Contract {
                 deadline: Duration::from_secs(30),
                 in_flight: 1024,
                 overload_pause: Duration::from_secs(1),
+                warm_up: Duration::from_secs(10),
                 head_timeout: Duration::from_secs(10),
                 drain_in_flight: Duration::from_secs(30),
                 drain_usage: Duration::from_secs(10),

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use halfbyte_core::lifecycle::Phase;
+use halfbyte_core::lifecycle::{Check, Phase};
 use halfbyte_core::{BoxError, Lifecycle};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -47,9 +47,10 @@ pub(crate) async fn run<S: Servable<B>, B: Sendable>(platform: &Platform, servic
     background.spawn(admin::serve(platform.clone(), admin));
     background.spawn(drain::conduct(life.clone(), drain::Signals::listen()?, platform.config().lame_duck));
 
+    let limits = platform.contract().limits();
+    warm_up(life, limits.warm_up).await;
     life.enter(Phase::Ready);
     tracing::info!(product = platform.product().as_str(), public = %platform.address(), admin = %platform.admin_address(), "ready");
-    let limits = platform.contract().limits();
     let finished = accept(life, &limits, public, service).await;
     let flushed = drain::flush(platform, &limits, telemetry).await;
     background.shutdown().await;
@@ -57,6 +58,20 @@ pub(crate) async fn run<S: Servable<B>, B: Sendable>(platform: &Platform, servic
         (true, true) => Ok(()),
         (false, _) => Err(Error::new(ErrorKind::Drain, "requests were still running when their time was up")),
         (true, false) => Err(Error::new(ErrorKind::Drain, "not everything could be written out in time")),
+    }
+}
+
+/// Waits until every part is there or has failed once: a process whose backend is away serves without it, and one that is
+/// merely young does not refuse its first requests.
+async fn warm_up(life: &Lifecycle, budget: Duration) {
+    let settled = |check: &Check| check.ready || check.detail.is_some();
+    let all = async {
+        while !life.health().report().iter().all(settled) && life.phase() == Phase::Starting {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    if tokio::time::timeout(budget, all).await.is_err() {
+        tracing::warn!(?budget, "some parts have not answered yet; serving without them");
     }
 }
 
