@@ -23,7 +23,7 @@ pub(crate) async fn serve(platform: Platform, listener: TcpListener) {
         tokio::select! {
             Some(_ended) = connections.join_next() => {}
             accepted = listener.accept() => {
-                let Ok((stream, _peer)) = accepted else {
+                let Ok((stream, _peer)) = accepted.inspect_err(|error| tracing::warn!(%error, "an admin connection could not be accepted")) else {
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                     continue;
                 };
@@ -32,7 +32,7 @@ pub(crate) async fn serve(platform: Platform, listener: TcpListener) {
                     let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&platform, &request))));
                     let connection = hyper::server::conn::http1::Builder::new()
                         .timer(TokioTimer::new())
-                        .header_read_timeout(platform.contract().limits().head_timeout)
+                        .header_read_timeout(platform.contract().limits().first_byte)
                         .serve_connection(TokioIo::new(stream), service);
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, "an admin connection ended");

@@ -1,20 +1,17 @@
-use std::net::SocketAddr;
-
 use halfbyte_billing::{Billing, Catalog};
 use halfbyte_core::client::Client;
-use halfbyte_core::config::Config;
+use halfbyte_core::config::{BillingBackend, Config, IdentityBackend, SecretsBackend};
 use halfbyte_core::home::Home;
 use halfbyte_core::{BoxError, Clock, Lifecycle, ProductId};
 use halfbyte_identity::Identity;
 use halfbyte_secrets::Secrets;
-use tokio::net::TcpListener;
-use url::Url;
 
+use crate::bound::Bound;
 use crate::contract::Contract;
 use crate::demo::Demo;
 use crate::error::{Error, ErrorKind};
 use crate::manifest::Manifest;
-use crate::platform::{Platform, Systems};
+use crate::platform::{Held, Platform, Systems};
 use crate::vitals;
 
 /// Puts a [`Platform`] together, from [`Platform::builder`].
@@ -83,21 +80,20 @@ impl Builder {
             Ok(telemetry) => Some(telemetry),
             // Several products in one process, as in tests, share what the first has set up.
             Err(error) if error.is_already_initialized() => None,
-            Err(error) => return Err(configuration(error.into())),
+            Err(error) if error.is_configuration() => return Err(configuration(error.into())),
+            Err(error) => return Err(Error::new(ErrorKind::Unavailable, "telemetry could not start").caused_by(error)),
         };
 
-        let public = bind("HALFBYTE_LISTEN", config.listen).await?;
-        let admin = bind("HALFBYTE_ADMIN_LISTEN", config.admin_listen).await?;
+        let public = Bound::new("HALFBYTE_LISTEN", config.listen)?;
+        let admin = Bound::new("HALFBYTE_ADMIN_LISTEN", config.admin_listen)?;
         let public_url = match &config.public_url {
             Some(url) => url.clone(),
-            None => own_url(&public)?,
+            None => public.own_url()?,
         };
 
         let lifecycle = Lifecycle::new(Clock::system());
         vitals::register(lifecycle.health());
-        let home = Home::open(&config.home).map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "the state folder cannot be used (HALFBYTE_HOME)").caused_by(error)
-        })?;
+        let home = open_home(&config)?;
         let client = Client::new()
             .map_err(|error| Error::new(ErrorKind::Unavailable, "outbound calls cannot be set up").caused_by(error))?;
         let secrets = Secrets::open(&config, &lifecycle)?;
@@ -120,8 +116,7 @@ impl Builder {
             home,
             systems,
             manifest,
-            telemetry,
-            (public, admin),
+            Held { telemetry, public, admin },
         );
         if let Some(demo) = self.demo {
             demo.set_up(&platform).await?;
@@ -130,15 +125,15 @@ impl Builder {
     }
 }
 
-async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Error::new(ErrorKind::Unavailable, format!("cannot listen on {address}; set {key} to another address"))
-            .caused_by(error)
+/// The state folder; one that nothing embedded needs is not asked for, so that a read-only root will do.
+fn open_home(config: &Config) -> Result<Home, Error> {
+    let embedded = config.secrets == SecretsBackend::Local
+        || config.identity.contains(&IdentityBackend::Embedded)
+        || config.billing == BillingBackend::Sqlite(None);
+    if !embedded {
+        return Ok(Home::unopened(&config.home));
+    }
+    Home::open(&config.home).map_err(|error| {
+        Error::new(ErrorKind::Unavailable, "the state folder cannot be used (HALFBYTE_HOME)").caused_by(error)
     })
-}
-
-fn own_url(listener: &TcpListener) -> Result<Url, Error> {
-    let failed = |error: BoxError| Error::new(ErrorKind::Unavailable, "the listener has no address").caused_by(error);
-    let address = listener.local_addr().map_err(|error| failed(error.into()))?;
-    format!("http://{address}").parse().map_err(|error: url::ParseError| failed(error.into()))
 }

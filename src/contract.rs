@@ -21,8 +21,13 @@ pub(crate) struct Limits {
     pub(crate) overload_pause: Duration,
     /// How long the first request may be kept waiting for what it may need.
     pub(crate) warm_up: Duration,
-    /// From the opening of a connection, or the end of a request, to the next request's whole head.
-    pub(crate) head_timeout: Duration,
+    /// From the opening of a connection to its first byte.
+    pub(crate) first_byte: Duration,
+    /// From the end of a request to the next one's whole head: longer than load balancers keep idle connections for, so
+    /// that it is they who close them.
+    pub(crate) next_head: Duration,
+    /// Connections at once; further ones wait to be accepted.
+    pub(crate) connections: usize,
     /// How long requests in flight may go on in a drain.
     pub(crate) drain_in_flight: Duration,
     /// How long usage may take to be written in a drain.
@@ -48,7 +53,9 @@ impl Contract {
                 in_flight: 1024,
                 overload_pause: Duration::from_secs(1),
                 warm_up: Duration::from_secs(10),
-                head_timeout: Duration::from_secs(10),
+                first_byte: Duration::from_secs(10),
+                next_head: Duration::from_secs(75),
+                connections: 10_000,
                 drain_in_flight: Duration::from_secs(30),
                 drain_usage: Duration::from_secs(10),
                 drain_tasks: Duration::from_secs(2),

@@ -1,3 +1,5 @@
+use std::io::Write as _;
+
 use halfbyte_core::config::Environment;
 use halfbyte_core::{BoxError, TenantId};
 use halfbyte_identity::embedded::ClientSpec;
@@ -66,7 +68,8 @@ impl Demo {
         customers.create(&tenant).await?;
         customers.subscribe(&tenant, &self.plan).await?;
         // For the terminal of a developer, not for a log: a secret in it is of a throw-away customer on this machine.
-        println!("{}", self.invitation(platform, tenant).await?);
+        let invitation = self.invitation(platform, tenant).await?;
+        let _told = writeln!(std::io::stdout(), "{invitation}");
         Ok(())
     }
 

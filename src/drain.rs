@@ -82,5 +82,6 @@ pub(crate) async fn flush(platform: &Platform, limits: &Limits, telemetry: Optio
         }
     }
     life.enter(Phase::Closed);
+    // Telemetry does not count: a collector that is away must not make a good stop look like a bad one.
     usage.is_ok() && tasks
 }

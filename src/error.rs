@@ -1,5 +1,6 @@
 use std::error::Error as StdError;
 use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use halfbyte_core::{BoxError, error_chain};
@@ -53,7 +54,8 @@ pub fn exit_code(outcome: Result<(), Error>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:?}");
+            // Nobody may be listening any more; the exit code still says it.
+            let _told = writeln!(std::io::stderr(), "error: {error:?}");
             ExitCode::from(error.exit_code())
         }
     }
@@ -86,13 +88,21 @@ impl From<BoxError> for Error {
 
 impl From<halfbyte_billing::Error> for Error {
     fn from(error: halfbyte_billing::Error) -> Self {
-        Self::new(ErrorKind::Unavailable, "billing could not start").caused_by(error)
+        let kind = match error.kind() {
+            halfbyte_billing::ErrorKind::Catalog => ErrorKind::Configuration,
+            _ => ErrorKind::Unavailable,
+        };
+        Self::new(kind, "billing could not start").caused_by(error)
     }
 }
 
 impl From<halfbyte_identity::Error> for Error {
     fn from(error: halfbyte_identity::Error) -> Self {
-        Self::new(ErrorKind::Unavailable, "identity could not start").caused_by(error)
+        let kind = match error.kind() {
+            halfbyte_identity::ErrorKind::Issuer => ErrorKind::Configuration,
+            _ => ErrorKind::Unavailable,
+        };
+        Self::new(kind, "identity could not start").caused_by(error)
     }
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("docs/crate.md")]
 
 mod admin;
+mod bound;
 mod builder;
 mod contract;
 mod demo;
@@ -27,4 +28,5 @@ pub use self::demo::Demo;
 pub use self::error::{Error, ErrorKind, exit_code};
 pub use self::guard::{FeatureGuard, Guard};
 pub use self::platform::Platform;
+pub use self::serve::{Sendable, Servable};
 pub use self::stack::{Stack, Stacked};

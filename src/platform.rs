@@ -12,17 +12,18 @@ use halfbyte_identity::{Identity, TokenSource};
 use halfbyte_observe::{RequestIdLayer, ServerLayer, Telemetry};
 use halfbyte_secrets::{Local, Secrets};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::net::TcpListener;
+use tower::Layer as _;
 use url::Url;
 
+use crate::bound::Bound;
 use crate::builder::Builder;
 use crate::contract::Contract;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::layers::{CatchPanicLayer, DeadlineLayer, DrainGateLayer, LoadShedLayer};
 use crate::manifest::Manifest;
-use crate::serve;
-use crate::stack::Stack;
+use crate::serve::{self, Sendable, Servable};
+use crate::stack::{Stack, Stacked};
 
 /// The assembled platform of one product: configuration, the five systems, the layers in their one order, and the life
 /// cycle. Cheap to clone.
@@ -38,8 +39,16 @@ struct Inner {
     systems: Systems,
     manifest: Manifest,
     addresses: (SocketAddr, SocketAddr),
+    load_shed: LoadShedLayer,
     /// Taken by `serve`.
-    held: Mutex<Option<(Option<Telemetry>, TcpListener, TcpListener)>>,
+    held: Mutex<Option<Held>>,
+}
+
+/// What there is one of, for the one who serves.
+pub(crate) struct Held {
+    pub(crate) telemetry: Option<Telemetry>,
+    pub(crate) public: Bound,
+    pub(crate) admin: Bound,
 }
 
 pub(crate) struct Systems {
@@ -65,13 +74,24 @@ impl Platform {
         home: Home,
         systems: Systems,
         manifest: Manifest,
-        telemetry: Option<Telemetry>,
-        (public, admin): (TcpListener, TcpListener),
+        held: Held,
     ) -> Self {
-        let address = |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
-        let addresses = (address(&public, config.listen), address(&admin, config.admin_listen));
-        let held = Mutex::new(Some((telemetry, public, admin)));
-        Self(Arc::new(Inner { product, contract, config, public_url, home, systems, manifest, addresses, held }))
+        let addresses = (held.public.address(), held.admin.address());
+        let limits = contract.limits();
+        let load_shed = LoadShedLayer::new(limits.in_flight, limits.overload_pause);
+        let held = Mutex::new(Some(held));
+        Self(Arc::new(Inner {
+            product,
+            contract,
+            config,
+            public_url,
+            home,
+            systems,
+            manifest,
+            addresses,
+            load_shed,
+            held,
+        }))
     }
 
     /// What a route asks of its caller: a principal with all of `scopes`. Put it around the route as a layer.
@@ -193,7 +213,7 @@ impl Platform {
             observe: ServerLayer::new(),
             catch_panic: CatchPanicLayer,
             drain_gate: DrainGateLayer::new(self.lifecycle().clone()),
-            load_shed: LoadShedLayer::new(limits.in_flight, limits.overload_pause),
+            load_shed: self.0.load_shed.clone(),
             deadline: DeadlineLayer::new(limits.deadline),
             endpoints: self.identity().endpoints(),
             authenticate: self.identity().authenticate(),
@@ -211,21 +231,21 @@ impl Platform {
         serve::run(&self, routes.layer(self.stack())).await
     }
 
-    /// As [`serve`](Self::serve), for any service: it is to have been put inside the [`stack`](Self::stack).
+    /// As [`serve`](Self::serve), for any service.
     ///
     /// # Errors
     ///
     /// As [`serve`](Self::serve).
-    pub async fn serve_stacked<S, B>(self, service: S) -> Result<(), Error>
+    pub async fn serve_service<S, B>(self, service: S) -> Result<(), Error>
     where
-        S: serve::Servable<B>,
-        B: serve::Sendable,
+        Stacked<S>: Servable<B>,
+        B: Sendable,
     {
-        serve::run(&self, service).await
+        serve::run(&self, self.stack().layer(service)).await
     }
 
     /// The listeners and telemetry; only the first to ask has them.
-    pub(crate) fn take_held(&self) -> Option<(Option<Telemetry>, TcpListener, TcpListener)> {
+    pub(crate) fn take_held(&self) -> Option<Held> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -2,9 +2,12 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use halfbyte_core::lifecycle::{Check, Phase};
 use halfbyte_core::{BoxError, Lifecycle};
 use http::{Request, Response};
@@ -14,13 +17,21 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower::Service;
 
 use crate::contract::Limits;
 use crate::error::{Error, ErrorKind};
-use crate::platform::Platform;
+use crate::platform::{Held, Platform};
 use crate::{admin, drain};
+
+/// How long a connection that was just accepted may take to send its request in a drain.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// The largest head of a request, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
 
 /// A service that can be put behind a listener.
 pub trait Servable<B>:
@@ -39,16 +50,17 @@ pub trait Sendable: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send 
 impl<B> Sendable for B where B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
 
 pub(crate) async fn run<S: Servable<B>, B: Sendable>(platform: &Platform, service: S) -> Result<(), Error> {
-    let Some((telemetry, public, admin)) = platform.take_held() else {
+    let Some(Held { telemetry, public, admin }) = platform.take_held() else {
         return Err(Error::new(ErrorKind::Unavailable, "the platform serves once; it has been served before"));
     };
     let life = platform.lifecycle();
     let mut background = JoinSet::new();
-    background.spawn(admin::serve(platform.clone(), admin));
+    background.spawn(admin::serve(platform.clone(), admin.listen()?));
     background.spawn(drain::conduct(life.clone(), drain::Signals::listen()?, platform.config().lame_duck));
 
     let limits = platform.contract().limits();
     warm_up(life, limits.warm_up).await;
+    let public = public.listen()?;
     life.enter(Phase::Ready);
     tracing::info!(product = platform.product().as_str(), public = %platform.address(), admin = %platform.admin_address(), "ready");
     let finished = accept(life, &limits, public, service).await;
@@ -70,7 +82,7 @@ async fn warm_up(life: &Lifecycle, budget: Duration) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    if tokio::time::timeout(budget, all).await.is_err() {
+    if timeout(budget, all).await.is_err() {
         tracing::warn!(?budget, "some parts have not answered yet; serving without them");
     }
 }
@@ -83,46 +95,93 @@ async fn accept<S: Servable<B>, B: Sendable>(
     service: S,
 ) -> bool {
     let graceful = GracefulShutdown::new();
+    let permits = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     let mut builder = auto::Builder::new(Tracked(life.clone()));
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.next_head).max_buf_size(MAX_HEAD);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
+    let first_byte = limits.first_byte;
+    let serve = |connections: &mut JoinSet<()>, stream: TcpStream, permit| {
+        prepare(&stream);
+        let service = TowerToHyperService::new(service.clone());
+        let (builder, watcher, life) = (builder.clone(), graceful.watcher(), life.clone());
+        connections.spawn(async move {
+            let _permit: OwnedSemaphorePermit = permit;
+            // A connection that says nothing costs no more than its socket, and that not for long.
+            let mut byte = [0];
+            let speaks = tokio::select! {
+                peeked = timeout(first_byte, stream.peek(&mut byte)) => matches!(peeked, Ok(Ok(1))),
+                () = lingered(&life) => false,
+            };
+            if !speaks {
+                return;
+            }
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+            if let Err(error) = watcher.watch(connection).await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+    };
     let draining = life.reached(Phase::Draining);
     tokio::pin!(draining);
+    let mut failing = false;
     loop {
         tokio::select! {
             () = &mut draining => break,
             Some(_ended) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _peer)) => {
-                    prepare(&stream);
-                    let service = TowerToHyperService::new(service.clone());
-                    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-                    let connection = graceful.watch(connection.into_owned());
-                    connections.spawn(async move {
-                        if let Err(error) = connection.await {
-                            tracing::debug!(%error, "a connection ended");
-                        }
-                    });
+            accepted = next_connection(&listener, &permits) => match accepted {
+                Ok((stream, permit)) => {
+                    failing = false;
+                    serve(&mut connections, stream, permit);
                 }
+                Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
                     // Out of file descriptors, mostly: old connections must end before new ones can come.
-                    tracing::error!(%error, "a connection could not be accepted");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(%error, "connections cannot be accepted");
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
         }
     }
+    // Those that came before the door was closed get an answer.
+    while let Some(Ok((stream, permit))) = next_connection(&listener, &permits).now_or_never() {
+        serve(&mut connections, stream, permit);
+    }
     drop(listener);
+    lingered(life).await;
     let all = async {
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}
     };
-    let finished = tokio::time::timeout(limits.drain_in_flight, all).await.is_ok();
+    let finished = timeout(limits.drain_in_flight, all).await.is_ok();
     if !finished {
         tracing::error!(budget = ?limits.drain_in_flight, "requests in flight were cut off");
     }
     finished
+}
+
+/// Resolves a moment into draining: who was at the door when it closed has been answered by then.
+async fn lingered(life: &Lifecycle) {
+    life.reached(Phase::Draining).await;
+    tokio::time::sleep(LINGER).await;
+}
+
+/// A place for a connection first, then the connection: the ones that there is no place for wait in the kernel.
+async fn next_connection(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _peer) = listener.accept().await?;
+    Ok((stream, permit))
+}
+
+/// Whether the client went away before it was accepted, which is no trouble of the listener.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 fn prepare(stream: &TcpStream) {

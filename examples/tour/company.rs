@@ -57,8 +57,8 @@ impl Company {
         let (mut clinic, clinic_took) = Product::start("clinic", folder, &environment).await?;
         parcel.wait_until_ready().await?;
         clinic.wait_until_ready().await?;
-        screen.say(&format!("parcel on {parcel_url}, alive after {} ms", parcel_took.as_millis()));
-        screen.say(&format!("clinic on {}, alive after {} ms", clinic.url(""), clinic_took.as_millis()));
+        screen.say(&format!("parcel on {parcel_url}, serving after {} ms", parcel_took.as_millis()));
+        screen.say(&format!("clinic on {}, serving after {} ms", clinic.url(""), clinic_took.as_millis()));
 
         // The back office is a third process on the same folder: this one.
         let lifecycle = Lifecycle::new(Clock::system());

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
+
 use crate::Outcome;
 
 /// A running product. Dropping it kills it.
@@ -20,7 +22,7 @@ pub struct Product {
 }
 
 impl Product {
-    /// Starts a product on free ports and waits until it is ready; answers it and how long that took.
+    /// Starts a product on free ports and waits until it answers, ready or not; answers it and how long that took.
     pub async fn start(name: &'static str, folder: &Path, environment: &[(&str, &str)]) -> Outcome<(Self, Duration)> {
         let (public, admin) = (free_port()?, free_port()?);
         let mut all = BTreeMap::from([
@@ -32,7 +34,7 @@ impl Product {
         let log = folder.join(format!("{name}-{}.log", public.port()));
         let child = spawn(name, &all, &log)?;
         let mut product = Self { name, public, admin, child, environment: all, log };
-        let took = product.wait_until_alive().await?;
+        let took = product.wait_until_serving().await?;
         Ok((product, took))
     }
 
@@ -88,26 +90,29 @@ impl Product {
     }
 
     pub async fn wait_until_ready(&mut self) -> Outcome<Duration> {
-        self.wait_for("/readyz").await
+        let url = self.admin_url("/readyz");
+        self.wait_for("is not ready", async || {
+            reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await
     }
 
-    async fn wait_until_alive(&mut self) -> Outcome<Duration> {
-        self.wait_for("/livez").await
+    async fn wait_until_serving(&mut self) -> Outcome<Duration> {
+        let public = self.public;
+        self.wait_for("does not listen", async || TcpStream::connect(public).await.is_ok()).await
     }
 
-    async fn wait_for(&mut self, path: &str) -> Outcome<Duration> {
+    async fn wait_for(&mut self, lacking: &str, there: impl AsyncFn() -> bool) -> Outcome<Duration> {
         let began = Instant::now();
         loop {
-            if let Ok(response) = reqwest::get(self.admin_url(path)).await
-                && response.status().is_success()
-            {
+            if there().await {
                 return Ok(began.elapsed());
             }
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("{} ended at its start: {status}", self.name).into());
             }
             if began.elapsed() > Duration::from_secs(15) {
-                return Err(format!("{} does not answer {path} within 15 s", self.name).into());
+                return Err(format!("{} {lacking} after 15 s", self.name).into());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::accounts::{self, Accounts};
 use crate::catalog::suggestion;
-use crate::committer::{Command, Committer, Pending, Shared, adopt, channel, closed};
+use crate::committer::{Command, Committer, Pending, Shared, adopt, blocking, channel, closed};
 use crate::entitle::Gate;
 use crate::journal::Folder;
 use crate::quota::{Cell, Hold};
@@ -63,7 +63,8 @@ impl Billing {
         let folder = Folder::new(place.journals);
         let mut writer = store.writer().await?;
         adopt(&folder, &store, &mut writer, None).await?;
-        let journal = folder.create().map_err(|error| {
+        let made = folder.clone();
+        let journal = blocking(move || made.create()).await.map_err(|error| {
             Error::because(ErrorKind::Unavailable, format!("no journal can be made for {}", store.file()), error)
         })?;
 

@@ -26,11 +26,16 @@ impl Home {
     /// It cannot be made, is not a folder, or others than its owner may read or enter it.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| describe(&path, &error))?;
         // Made absolute, so that a later change of the working directory does not move the state.
         let path = path.canonicalize()?;
         require_private(&path)?;
         Ok(Self(path))
+    }
+
+    /// The folder without a look at it: for a process whose systems are all elsewhere, which then needs none.
+    pub fn unopened(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
     }
 
     /// A folder inside this one, made if it is not there.

@@ -99,6 +99,8 @@ pub(crate) fn unverified_issuer(claims: &Object) -> Option<&str> {
 /// the same name, and no issuer has a `#`.
 fn tenant(claims: &Object, issuer: &str, subject: &str) -> Result<TenantId, Fault> {
     match optional_text(claims, "tenant")? {
+        // The names of tenants that are subjects are made here and nowhere else.
+        Some(tenant) if tenant.starts_with("subject:") => return Err(Fault::Malformed),
         Some(tenant) => TenantId::new(tenant),
         None => {
             let issuer = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
@@ -217,6 +219,7 @@ mod tests {
             (with("sub", json!(7)), Fault::Malformed),
             (with("scope", json!(["labels:write"])), Fault::Malformed),
             (with("tenant", json!("a b")), Fault::Malformed),
+            (with("tenant", json!("subject:issuer#ann")), Fault::Malformed),
             (with("cnf", json!({"jkt": "x"})), Fault::Bound),
             (with("cnf", json!({"x5t#S256": "x"})), Fault::Bound),
             (with("cnf", Value::Null), Fault::Bound),

@@ -76,7 +76,8 @@ where
                 Ok(outcome) => return outcome.map_ok(|response| response.map(Refusable::inner)),
                 Err(panic) => {
                     report(&*panic);
-                    this.response.set(None);
+                    // What the panic left behind may panic again when it is dropped.
+                    let _dropped = catch_unwind(AssertUnwindSafe(|| this.response.set(None)));
                 }
             }
         }

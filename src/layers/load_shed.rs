@@ -7,16 +7,20 @@ use std::time::Duration;
 use halfbyte_core::body::{Guarded, Refusable};
 use halfbyte_core::{Problem, problem};
 use http::{Request, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Layer, Service};
 
-/// Bounds the requests at once, up to the end of their response bodies; one more is refused at once, not queued.
+/// Bounds the requests at once, up to the end of response bodies that are streamed; one more is refused at once, not queued.
 #[derive(Clone, Debug)]
 pub struct LoadShedLayer {
     permits: Arc<Semaphore>,
     retry_after: Duration,
 }
+
+/// A body of a known length up to this is taken to be complete, in bytes.
+const IN_MEMORY: u64 = 64 * 1024;
 
 impl LoadShedLayer {
     /// At most `in_flight` requests, over all clones; a client is asked to wait `retry_after`.
@@ -43,6 +47,7 @@ pub struct LoadShed<S> {
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for LoadShed<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body,
 {
     type Response = Response<Refusable<Guarded<ResBody, OwnedSemaphorePermit>>>;
     type Error = S::Error;
@@ -78,6 +83,7 @@ pin_project! {
 impl<F, B, E> Future for LoadShedFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
 {
     type Output = Result<Response<Refusable<Guarded<B, OwnedSemaphorePermit>>>, E>;
 
@@ -89,6 +95,10 @@ where
         };
         let response = ready!(admitted.poll(cx))?;
         let permit = this.permit.take();
-        Poll::Ready(Ok(response.map(|body| Refusable::inner(Guarded::maybe(body, permit)))))
+        Poll::Ready(Ok(response.map(|body| {
+            // What is in memory is work no more: a client that does not read it must not keep others out.
+            let permit = permit.filter(|_| body.size_hint().exact().is_none_or(|bytes| bytes > IN_MEMORY));
+            Refusable::inner(Guarded::maybe(body, permit))
+        })))
     }
 }

@@ -8,7 +8,8 @@ use halfbyte::core::lifecycle::Phase;
 use halfbyte::core::{Clock, Lifecycle};
 use halfbyte::layers::{CatchPanicLayer, DeadlineLayer, DrainGateLayer, LoadShedLayer};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use serde_json::Value;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
@@ -64,10 +65,18 @@ async fn requests_pass_until_the_process_drains_and_are_refused_from_then_on() {
     assert_eq!(problem(response).await["type"], "urn:halfbyte:problem:draining");
 }
 
+/// A body whose end is not known before it comes.
+async fn stream(
+    _request: Request<Body>,
+) -> Result<Response<impl http_body::Body<Data = Bytes, Error = Infallible>>, Infallible> {
+    let frames = [Ok(Frame::data(Bytes::from("hello")))];
+    Ok(Response::new(StreamBody::new(futures_util::stream::iter(frames))))
+}
+
 #[tokio::test]
-async fn one_request_too_many_is_refused_until_a_response_body_has_been_sent_or_dropped() {
+async fn one_request_too_many_is_refused_until_a_streamed_body_has_been_sent_or_dropped() {
     let layer = LoadShedLayer::new(1, Duration::from_secs(7));
-    let call = || layer.layer(service_fn(hello)).oneshot(request());
+    let call = || layer.layer(service_fn(stream)).oneshot(request());
 
     let first = call().await.unwrap();
     let second = call().await.unwrap();
@@ -80,6 +89,14 @@ async fn one_request_too_many_is_refused_until_a_response_body_has_been_sent_or_
     assert_eq!(third.status(), StatusCode::OK, "the first was sent");
     drop(third);
     assert_eq!(call().await.unwrap().status(), StatusCode::OK, "the third was dropped");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_what_is_ready_keeps_nobody_out() {
+    let layer = LoadShedLayer::new(1, Duration::from_secs(1));
+    let unread = layer.layer(service_fn(hello)).oneshot(request()).await.unwrap();
+    assert_eq!(layer.layer(service_fn(hello)).oneshot(request()).await.unwrap().status(), StatusCode::OK);
+    drop(unread);
 }
 
 #[tokio::test]

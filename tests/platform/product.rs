@@ -220,3 +220,13 @@ async fn a_drain_finishes_what_is_in_flight_and_ends_cleanly() {
     assert_eq!(product.platform.lifecycle().phase(), Phase::Closed);
     assert!(product.get("/").send().await.unwrap_err().is_connect());
 }
+
+#[tokio::test]
+async fn a_client_that_says_nothing_does_not_hold_up_a_drain() {
+    let mut product = Product::start().await;
+    let _silent = tokio::net::TcpStream::connect(product.platform.address()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    product.platform.lifecycle().enter(Phase::LameDuck);
+    let ended = tokio::time::timeout(Duration::from_secs(3), product.serving.join_next());
+    ended.await.expect("the drain waits for a client that says nothing").unwrap().unwrap().unwrap();
+}

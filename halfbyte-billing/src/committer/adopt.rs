@@ -1,5 +1,8 @@
 //! Taking over what processes left that are gone.
 
+use std::io;
+
+use halfbyte_core::error_chain;
 use sqlx::{Connection as _, SqliteConnection};
 use uuid::Uuid;
 
@@ -14,8 +17,16 @@ pub(crate) async fn adopt(
     connection: &mut SqliteConnection,
     own: Option<Uuid>,
 ) -> Result<(), Error> {
-    for orphan in folder.orphans().map_err(|error| unreadable(store, error))? {
-        adopt_one(orphan, store, connection).await?;
+    let orphans = {
+        let folder = folder.clone();
+        blocking(move || folder.orphans()).await
+    };
+    for orphan in orphans.map_err(|error| unreadable(store, error))? {
+        let journal = orphan.path().display().to_string();
+        // One that cannot be adopted must not keep the others from it, nor a product from starting.
+        if let Err(error) = adopt_one(orphan, store, connection).await {
+            tracing::error!(journal, error = error_chain(&error), "a journal could not be adopted; it is tried again");
+        }
     }
     // In this order: whoever leases had a journal before, so one that has none now is gone.
     let owners = tranche_owners(connection).await.map_err(|error| store.explain("reading", error))?;
@@ -28,7 +39,8 @@ pub(crate) async fn adopt(
 }
 
 async fn adopt_one(orphan: Orphan, store: &Store, connection: &mut SqliteConnection) -> Result<(), Error> {
-    let files = orphan.read().map_err(|error| unreadable(store, error))?;
+    let (orphan, files) =
+        blocking(move || orphan.read().map(|files| (orphan, files))).await.map_err(|error| unreadable(store, error))?;
     let contents = files.each_ref().map(|bytes| Contents::read(bytes));
     let torn: usize = contents.iter().map(|contents| contents.torn).sum();
     let damaged: usize = contents.iter().map(|contents| contents.damaged).sum();
@@ -62,6 +74,13 @@ async fn adopt_one(orphan: Orphan, store: &Store, connection: &mut SqliteConnect
     put_away.map_err(|error| unreadable(store, error))
 }
 
-fn unreadable(store: &Store, error: std::io::Error) -> Error {
+/// Locks wait and files are large; they have threads of their own.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn unreadable(store: &Store, error: io::Error) -> Error {
     Error::because(ErrorKind::Unavailable, format!("the journals of {} cannot be read", store.file()), error)
 }

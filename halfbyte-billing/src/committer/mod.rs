@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-pub(crate) use self::adopt::adopt;
+pub(crate) use self::adopt::{adopt, blocking};
 pub(crate) use self::shared::{Command, Pending, Shared};
 use self::work::{Done, Work};
 use crate::journal::Folder;

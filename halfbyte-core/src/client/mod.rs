@@ -35,7 +35,7 @@ use self::telemetry::CallSpan;
 ///   [`Limits::attempts`] times after a connection that failed or 429, 502, 503, 504, with jittered back-off or as
 ///   `Retry-After` says, and within a budget: retries are at most a tenth of the calls, so that a backend in trouble is
 ///   not made worse.
-/// - Redirects are not followed: a credential never goes where it was not addressed to.
+/// - Redirects are not followed and no proxy is used: a credential never goes where it was not addressed to.
 /// - Each call is one client span, and its W3C trace context goes out with it.
 /// - No query, user name, password or header appears in an error or a span.
 #[derive(Clone, Debug)]
@@ -96,6 +96,10 @@ impl Client {
             .connect_timeout(limits.connect_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
+            // Plain http is for this machine: a proxy from the environment would take tokens off it.
+            .no_proxy()
+            // Below what servers and load balancers keep idle connections for.
+            .pool_idle_timeout(Duration::from_secs(30))
             .user_agent(concat!("halfbyte/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Error::new(ErrorKind::Setup, None, error.without_url()))?;

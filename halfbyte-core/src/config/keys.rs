@@ -28,7 +28,7 @@ pub const KEYS: [Key; 10] = [
     key("HALFBYTE_ENV",               "development",          "development | staging | production (production refuses every embedded default)"),
     key("HALFBYTE_LISTEN",            "127.0.0.1:8080",       "where clients reach the product; port 0 picks a free one"),
     key("HALFBYTE_ADMIN_LISTEN",      "127.0.0.1:9090",       "where operators reach it: /livez, /readyz, /manifest"),
-    key("HALFBYTE_PUBLIC_URL",        "http://HALFBYTE_LISTEN", "the address under which clients know the product"),
+    key("HALFBYTE_PUBLIC_URL",        "http://HALFBYTE_LISTEN", "the address under which clients know the product").external("the https:// address under which clients know this product"),
     key("HALFBYTE_HOME",              ".halfbyte",            "the folder (mode 0700) where embedded systems keep their state"),
     key("HALFBYTE_SECRETS_URL",       "local:",               "local: | env: | file:///dir").external("env: or file:///dir"),
     key("HALFBYTE_IDENTITY_URL",      "embedded:",            "embedded: | https://issuer/..., comma-separated for several issuers").external("the https:// URL of your issuer"),

@@ -54,6 +54,12 @@ pub(super) fn parse(vars: Vec<(String, String)>, not_text: Vec<String>) -> Resul
         })),
         other: Variables(other),
     };
+    if environment == Environment::Production
+        && config.public_url.is_none()
+        && !reader.is_at_fault("HALFBYTE_PUBLIC_URL")
+    {
+        reader.refuse_default("HALFBYTE_PUBLIC_URL");
+    }
     if config.listen == config.admin_listen && config.listen.port() != 0 {
         reader.fault("HALFBYTE_ADMIN_LISTEN", "the same address as HALFBYTE_LISTEN; give it another port");
     }
@@ -68,6 +74,15 @@ struct Reader {
 impl Reader {
     fn fault(&mut self, key: &str, message: impl Into<String>) {
         self.faults.push(Fault { key: key.to_owned(), message: message.into() });
+    }
+
+    fn is_at_fault(&self, key: &str) -> bool {
+        self.faults.iter().any(|fault| fault.key == key)
+    }
+
+    fn refuse_default(&mut self, key: &str) {
+        let external = KEYS.iter().find(|known| known.name == key).map_or("", |known| known.external);
+        self.fault(key, format!("production refuses the default of development; set it to {external}"));
     }
 
     fn refuse_unknown(&mut self) {
@@ -105,8 +120,7 @@ impl Reader {
         let faults = self.faults.len();
         let backend = self.read(key, parse).unwrap_or(embedded);
         if environment == Environment::Production && faults == self.faults.len() && !external(&backend) {
-            let external = KEYS.iter().find(|known| known.name == key).map_or("", |known| known.external);
-            self.fault(key, format!("production refuses the embedded default; set it to {external}"));
+            self.refuse_default(key);
         }
         backend
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 pub use self::health::{Check, Health};
-pub use self::phase::{DrainBudgets, Phase};
+pub use self::phase::Phase;
 use crate::Clock;
 
 /// The life of one process: its phase, its background tasks, its health and its clock.
@@ -64,14 +64,17 @@ impl Lifecycle {
 
     /// Goes on to `phase`; phases only go forwards, so an earlier one than now is ignored. Answers whether it moved.
     pub fn enter(&self, phase: Phase) -> bool {
-        self.0.phase.send_if_modified(|now| {
-            let forwards = phase > *now;
-            if forwards {
-                tracing::info!(from = now.as_str(), to = phase.as_str(), "the life cycle moves on");
-                *now = phase;
-            }
-            forwards
-        })
+        let mut from = phase;
+        let forwards = self.0.phase.send_if_modified(|now| {
+            from = *now;
+            *now = (*now).max(phase);
+            phase > from
+        });
+        // After the change: a subscriber of the log may ask for the phase.
+        if forwards {
+            tracing::info!(from = from.as_str(), to = phase.as_str(), "the life cycle moves on");
+        }
+        forwards
     }
 
     /// Resolves once `phase` or a later one is entered. Cancel safe.

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 /// Where in its life a process is. Phases follow each other in this order and are never left backwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -28,25 +26,5 @@ impl Phase {
             Phase::Flushing => "flushing",
             Phase::Closed => "closed",
         }
-    }
-}
-
-/// How long each phase of a drain may take at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DrainBudgets {
-    /// How long [`Phase::LameDuck`] lasts.
-    pub lame_duck: Duration,
-    /// How long requests in flight may go on in [`Phase::Draining`].
-    pub in_flight: Duration,
-    /// How long usage may take to be written out in [`Phase::Flushing`].
-    pub usage: Duration,
-    /// How long telemetry may take to be sent in [`Phase::Flushing`].
-    pub telemetry: Duration,
-}
-
-impl DrainBudgets {
-    /// All phases together: what a supervisor must allow between its stop signal and its kill.
-    pub fn total(&self) -> Duration {
-        self.lame_duck + self.in_flight + self.usage + self.telemetry
     }
 }

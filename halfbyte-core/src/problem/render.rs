@@ -155,7 +155,7 @@ impl Problem {
 
 /// Whole seconds, upwards: a client that waits as long as it is told must not come too early.
 fn seconds_up(duration: Duration) -> u64 {
-    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
 /// The largest integer of a structured header field (RFC 9651).

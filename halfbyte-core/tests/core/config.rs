@@ -26,11 +26,12 @@ fn fault(key: &str, value: &str) -> String {
     message
 }
 
-const PRODUCTION: [(&str, &str); 4] = [
+const PRODUCTION: [(&str, &str); 5] = [
     ("HALFBYTE_ENV", "production"),
     ("HALFBYTE_SECRETS_URL", "env:"),
     ("HALFBYTE_IDENTITY_URL", "https://issuer.example.com/"),
     ("HALFBYTE_BILLING_URL", "sqlite:///var/lib/billing.sqlite"),
+    ("HALFBYTE_PUBLIC_URL", "https://parcel.example.com"),
 ];
 
 #[test]
@@ -142,8 +143,10 @@ fn all_faults_are_reported_at_once() {
 #[test]
 fn production_refuses_each_embedded_default_and_says_which_key_to_set() {
     let (keys, message) = faults(&[("HALFBYTE_ENV", "production")]);
-    assert_eq!(keys, ["HALFBYTE_SECRETS_URL", "HALFBYTE_IDENTITY_URL", "HALFBYTE_BILLING_URL"]);
-    for choice in ["env: or file:///dir", "https:// URL of your issuer", "sqlite:///absolute/path"] {
+    assert_eq!(keys, ["HALFBYTE_SECRETS_URL", "HALFBYTE_IDENTITY_URL", "HALFBYTE_BILLING_URL", "HALFBYTE_PUBLIC_URL"]);
+    for choice in
+        ["env: or file:///dir", "https:// URL of your issuer", "sqlite:///absolute/path", "https:// address under"]
+    {
         assert!(message.contains(choice), "{choice} is not in {message}");
     }
     let embedded = [
@@ -156,7 +159,7 @@ fn production_refuses_each_embedded_default_and_says_which_key_to_set() {
         vars.iter_mut().find(|var| var.0 == key).expect("there").1 = value;
         let (keys, message) = faults(&vars);
         assert_eq!(keys, [key]);
-        assert!(message.contains("production refuses the embedded default"), "{message}");
+        assert!(message.contains("production refuses the default of development"), "{message}");
     }
     // One fault a key: what is wrong with it comes before what it should have been.
     let mut vars = PRODUCTION;

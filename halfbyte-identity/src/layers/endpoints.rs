@@ -2,6 +2,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use halfbyte_core::body::Refusable;
@@ -12,6 +13,7 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Limited};
 use pin_project_lite::pin_project;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -53,6 +55,8 @@ pub type EndpointsBody<B> = Refusable<B>;
 
 /// The largest form that is read at the token endpoint, in bytes.
 const MAX_FORM: usize = 16 * 1024;
+/// How long a client may take to send it.
+const FORM_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Endpoints<S>
 where
@@ -132,14 +136,18 @@ where
     }
     let context = problem::Context::of(&request);
     let (parts, body) = request.into_parts();
-    let form = match Limited::new(body, MAX_FORM).collect().await {
-        Ok(form) => form.to_bytes(),
-        Err(error) => {
-            tracing::debug!(error = error_chain(&*error), "the form of a token request cannot be read");
+    let form = match timeout(FORM_TIMEOUT, Limited::new(body, MAX_FORM).collect()).await {
+        Ok(Ok(form)) => form.to_bytes(),
+        unread => {
+            let error = unread.map_or_else(
+                |_| "it took too long".to_owned(),
+                |read| read.map_or_else(|error| error_chain(&*error), |_| String::new()),
+            );
+            tracing::debug!(error, "the form of a token request cannot be read");
             return oauth(Err(OAuthError {
                 status: StatusCode::BAD_REQUEST,
                 error: "invalid_request",
-                description: "the form cannot be read, or is too large",
+                description: "the form cannot be read, is too large, or comes too slowly",
             }));
         }
     };
