@@ -134,6 +134,7 @@ fn open_home(config: &Config) -> Result<Home, Error> {
         return Ok(Home::unopened(&config.home));
     }
     Home::open(&config.home).map_err(|error| {
-        Error::new(ErrorKind::Unavailable, "the state folder cannot be used (HALFBYTE_HOME)").caused_by(error)
+        let message = "the state folder cannot be used; set HALFBYTE_HOME to one that can";
+        Error::new(ErrorKind::Unavailable, message).caused_by(error)
     })
 }

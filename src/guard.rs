@@ -8,7 +8,7 @@ use crate::platform::Platform;
 
 /// What a route asks of its caller, from [`Platform::require`]: a principal with scopes.
 ///
-/// As a layer it stands around one route. With [`feature`](Self::feature) the route also asks for a feature of the plan.
+/// As a `route_layer` it stands around one route. With [`feature`](Self::feature) the route also asks for a feature of the plan.
 #[derive(Clone, Debug)]
 pub struct Guard {
     pub(crate) platform: Platform,
@@ -52,6 +52,6 @@ impl<S> Layer<S> for FeatureGuard {
     fn layer(&self, service: S) -> Self::Service {
         let service = self.meter.layer(service); // a refused or failed request is never billed
         let service = self.entitle.layer(service); // needs to know who pays
-        self.require.layer(service) // what a caller may not do, he is not told the price of
+        self.require.layer(service) // callers are not told the price of what they may not do
     }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn main() -> ExitCode {
 async fn run() -> Result<(), halfbyte::Error> {
     let demo = Demo::new("globex", "business")
         .scopes(&["appointments:read", "appointments:write"])
-        .request("/appointments --json '{\"patient\":\"Ann\",\"at\":\"2030-01-01T09:00\",\"home_kit\":true}'");
+        .request("/appointments -H 'Idempotency-Key: first' --json '{\"patient\":\"Ann\",\"at\":\"2030-01-01T09:00\",\"home_kit\":true}'");
     let platform = Platform::builder("clinic", Contract::V1)
         .version(env!("CARGO_PKG_VERSION"))
         .catalog("catalog.toml", include_str!("../catalog.toml"))
@@ -42,8 +42,9 @@ async fn run() -> Result<(), halfbyte::Error> {
     };
     let write = platform.require(&["appointments:write"]).feature("booking")?;
     let read = platform.require(&["appointments:read"]);
-    let routes =
-        Router::new().route("/appointments", post(book).layer(write).merge(get(list).layer(read))).with_state(app);
+    let routes = Router::new()
+        .route("/appointments", post(book).route_layer(write).merge(get(list).route_layer(read)))
+        .with_state(app);
     platform.serve(routes).await
 }
 

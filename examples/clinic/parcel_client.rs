@@ -26,7 +26,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 impl ParcelClient {
     pub fn new(base: &str, client: Client, tokens: TokenSource) -> Result<Self, BoxError> {
-        let labels = Url::parse(base)?.join("/labels")?;
+        let labels = Url::parse(base).and_then(|base| base.join("/labels"));
+        let labels = labels
+            .map_err(|error| format!("PARCEL_URL ({base}) is not a URL such as http://127.0.0.1:8080: {error}"))?;
         Ok(Self { labels, client, tokens })
     }
 
@@ -42,10 +44,14 @@ impl ParcelClient {
             tracing::warn!(error = error_chain(&error), "there is no token for Parcel");
             error.retry_in()
         })?;
-        let label = async { request.send().await?.success()?.json::<Label>() }.await;
-        label.map(|label| label.id).map_err(|error| {
+        let failed = |error| {
             tracing::warn!(error = error_chain(&error), "Parcel gave no label");
             TRY_AGAIN
-        })
+        };
+        let answer = request.send().await.map_err(failed)?;
+        // Parcel knows best when it makes sense to ask again: a used-up quota is not back in a moment.
+        let retry_in = answer.retry_after();
+        let label = answer.success().and_then(|answer| answer.json::<Label>());
+        label.map(|label| label.id).map_err(|error| retry_in.unwrap_or(failed(error)))
     }
 }

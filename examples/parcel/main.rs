@@ -37,9 +37,9 @@ async fn run() -> Result<(), halfbyte::Error> {
     let write = platform.require(&["labels:write"]).feature("labels")?;
     let routes = Router::new()
         .route("/", get("Parcel makes shipping labels. POST /labels\n"))
-        .route("/labels", post(make).layer(write))
-        .route("/labels/{id}", get(show).layer(read))
-        .route("/usage", get(usage).layer(platform.require(&[])))
+        .route("/labels", post(make).route_layer(write))
+        .route("/labels/{id}", get(show).route_layer(read))
+        .route("/usage", get(usage).route_layer(platform.require(&[])))
         .with_state(App { labels: Labels::new(platform.secrets().get("label-seal")), platform: platform.clone() });
     platform.serve(routes).await
 }

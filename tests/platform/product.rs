@@ -64,9 +64,13 @@ impl Product {
         let customers = self.platform.billing().customers();
         customers.create(&tenant).await.unwrap();
         customers.subscribe(&tenant, plan).await.unwrap();
+        self.token_with(tenant, &format!("scope={}", scopes.join("+"))).await
+    }
+
+    async fn token_with(&self, tenant: TenantId, asked: &str) -> String {
         let client = ClientSpec::new("app", tenant).scopes(["labels:write", "labels:read"]).audiences(["parcel"]);
         let secret = self.platform.identity().embedded().unwrap().register(client).await.unwrap();
-        let form = format!("grant_type=client_credentials&scope={}", scopes.join("+"));
+        let form = format!("grant_type=client_credentials&{asked}");
         let request = self.post("/oauth/token").basic_auth("app", Some(secret.expose_secret()));
         let answer = json(request.body(form).send().await.unwrap()).await;
         answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
@@ -117,6 +121,11 @@ async fn a_guarded_route_asks_in_order_for_a_principal_a_scope_and_a_feature() {
     refused(response, 401, "unauthenticated").await;
     let document = json(product.http.get(metadata).send().await.unwrap()).await;
     assert_eq!(document["resource"], format!("http://{}", product.platform.address()));
+
+    // Who follows the metadata gets a token that is good here.
+    let asked = format!("resource={}", document["resource"].as_str().unwrap());
+    let found = product.token_with("acme".parse().unwrap(), &asked).await;
+    assert_eq!(product.get("/").bearer_auth(found).send().await.unwrap().text().await.unwrap(), "app");
 
     let reader = product.token("acme", "starter", &["labels:read"]).await;
     let response = product.post("/labels").bearer_auth(reader).send().await.unwrap();

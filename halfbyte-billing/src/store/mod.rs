@@ -61,6 +61,7 @@ impl Store {
         let mut writer = options.connect().await.attempt("opening", &file)?;
         schema::prepare(&mut writer, &file).await?;
         writer.close().await.attempt("opening", &file)?;
+        place.note_made()?;
 
         let identity = identity(&place.file).attempt("opening", &file)?;
         let pool = SqlitePoolOptions::new()

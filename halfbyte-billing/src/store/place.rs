@@ -1,6 +1,6 @@
 //! Where the store's files are.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
@@ -14,6 +14,9 @@ use crate::{Error, ErrorKind};
 
 /// What every SQLite database begins with.
 const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Stands beside the journals from the first opening on.
+const MADE: &str = "store.made";
 
 /// The files of one store. Journals stand beside their database, so that whoever shares the one finds the others.
 #[derive(Clone, Debug)]
@@ -46,12 +49,30 @@ impl Place {
         }
     }
 
-    /// Makes an empty file for the database if there is none, readable by its owner only; refuses what is no database.
+    /// Makes an empty file for the database if there never was one, readable by its owner only; refuses what is no database.
     pub(super) fn prepare(&self) -> Result<(), Error> {
         let shown = self.file.display().to_string();
+        let made = self.journals.path().join(MADE).try_exists().attempt("opening", &shown)?;
+        if made && fs::metadata(&self.file).map_or(0, |file| file.len()) == 0 {
+            // Beginning anew would give every quota back and forget what was used.
+            let marker = self.journals.path().join(MADE);
+            let what = format!(
+                "it is empty or gone, and a store was made here before; restore it, or remove {} to begin anew",
+                marker.display()
+            );
+            return Err(corrupt(&shown, &what));
+        }
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.file);
         let begins_well = file.and_then(|file| begins_well(&file)).attempt("opening", &shown)?;
         if begins_well { Ok(()) } else { Err(corrupt(&shown, "it does not begin as a SQLite database does")) }
+    }
+
+    /// Notes that the database was made.
+    pub(super) fn note_made(&self) -> Result<(), Error> {
+        if self.journals.path().join(MADE).exists() {
+            return Ok(());
+        }
+        self.journals.replace(MADE, b"").attempt("opening", &self.file.display().to_string())
     }
 }
 

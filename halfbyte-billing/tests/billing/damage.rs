@@ -87,6 +87,22 @@ async fn a_file_that_is_no_database_is_reported_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_database_that_was_emptied_or_removed_is_reported_and_not_begun_anew() {
+    let folder = Folder::new();
+    Desk::with_plan(&folder.home(), "pro").await.stop().await;
+    let database = folder.database();
+    fs::write(&database, b"").expect("emptied");
+    let error = error_of_opening(&folder.home()).await;
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error_chain(&error).contains("store.made"), "{}", error_chain(&error));
+    assert_eq!(fs::metadata(&database).expect("there").len(), 0);
+
+    fs::remove_file(&database).expect("removed");
+    assert_eq!(error_of_opening(&folder.home()).await.kind(), ErrorKind::Corrupt);
+    assert!(!database.exists(), "it was made again");
+}
+
+#[tokio::test]
 async fn a_database_with_one_damaged_page_is_reported_and_left_as_it_is() {
     let folder = Folder::new();
     let desk = Desk::with_plan(&folder.home(), "pro").await;

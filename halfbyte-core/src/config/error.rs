@@ -23,7 +23,8 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration has {} fault(s):", self.0.len())?;
+        let (count, plural) = (self.0.len(), if self.0.len() == 1 { "" } else { "s" });
+        write!(f, "the configuration has {count} fault{plural}:")?;
         self.0.iter().try_for_each(|fault| write!(f, "\n  {}: {}", fault.key, fault.message))
     }
 }

@@ -42,7 +42,8 @@ pub(super) fn nearest(unknown: &str) -> Option<&'static str> {
     KEYS.iter()
         .map(|key| (strsim::damerau_levenshtein(unknown, key.name), key.name))
         .min()
-        .filter(|(distance, name)| *distance <= name.len() / 3)
+        // The prefix that all have is no likeness.
+        .filter(|(distance, name)| *distance <= ((name.len() - "HALFBYTE_".len()) / 2).max(1))
         .map(|(_, name)| name)
 }
 

@@ -100,7 +100,7 @@ impl TokenRequest {
             }
             Some(_) => return Err(refuse("invalid_scope", "the client may not have one of these scopes")),
         };
-        let audience = self.audience.as_deref().unwrap_or(issuer.default_audience());
+        let audience = issuer.audience_of(self.audience.as_deref());
         if !client.audiences.iter().any(|has| has == audience) {
             return Err(refuse("invalid_target", "the client may not have tokens for this audience"));
         }

@@ -160,8 +160,11 @@ impl Embedded {
         self.0.clock.now()
     }
 
-    pub(crate) fn default_audience(&self) -> &str {
-        &self.0.audience
+    /// What a token is for: what its client asked for, by name or as the address in this product's resource metadata, or
+    /// this product.
+    pub(crate) fn audience_of<'a>(&'a self, asked: Option<&'a str>) -> &'a str {
+        let own = self.0.base.as_str().trim_end_matches('/');
+        asked.filter(|asked| asked.trim_end_matches('/') != own).unwrap_or(&self.0.audience)
     }
 
     pub(crate) fn token_endpoint(&self) -> Result<Url, BoxError> {
