@@ -123,7 +123,8 @@ fn check(
     let header = String::from_utf8_lossy(header.as_ref()).into_owned();
     screen.say(&format!("{what:35} → {} {}", answer.status, answer.problem()));
     if !header.is_empty() {
-        screen.detail(&header);
+        // The address of the metadata is the same each time, and long.
+        screen.detail(header.split(",resource_metadata").next().unwrap_or_default());
     }
     let named = |member: &str| answer.body[member].as_str().is_some_and(|text| !text.is_empty());
     match () {
