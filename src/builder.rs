@@ -38,7 +38,7 @@ impl Builder {
         self
     }
 
-    /// The plan catalogue; `file` names it in errors, `text` is `include_str!` of it.
+    /// The plan catalogue, where the product has plans; `file` names it in errors, `text` is `include_str!` of it.
     pub fn catalog(mut self, file: &str, text: &str) -> Self {
         self.catalog = Some((file.to_owned(), text.to_owned()));
         self
@@ -62,7 +62,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] with every fault at once, or [`ErrorKind::Unavailable`] for what must be there.
+    /// [`ErrorKind::Configuration`] with every fault of the environment, or else of the catalogue, at once, or [`ErrorKind::Unavailable`] for what must be there.
     ///
     /// # Panics
     ///
@@ -72,8 +72,9 @@ impl Builder {
             |error: BoxError| Error::new(ErrorKind::Configuration, "the configuration cannot be used").caused_by(error);
         let product = ProductId::new(&self.name).map_err(|error| configuration(error.into()))?;
         let config = self.config.map_or_else(Config::from_env, Ok).map_err(|error| configuration(error.into()))?;
-        let (file, text) = self.catalog.as_ref().map_or(("catalog.toml", ""), |(file, text)| (file, text));
-        let catalog = Catalog::parse(file, text).map_err(|error| configuration(error.into()))?;
+        // A product that sells nothing yet need not say so.
+        let (file, text) = self.catalog.unwrap_or_else(|| ("catalog.toml".to_owned(), format!("[products.{product}]")));
+        let catalog = Catalog::parse(&file, &text).map_err(|error| configuration(error.into()))?;
 
         let settings = halfbyte_observe::Settings::new(&product, &self.version, &config);
         let telemetry = match halfbyte_observe::init(settings) {

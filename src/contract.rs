@@ -21,7 +21,7 @@ pub(crate) struct Limits {
     pub(crate) overload_pause: Duration,
     /// How long the first request may be kept waiting for what it may need.
     pub(crate) warm_up: Duration,
-    /// From the opening of a connection to its first byte.
+    /// From the opening of a connection until its first bytes tell its protocol.
     pub(crate) first_byte: Duration,
     /// From the end of a request to the next one's whole head: longer than load balancers keep idle connections for, so
     /// that it is they who close them.

@@ -107,10 +107,9 @@ async fn accept<S: Servable<B>, B: Sendable>(
         let (builder, watcher, life) = (builder.clone(), graceful.watcher(), life.clone());
         connections.spawn(async move {
             let _permit: OwnedSemaphorePermit = permit;
-            // A connection that says nothing costs no more than its socket, and that not for long.
-            let mut byte = [0];
+            // A connection that does not say what it wants costs no more than its socket, and that not for long.
             let speaks = tokio::select! {
-                peeked = timeout(first_byte, stream.peek(&mut byte)) => matches!(peeked, Ok(Ok(1))),
+                said = timeout(first_byte, says_its_protocol(&stream)) => matches!(said, Ok(Ok(true))),
                 () = lingered(&life) => false,
             };
             if !speaks {
@@ -160,6 +159,22 @@ async fn accept<S: Servable<B>, B: Sendable>(
         tracing::error!(budget = ?limits.drain_in_flight, "requests in flight were cut off");
     }
     finished
+}
+
+/// Waits until HTTP/1 and HTTP/2 can be told apart, since hyper has no limit on that; false if the client went away.
+async fn says_its_protocol(stream: &TcpStream) -> io::Result<bool> {
+    const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut head = [0; HTTP2.len()];
+    loop {
+        match stream.peek(&mut head).await? {
+            0 => return Ok(false),
+            read if read < HTTP2.len() && HTTP2.starts_with(&head[..read]) => {
+                // What is there stays readable, so there is nothing to be woken by.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            _ => return Ok(true),
+        }
+    }
 }
 
 /// Resolves a moment into draining: who was at the door when it closed has been answered by then.

@@ -1,17 +1,20 @@
 //! A small product on real sockets: what its clients and its operators see.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
-use halfbyte::core::lifecycle::Phase;
+use halfbyte::core::lifecycle::{Check, Phase};
 use halfbyte::identity::embedded::ClientSpec;
 use halfbyte::{Error, Platform, Principal, TenantId};
 use reqwest::{RequestBuilder, Response};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 use crate::start;
@@ -238,4 +241,49 @@ async fn a_client_that_says_nothing_does_not_hold_up_a_drain() {
     product.platform.lifecycle().enter(Phase::LameDuck);
     let ended = tokio::time::timeout(Duration::from_secs(3), product.serving.join_next());
     ended.await.expect("the drain waits for a client that says nothing").unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_say_its_protocol_is_let_go() {
+    let product = Product::start().await;
+    let mut ended = JoinSet::new();
+    for said in ["", "P", "PRI * HTTP/2.0\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(product.platform.address()).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        ended.spawn(async move {
+            let closed = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut Vec::new())).await;
+            assert!(closed.is_ok(), "a client that says {said:?} keeps its connection");
+        });
+    }
+    while let Some(outcome) = ended.join_next().await {
+        outcome.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_before_every_part_has_answered_or_failed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let platform = platform(folder.path()).await;
+    let (young, failed) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    for (name, answered) in [("answers", young.clone()), ("fails", failed.clone())] {
+        platform.lifecycle().health().register(move || {
+            let (ready, detail) = match name {
+                "answers" => (!answered.load(Ordering::Relaxed), None),
+                _ => (false, answered.load(Ordering::Relaxed).then(|| "away".to_owned())),
+            };
+            Some(Check { name: name.into(), ready, state: "test", age: None, detail })
+        });
+    }
+    let mut serving = JoinSet::new();
+    serving.spawn(platform.clone().serve(Router::new()));
+    let refused = async || {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::net::TcpStream::connect(platform.address()).await.is_err()
+    };
+    assert!(refused().await, "neither has said anything");
+    young.store(false, Ordering::Relaxed);
+    assert!(refused().await, "one has not failed yet");
+    failed.store(true, Ordering::Relaxed);
+    platform.lifecycle().reached(Phase::Ready).await;
+    tokio::net::TcpStream::connect(platform.address()).await.unwrap();
 }

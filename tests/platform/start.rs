@@ -86,3 +86,11 @@ async fn a_product_with_a_bad_name_is_refused() {
     let error = Platform::builder("My Product", Contract::V1).start().await.map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
 }
+
+#[tokio::test]
+async fn a_product_without_plans_starts_without_a_catalogue() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Platform::builder("parcel", Contract::V1).config(config(folder.path(), &[]).unwrap());
+    let platform = builder.start().await.unwrap();
+    assert_eq!(platform.require(&[]).feature("labels").map(drop).unwrap_err().exit_code(), 78);
+}
