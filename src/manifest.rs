@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use halfbyte_core::ProductId;
-use halfbyte_core::config::{BillingBackend, Config, IdentityBackend, SecretsBackend};
+use halfbyte_core::config::{ApiKeysBackend, BillingBackend, Config, IdentityBackend, Preset, SecretsBackend};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -52,6 +52,10 @@ impl Manifest {
                 "secrets": secrets(&config.secrets),
                 "identity": config.identity.iter().map(identity).collect::<Vec<_>>(),
                 "audience": config.audience.as_deref().unwrap_or(product.as_str()),
+                "client_id": config.client_id,
+                "api_keys": api_keys(&config.api_keys),
+                "trusted_proxies": config.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "dpop_nonce": config.dpop_nonce,
                 "billing": billing(&config.billing),
                 "lame_duck_seconds": config.lame_duck.as_secs(),
             },
@@ -85,10 +89,20 @@ fn secrets(backend: &SecretsBackend) -> String {
     }
 }
 
-fn identity(backend: &IdentityBackend) -> &str {
+fn identity(backend: &IdentityBackend) -> String {
     match backend {
-        IdentityBackend::Embedded => "embedded:",
-        IdentityBackend::Issuer(id) => id,
+        IdentityBackend::Embedded => "embedded:".into(),
+        IdentityBackend::Issuer { id, preset: Preset::Generic } => id.clone(),
+        IdentityBackend::Issuer { id, preset } => format!("{}+{id}", preset.as_str()),
+        _ => "another".into(),
+    }
+}
+
+fn api_keys(backend: &ApiKeysBackend) -> &'static str {
+    match backend {
+        ApiKeysBackend::Off => "off:",
+        ApiKeysBackend::Embedded => "embedded:",
+        ApiKeysBackend::Postgres(_) => "postgres:",
         _ => "another",
     }
 }

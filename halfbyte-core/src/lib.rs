@@ -24,6 +24,7 @@
 //! `halfbyte-identity`, `-billing`, `-observe` and `halfbyte` are for.
 
 pub mod body;
+mod caller;
 pub mod client;
 mod clock;
 pub mod config;
@@ -37,10 +38,11 @@ pub mod live;
 mod principal;
 pub mod problem;
 
+pub use self::caller::{CallerSlot, PeerAddress};
 pub use self::clock::Clock;
 pub use self::error::{BoxError, error_chain};
 pub use self::ids::{InvalidId, ProductId, RequestId, TenantId, TraceId};
 pub use self::lifecycle::Lifecycle;
 pub use self::live::Live;
-pub use self::principal::{Principal, PrincipalBuilder, PrincipalKind};
+pub use self::principal::{Actor, ClaimsError, Principal, PrincipalBuilder, PrincipalKind};
 pub use self::problem::Problem;

@@ -52,7 +52,7 @@ impl Identity {
         let mut embedded = None;
         for backend in &settings.backends {
             issuers.push(match backend {
-                IdentityBackend::Issuer(id) => Issuer::remote(id, client.clone(), lifecycle)?,
+                IdentityBackend::Issuer { id, .. } => Issuer::remote(id, client.clone(), lifecycle)?,
                 _ => {
                     let issuer =
                         Embedded::open(&settings.home, &settings.public_url, &settings.audience, lifecycle).await?;

@@ -62,7 +62,7 @@ impl Product {
         let home = Home::open(folder.path().join("home")).unwrap();
         let lifecycle = Lifecycle::new(Clock::system());
         let settings = Settings {
-            backends: vec![IdentityBackend::Issuer(issuer.to_owned())],
+            backends: vec![IdentityBackend::issuer(issuer.to_owned())],
             audience: AUDIENCE.to_owned(),
             public_url: "http://127.0.0.1:8080".parse().unwrap(),
             home: home.clone(),

@@ -24,15 +24,19 @@ impl Key {
 
 /// Every `HALFBYTE_*` key there is.
 #[rustfmt::skip]
-pub const KEYS: [Key; 10] = [
+pub const KEYS: [Key; 14] = [
     key("HALFBYTE_ENV",               "development",          "development | staging | production (production refuses every embedded default)"),
     key("HALFBYTE_LISTEN",            "127.0.0.1:8080",       "where clients reach the product; port 0 picks a free one"),
     key("HALFBYTE_ADMIN_LISTEN",      "127.0.0.1:9090",       "where operators reach it: /livez, /readyz, /manifest"),
     key("HALFBYTE_PUBLIC_URL",        "http://HALFBYTE_LISTEN", "the address under which clients know the product").external("the https:// address under which clients know this product"),
     key("HALFBYTE_HOME",              ".halfbyte",            "the folder (mode 0700) where embedded systems keep their state"),
     key("HALFBYTE_SECRETS_URL",       "local:",               "local: | env: | file:///dir").external("env: or file:///dir"),
-    key("HALFBYTE_IDENTITY_URL",      "embedded:",            "embedded: | https://issuer/..., comma-separated for several issuers").external("the https:// URL of your issuer"),
+    key("HALFBYTE_IDENTITY_URL",      "embedded:",            "embedded: | [PRESET+]https://issuer/..., comma-separated for several; presets: rfc9068, keycloak, entra, auth0, cognito, okta, zitadel, kanidm").external("the https:// URL of your issuer"),
     key("HALFBYTE_IDENTITY_AUDIENCE", "the product's name",   "what `aud` of an access token must hold"),
+    key("HALFBYTE_IDENTITY_CLIENT_ID", "none: opaque tokens are refused", "the product's client id at its first issuer, to introspect opaque tokens; its secret is \"identity-client-secret\""),
+    key("HALFBYTE_API_KEYS_URL",      "embedded: (production: off:)", "off: | embedded: | postgres://..., where API keys are kept"),
+    key("HALFBYTE_TRUSTED_PROXIES",   "none",                 "networks such as 10.0.0.0/8, comma-separated, whose Client-Cert header (RFC 9440) is believed"),
+    key("HALFBYTE_DPOP_NONCE",        "off",                  "off | required: whether DPoP proofs must hold a nonce of this process"),
     key("HALFBYTE_BILLING_URL",       "billing.sqlite in HALFBYTE_HOME", "sqlite:///path").external("sqlite:///absolute/path"),
     key("HALFBYTE_LAME_DUCK",         "5 (development: 0)",   "seconds between \"not ready\" and closing the listener, so that load balancers notice"),
 ];

@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use secrecy::SecretString;
 use url::Url;
 
 pub use self::error::{ConfigError, Fault};
@@ -43,6 +45,14 @@ pub struct Config {
     pub identity: Vec<IdentityBackend>,
     /// What `aud` must hold; the product's name unless set.
     pub audience: Option<String>,
+    /// The client id of the product at its issuer, by which opaque tokens are introspected; they are refused unless set.
+    pub client_id: Option<String>,
+    /// Where API keys are kept.
+    pub api_keys: ApiKeysBackend,
+    /// Proxies whose word on the client's certificate is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether DPoP proofs must hold a nonce of this product's.
+    pub dpop_nonce: bool,
     /// Where customers, subscriptions and usage are kept.
     pub billing: BillingBackend,
     /// How long the process stays reachable after it is told to stop.
@@ -92,8 +102,87 @@ pub enum SecretsBackend {
 pub enum IdentityBackend {
     /// `embedded:`, an issuer in this process with its keys in the home folder.
     Embedded,
-    /// An OpenID Connect issuer, by its issuer identifier exactly as it was written.
-    Issuer(String),
+    /// An OpenID Connect issuer elsewhere.
+    Issuer {
+        /// Its issuer identifier, exactly as it was written.
+        id: String,
+        /// How its claims are read.
+        preset: Preset,
+    },
+}
+
+impl IdentityBackend {
+    /// An issuer elsewhere that no preset is for.
+    pub fn issuer(id: impl Into<String>) -> Self {
+        Self::Issuer { id: id.into(), preset: Preset::Generic }
+    }
+}
+
+/// Whose tokens they are: makes of issuers differ in how they say tenant, roles, scopes and kind of token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Preset {
+    /// None of the others: OpenID Connect and RFC 9068 as far as the issuer follows them.
+    #[default]
+    Generic,
+    /// RFC 9068 to the letter: `typ` must be `at+jwt`, and its required claims must be there.
+    Rfc9068,
+    /// Keycloak.
+    Keycloak,
+    /// Microsoft Entra ID.
+    Entra,
+    /// Auth0.
+    Auth0,
+    /// Amazon Cognito.
+    Cognito,
+    /// Okta.
+    Okta,
+    /// Zitadel.
+    Zitadel,
+    /// Kanidm.
+    Kanidm,
+}
+
+impl Preset {
+    /// All there are.
+    pub const ALL: [Preset; 9] = [
+        Preset::Generic,
+        Preset::Rfc9068,
+        Preset::Keycloak,
+        Preset::Entra,
+        Preset::Auth0,
+        Preset::Cognito,
+        Preset::Okta,
+        Preset::Zitadel,
+        Preset::Kanidm,
+    ];
+
+    /// The name as configuration has it, before a `+`: `keycloak+https://…`. The generic one has none.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Preset::Generic => "",
+            Preset::Rfc9068 => "rfc9068",
+            Preset::Keycloak => "keycloak",
+            Preset::Entra => "entra",
+            Preset::Auth0 => "auth0",
+            Preset::Cognito => "cognito",
+            Preset::Okta => "okta",
+            Preset::Zitadel => "zitadel",
+            Preset::Kanidm => "kanidm",
+        }
+    }
+}
+
+/// Where API keys are kept.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ApiKeysBackend {
+    /// `off:`, API keys are no credential here.
+    Off,
+    /// `embedded:`, one file in the home folder.
+    Embedded,
+    /// `postgres://…`, a database.
+    Postgres(SecretString),
 }
 
 /// Where customers, subscriptions and usage are kept.

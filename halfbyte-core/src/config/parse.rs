@@ -1,13 +1,15 @@
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use super::{
-    BillingBackend, Config, ConfigError, Environment, Fault, IdentityBackend, KEYS, SecretsBackend, Variables, keys,
+    ApiKeysBackend, BillingBackend, Config, ConfigError, Environment, Fault, IdentityBackend, KEYS, Preset,
+    SecretsBackend, Variables, keys,
 };
 
 const PREFIX: &str = "HALFBYTE_";
@@ -40,6 +42,12 @@ pub(super) fn parse(vars: Vec<(String, String)>, not_text: Vec<String>) -> Resul
             |backends| !backends.contains(&IdentityBackend::Embedded),
         ),
         audience: reader.read("HALFBYTE_IDENTITY_AUDIENCE", |text| Ok(text.to_owned())),
+        client_id: reader.read("HALFBYTE_IDENTITY_CLIENT_ID", |text| Ok(text.to_owned())),
+        api_keys: reader.read("HALFBYTE_API_KEYS_URL", |text| api_keys(text, environment)).unwrap_or({
+            if environment == Environment::Production { ApiKeysBackend::Off } else { ApiKeysBackend::Embedded }
+        }),
+        trusted_proxies: reader.read("HALFBYTE_TRUSTED_PROXIES", networks).unwrap_or_default(),
+        dpop_nonce: reader.read("HALFBYTE_DPOP_NONCE", switch).unwrap_or_default(),
         billing: reader.backend(
             "HALFBYTE_BILLING_URL",
             environment,
@@ -177,12 +185,16 @@ fn identity(text: &str, environment: Environment) -> Result<Vec<IdentityBackend>
         let backend = match part {
             "embedded:" => IdentityBackend::Embedded,
             _ => {
-                let url = url(part)?;
+                let (preset, id) = match part.split_once('+') {
+                    Some((name, id)) if !name.contains(':') => (preset(name)?, id),
+                    _ => (Preset::Generic, part),
+                };
+                let url = url(id)?;
                 require_https(&url, environment)?;
                 if has_extras(&url) {
                     return Err("an issuer has no query and no fragment".into());
                 }
-                IdentityBackend::Issuer(part.to_owned())
+                IdentityBackend::Issuer { id: id.to_owned(), preset }
             }
         };
         if backends.contains(&backend) {
@@ -191,6 +203,48 @@ fn identity(text: &str, environment: Environment) -> Result<Vec<IdentityBackend>
         backends.push(backend);
     }
     Ok(backends)
+}
+
+fn preset(name: &str) -> Result<Preset, String> {
+    let named = || Preset::ALL.into_iter().filter(|preset| *preset != Preset::Generic);
+    named().find(|preset| preset.as_str() == name).ok_or_else(|| {
+        let names: Vec<_> = named().map(Preset::as_str).collect();
+        format!("there is no preset \"{name}\"; there are {}", names.join(", "))
+    })
+}
+
+fn api_keys(text: &str, environment: Environment) -> Result<ApiKeysBackend, String> {
+    match text {
+        "off:" => return Ok(ApiKeysBackend::Off),
+        "embedded:" if environment == Environment::Production => {
+            return Err("production does not keep API keys in a file; use postgres://... or off:".into());
+        }
+        "embedded:" => return Ok(ApiKeysBackend::Embedded),
+        _ => {}
+    }
+    match url(text)?.scheme() {
+        "postgres" | "postgresql" => Ok(ApiKeysBackend::Postgres(text.into())),
+        other => Err(format!("\"{other}\" is not where API keys can be kept; use off:, embedded: or postgres://...")),
+    }
+}
+
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let network = |part: &str| match part.parse::<IpNet>() {
+        Ok(network) => Ok(network),
+        Err(_) => part
+            .parse::<IpAddr>()
+            .map(IpNet::from)
+            .map_err(|_| format!("\"{part}\" is not a network such as 10.0.0.0/8 or an address")),
+    };
+    text.split(',').map(str::trim).map(network).collect()
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "required" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("\"{text}\" is not one of off, required")),
+    }
 }
 
 fn billing(text: &str) -> Result<BillingBackend, String> {

@@ -38,6 +38,16 @@ struct Fields {
     quota: Option<Quota>,
     retry_after: Option<Duration>,
     resource_metadata: Option<Box<str>>,
+    dpop: Option<Dpop>,
+}
+
+/// What a refusal says to a client that sends DPoP proofs (RFC 9449).
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Dpop {
+    /// In place of the row's own `error`.
+    error: Option<&'static str>,
+    algorithms: &'static str,
+    nonce: Option<Box<str>>,
 }
 
 /// The quota behind a [`Kind::QuotaExhausted`], for the `RateLimit` headers of draft-ietf-httpapi-ratelimit-headers.
@@ -65,6 +75,7 @@ impl Problem {
             quota: None,
             retry_after: None,
             resource_metadata: None,
+            dpop: None,
         }))
     }
 
@@ -76,6 +87,21 @@ impl Problem {
     /// 401: the credential is bad, expired, foreign or revoked. `detail` must not say which check of a signature failed.
     pub fn invalid_token(detail: &'static str) -> Self {
         Self::new(Kind::InvalidToken, detail)
+    }
+
+    /// 401: the token is bound to a key, and the proof that the caller has it is missing or not good (RFC 9449, 7.1).
+    pub fn invalid_dpop_proof(detail: &'static str) -> Self {
+        let mut problem = Self::new(Kind::InvalidToken, detail);
+        problem.0.dpop = Some(Dpop { error: Some("invalid_dpop_proof"), ..Dpop::default() });
+        problem
+    }
+
+    /// 401: the proof must hold the nonce that the answer brings along (RFC 9449, 9).
+    pub fn use_dpop_nonce(nonce: impl Into<Box<str>>) -> Self {
+        let mut problem = Self::new(Kind::InvalidToken, "make the DPoP proof anew, with the nonce of this answer");
+        let nonce = Some(nonce.into());
+        problem.0.dpop = Some(Dpop { error: Some("use_dpop_nonce"), nonce, ..Dpop::default() });
+        problem
     }
 
     /// 401: the caller must sign in more strongly (RFC 9470).
@@ -152,6 +178,14 @@ impl Problem {
     #[must_use]
     pub fn resource_metadata(mut self, url: impl Into<Box<str>>) -> Self {
         self.0.resource_metadata = Some(url.into());
+        self
+    }
+
+    /// Challenges by the scheme `DPoP` in place of `Bearer`, for a caller who uses it; `algorithms` are those that proofs
+    /// may be signed with, separated by spaces.
+    #[must_use]
+    pub fn dpop(mut self, algorithms: &'static str) -> Self {
+        self.0.dpop.get_or_insert_default().algorithms = algorithms;
         self
     }
 

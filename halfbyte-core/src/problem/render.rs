@@ -102,7 +102,7 @@ impl Problem {
         (response, Bytes::new())
     }
 
-    /// `WWW-Authenticate` by RFC 6750, 9470 and 9728.
+    /// `WWW-Authenticate` by RFC 6750, 9449, 9470 and 9728.
     fn challenge(&self, headers: &mut HeaderMap) {
         let error = match self.0.kind {
             Kind::Unauthenticated => None,
@@ -111,7 +111,9 @@ impl Problem {
             Kind::InsufficientScope => Some("insufficient_scope"),
             _ => return,
         };
-        let mut value = String::from("Bearer");
+        let dpop = self.0.dpop.as_ref();
+        let error = dpop.and_then(|dpop| dpop.error).or(error);
+        let mut value = String::from(if dpop.is_some() { "DPoP" } else { "Bearer" });
         let mut separator = ' ';
         let mut parameter = |name: &str, text: &str| {
             let _infallible = write!(value, "{separator}{name}=\"");
@@ -135,7 +137,13 @@ impl Problem {
         if let Some(url) = &self.0.resource_metadata {
             parameter("resource_metadata", url);
         }
+        if let Some(dpop) = dpop.filter(|dpop| !dpop.algorithms.is_empty()) {
+            parameter("algs", dpop.algorithms);
+        }
         insert(headers, WWW_AUTHENTICATE, &value);
+        if let Some(nonce) = dpop.and_then(|dpop| dpop.nonce.as_ref()) {
+            insert(headers, HeaderName::from_static("dpop-nonce"), nonce);
+        }
     }
 
     fn pace(&self, headers: &mut HeaderMap) {

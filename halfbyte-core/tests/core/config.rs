@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use halfbyte_core::config::{BillingBackend, Config, ConfigError, Environment, IdentityBackend, KEYS, SecretsBackend};
+use halfbyte_core::config::{
+    ApiKeysBackend, BillingBackend, Config, ConfigError, Environment, IdentityBackend, KEYS, Preset, SecretsBackend,
+};
 
 fn parse(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::parse(vars.iter().copied())
@@ -60,6 +62,10 @@ fn every_key_is_read() {
         ("HALFBYTE_SECRETS_URL", "file:///run/my%20secrets"),
         ("HALFBYTE_IDENTITY_URL", "https://a.example.com/x, embedded:"),
         ("HALFBYTE_IDENTITY_AUDIENCE", "parcel"),
+        ("HALFBYTE_IDENTITY_CLIENT_ID", "parcel-app"),
+        ("HALFBYTE_API_KEYS_URL", "off:"),
+        ("HALFBYTE_TRUSTED_PROXIES", "192.0.2.7"),
+        ("HALFBYTE_DPOP_NONCE", "required"),
         ("HALFBYTE_BILLING_URL", "sqlite:///var/my%20lib/b.sqlite"),
         ("HALFBYTE_LAME_DUCK", "7"),
     ];
@@ -71,8 +77,11 @@ fn every_key_is_read() {
     assert_eq!(config.public_url.expect("set").as_str(), "https://parcel.example.com/");
     assert_eq!(config.home, Path::new("/var/lib/parcel"));
     assert_eq!(config.secrets, SecretsBackend::Files("/run/my secrets".into()));
-    assert_eq!(config.identity, [IdentityBackend::Issuer("https://a.example.com/x".into()), IdentityBackend::Embedded]);
-    assert_eq!(config.audience.as_deref(), Some("parcel"));
+    assert_eq!(config.identity, [IdentityBackend::issuer("https://a.example.com/x"), IdentityBackend::Embedded]);
+    assert_eq!((config.audience.as_deref(), config.client_id.as_deref()), (Some("parcel"), Some("parcel-app")));
+    assert!(matches!(config.api_keys, ApiKeysBackend::Off));
+    assert_eq!(config.trusted_proxies, ["192.0.2.7/32".parse().unwrap()]);
+    assert!(config.dpop_nonce);
     assert_eq!(config.billing, BillingBackend::Sqlite(Some("/var/my lib/b.sqlite".into())));
     assert_eq!(config.lame_duck, Duration::from_secs(7));
 }
@@ -284,4 +293,44 @@ fn what_is_not_ours_is_handed_on_and_debug_shows_no_value_of_it() {
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("OTEL_EXPORTER_OTLP_HEADERS") && !shown.contains("DB_PASSWORD"), "{shown}");
     }
+}
+
+#[test]
+fn a_preset_stands_before_the_address_of_its_issuer() {
+    let config =
+        Config::parse([("HALFBYTE_IDENTITY_URL", "keycloak+https://sso.example.com/realms/a,https://b+c.example.com")]);
+    let issuer = |id: &str, preset| IdentityBackend::Issuer { id: id.into(), preset };
+    let keycloak = issuer("https://sso.example.com/realms/a", Preset::Keycloak);
+    assert_eq!(config.unwrap().identity, [keycloak, issuer("https://b+c.example.com", Preset::Generic)]);
+    let error = Config::parse([("HALFBYTE_IDENTITY_URL", "keyclock+https://sso.example.com")]).unwrap_err().to_string();
+    assert!(error.contains("there is no preset \"keyclock\"; there are rfc9068, keycloak, "), "{error}");
+}
+
+#[test]
+fn api_keys_are_in_a_file_until_production_says_where() {
+    let keys = |vars: &[(&str, &str)]| Config::parse(vars.iter().copied()).map(|config| config.api_keys);
+    assert!(matches!(keys(&[]), Ok(ApiKeysBackend::Embedded)));
+    assert!(matches!(keys(&[("HALFBYTE_API_KEYS_URL", "off:")]), Ok(ApiKeysBackend::Off)));
+    let database = keys(&[("HALFBYTE_API_KEYS_URL", "postgres://app:hunter2@db/app")]).unwrap();
+    assert!(matches!(database, ApiKeysBackend::Postgres(_)));
+    assert!(!format!("{database:?}").contains("hunter2"));
+    let production = [("HALFBYTE_ENV", "production"), ("HALFBYTE_API_KEYS_URL", "embedded:")];
+    assert!(keys(&production).unwrap_err().to_string().contains("production does not keep API keys in a file"));
+    let wrong = keys(&[("HALFBYTE_API_KEYS_URL", "mysql://app:hunter2@db/app")]).unwrap_err().to_string();
+    assert!(wrong.contains("use off:, embedded: or postgres://") && !wrong.contains("hunter2"), "{wrong}");
+}
+
+#[test]
+fn trusted_proxies_are_networks_or_addresses() {
+    let config = Config::parse([("HALFBYTE_TRUSTED_PROXIES", "10.0.0.0/8, ::1")]).unwrap();
+    assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    let error = Config::parse([("HALFBYTE_TRUSTED_PROXIES", "10.0.0.0/8,proxy")]).unwrap_err().to_string();
+    assert!(error.contains("\"proxy\" is not a network"), "{error}");
+}
+
+#[test]
+fn a_nonce_in_dpop_proofs_is_required_or_not() {
+    assert!(Config::parse([("HALFBYTE_DPOP_NONCE", "required")]).unwrap().dpop_nonce);
+    assert!(!Config::parse([("HALFBYTE_DPOP_NONCE", "off")]).unwrap().dpop_nonce);
+    assert!(Config::parse([("HALFBYTE_DPOP_NONCE", "yes")]).unwrap_err().to_string().contains("off, required"));
 }

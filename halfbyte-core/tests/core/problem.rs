@@ -357,3 +357,22 @@ fn debug_shows_the_kind_and_the_detail() {
     let shown = format!("{:?}", Problem::forbidden("not yours"));
     assert_eq!(shown, "Problem { kind: Forbidden, detail: \"not yours\", .. }");
 }
+
+#[test]
+fn a_client_that_sends_dpop_proofs_is_challenged_by_that_scheme() {
+    let answer = |problem: Problem| problem.resource_metadata("https://a/m").to_response::<String>(&Context::default());
+    let refused = answer(Problem::invalid_token("the access token has expired").dpop("ES256 EdDSA"));
+    assert_eq!(
+        refused.headers()["www-authenticate"],
+        "DPoP error=\"invalid_token\",error_description=\"the access token has expired\",resource_metadata=\"https://a/m\",algs=\"ES256 EdDSA\""
+    );
+    let refused = answer(Problem::invalid_dpop_proof("no proof").dpop("ES256"));
+    assert_eq!(
+        refused.headers()["www-authenticate"],
+        "DPoP error=\"invalid_dpop_proof\",error_description=\"no proof\",resource_metadata=\"https://a/m\",algs=\"ES256\""
+    );
+    let refused = answer(Problem::use_dpop_nonce("n-1").dpop("ES256"));
+    assert_eq!(refused.headers()["dpop-nonce"], "n-1");
+    let challenge = refused.headers()["www-authenticate"].to_str().unwrap();
+    assert!(challenge.starts_with("DPoP error=\"use_dpop_nonce\","), "{challenge}");
+}

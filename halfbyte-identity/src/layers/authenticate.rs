@@ -7,12 +7,12 @@ use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::future::AuthenticateFuture;
+use super::future::{AuthenticateFuture, announce};
 use crate::authenticator::{Authenticator, bearer};
 
 /// Turns a bearer token into a `Principal` in the request's extensions, and refuses a bad one.
 ///
-/// The principal is put into the response's extensions too, for the layers outside. A request without credentials goes on
+/// A layer outside hears who called by a [`CallerSlot`](halfbyte_core::CallerSlot). A request without credentials goes on
 /// without a principal, unless they are [required](Self::required).
 #[derive(Clone, Debug)]
 pub struct AuthenticateLayer {
@@ -69,13 +69,13 @@ where
         let token = match bearer(request.headers()) {
             Ok(Some(token)) => token,
             Ok(None) if self.layer.required => return refuse(Problem::unauthenticated(), &request),
-            Ok(None) => return AuthenticateFuture::calling(self.inner.call(request), None),
+            Ok(None) => return AuthenticateFuture::calling(self.inner.call(request)),
             Err(problem) => return refuse(problem, &request),
         };
         match self.layer.authenticator.authenticate_now(token) {
             Some(Ok(principal)) => {
-                request.extensions_mut().insert(principal.clone());
-                AuthenticateFuture::calling(self.inner.call(request), Some(principal))
+                announce(&mut request, principal);
+                AuthenticateFuture::calling(self.inner.call(request))
             }
             Some(Err(problem)) => refuse(problem, &request),
             None => {

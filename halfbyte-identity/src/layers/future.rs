@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use halfbyte_core::body::Refusable;
-use halfbyte_core::{Principal, Problem, problem};
+use halfbyte_core::{CallerSlot, Principal, Problem, problem};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -28,19 +28,27 @@ pin_project! {
     enum State<S, B, F> {
         Refused { refusal: Option<Refusal> },
         Verifying { verification: Verification, waiting: Option<(Request<B>, S)>, metadata: Arc<str> },
-        Calling { #[pin] response: F, principal: Option<Principal> },
+        Calling { #[pin] response: F },
     }
 }
 
 struct Refusal(Problem, problem::Context);
+
+/// Tells the layers further in who calls, and those outside that ask.
+pub(super) fn announce<B>(request: &mut Request<B>, principal: Principal) {
+    if let Some(slot) = request.extensions().get::<CallerSlot>() {
+        slot.tell(&principal);
+    }
+    request.extensions_mut().insert(principal);
+}
 
 impl<S: Service<Request<B>>, B> AuthenticateFuture<S, B> {
     pub(super) fn refused(problem: Problem, context: &problem::Context) -> Self {
         Self { state: State::Refused { refusal: Some(Refusal(problem, *context)) } }
     }
 
-    pub(super) fn calling(response: S::Future, principal: Option<Principal>) -> Self {
-        Self { state: State::Calling { response, principal } }
+    pub(super) fn calling(response: S::Future) -> Self {
+        Self { state: State::Calling { response } }
     }
 
     pub(super) fn verifying(verification: Verification, request: Request<B>, service: S, metadata: Arc<str>) -> Self {
@@ -67,8 +75,8 @@ where
                     let (mut request, mut service) = waiting.take().expect("polled after it was ready");
                     match outcome {
                         Ok(principal) => {
-                            request.extensions_mut().insert(principal.clone());
-                            State::Calling { response: service.call(request), principal: Some(principal) }
+                            announce(&mut request, principal);
+                            State::Calling { response: service.call(request) }
                         }
                         Err(problem) => {
                             let context = problem::Context::of(&request);
@@ -77,12 +85,8 @@ where
                         }
                     }
                 }
-                StateProjection::Calling { response, principal } => {
-                    let mut response = ready!(response.poll(cx))?;
-                    if let Some(principal) = principal.take() {
-                        response.extensions_mut().insert(principal);
-                    }
-                    return Poll::Ready(Ok(response.map(Refusable::inner)));
+                StateProjection::Calling { response } => {
+                    return response.poll(cx).map_ok(|response| response.map(Refusable::inner));
                 }
             };
             state.set(next);

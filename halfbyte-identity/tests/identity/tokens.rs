@@ -164,7 +164,7 @@ async fn answering(answer: Value) -> (Product, Arc<AtomicUsize>, Server) {
         .route("/keys", get(async move || keys))
         .route("/token", post(token));
     let server = Server::start(listener, router);
-    (Product::open(vec![IdentityBackend::Issuer(id)]).await, grants, server)
+    (Product::open(vec![IdentityBackend::issuer(id)]).await, grants, server)
 }
 
 fn request() -> halfbyte_core::client::Request {

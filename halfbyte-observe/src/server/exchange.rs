@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use halfbyte_core::problem::Kind;
-use halfbyte_core::{Principal, RequestId, TraceId};
+use halfbyte_core::{CallerSlot, RequestId, TraceId};
 use http::{Method, Request, Response, StatusCode};
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue, Value};
@@ -22,7 +22,7 @@ pub(super) struct Exchange {
     facts: Facts,
     status: Option<StatusCode>,
     refusal: Option<&'static str>,
-    principal: Option<Principal>,
+    caller: CallerSlot,
     ending: Ending,
 }
 
@@ -73,6 +73,8 @@ impl Exchange {
         let trace = own.or(remote_trace).unwrap_or_else(|| fastrand::u128(1..).to_be_bytes());
         let request_id = request.extensions().get().copied();
         request.extensions_mut().insert(TraceId(trace));
+        let caller = CallerSlot::new();
+        request.extensions_mut().insert(caller.clone());
         Self {
             instruments: instruments.clone(),
             context,
@@ -81,7 +83,7 @@ impl Exchange {
             facts,
             status: None,
             refusal: None,
-            principal: None,
+            caller,
             ending: Ending::Cancelled,
         }
     }
@@ -101,7 +103,6 @@ impl Exchange {
         let status = response.status();
         self.status = Some(status);
         self.refusal = response.extensions().get::<Kind>().map(|kind| kind.slug());
-        self.principal = response.extensions().get().cloned();
         let no_content = status.is_informational() || matches!(status.as_u16(), 204 | 205 | 304);
         !(no_content || self.facts.method == Method::HEAD.as_str())
     }
@@ -132,7 +133,7 @@ impl Exchange {
         if let Some(refusal) = self.refusal {
             span.set_attribute(KeyValue::new("halfbyte.refusal", refusal));
         }
-        if let Some(principal) = &self.principal {
+        if let Some(principal) = self.caller.principal() {
             span.set_attribute(KeyValue::new("halfbyte.tenant", principal.tenant().as_str().to_owned()));
             span.set_attribute(KeyValue::new("halfbyte.principal.kind", principal.kind().as_str()));
         }
@@ -154,7 +155,7 @@ impl Exchange {
     /// `POST /labels 201 1.3ms`
     fn log(&self, took: Duration) {
         let request_id = self.request_id.as_ref().map(RequestId::as_str);
-        let tenant = self.principal.as_ref().map(|principal| principal.tenant().as_str());
+        let tenant = self.caller.principal().map(|principal| principal.tenant().as_str());
         let status = self.status.as_ref().map_or("-", StatusCode::as_str);
         let (space, ending) = self.ending.error_type().map_or(("", ""), |error| (" ", error));
         tracing::info!(

@@ -61,7 +61,7 @@ async fn an_issuer_name_that_cannot_be_trusted_is_refused_before_anything_is_fet
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = Settings {
-            backends: vec![halfbyte_core::config::IdentityBackend::Issuer(id.to_owned())],
+            backends: vec![halfbyte_core::config::IdentityBackend::issuer(id.to_owned())],
             audience: "parcel".into(),
             public_url: "http://127.0.0.1:8080".parse().expect("a URL"),
             home: halfbyte_core::home::Home::open(folder.path().join("home")).expect("a home"),

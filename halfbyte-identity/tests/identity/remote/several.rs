@@ -54,7 +54,7 @@ async fn a_subject_of_one_issuer_is_not_the_tenant_that_its_namesake_of_another_
 async fn an_embedded_issuer_and_one_elsewhere_are_both_named_in_the_metadata_of_the_resource() {
     let key = Key::es256("k");
     let issuer = Issuer::start(&[&key]).await;
-    let product = Product::open(vec![IdentityBackend::Embedded, IdentityBackend::Issuer(issuer.id().to_owned())]).await;
+    let product = Product::open(vec![IdentityBackend::Embedded, IdentityBackend::issuer(issuer.id().to_owned())]).await;
     let document = send(&product.endpoints(), get("/.well-known/oauth-protected-resource")).await.json();
     assert_eq!(document["authorization_servers"], serde_json::json!(["http://127.0.0.1:8080", issuer.id()]));
     let authenticator = product.identity.authenticator();

@@ -40,7 +40,7 @@ impl Product {
 
     /// With issuers elsewhere.
     pub async fn of(issuers: &[&str]) -> Self {
-        Self::open(issuers.iter().map(|id| IdentityBackend::Issuer((*id).to_owned())).collect()).await
+        Self::open(issuers.iter().map(|id| IdentityBackend::issuer((*id).to_owned())).collect()).await
     }
 
     pub async fn open(backends: Vec<IdentityBackend>) -> Self {
