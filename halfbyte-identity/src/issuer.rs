@@ -30,7 +30,42 @@ pub(crate) struct Remote {
 /// What an issuer publishes, as far as it is used here.
 pub(crate) struct Metadata {
     keys: JwkSet,
-    pub(crate) token_endpoint: Option<Url>,
+    endpoints: Endpoints,
+}
+
+/// Where an issuer answers what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Endpoints {
+    token_endpoint: Option<Url>,
+    introspection_endpoint: Option<Url>,
+    revocation_endpoint: Option<Url>,
+    userinfo_endpoint: Option<Url>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Token,
+    Introspection,
+    Revocation,
+    Userinfo,
+}
+
+impl Endpoints {
+    fn of(&self, endpoint: Endpoint) -> Option<&Url> {
+        match endpoint {
+            Endpoint::Token => self.token_endpoint.as_ref(),
+            Endpoint::Introspection => self.introspection_endpoint.as_ref(),
+            Endpoint::Revocation => self.revocation_endpoint.as_ref(),
+            Endpoint::Userinfo => self.userinfo_endpoint.as_ref(),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Url> {
+        [Endpoint::Token, Endpoint::Introspection, Endpoint::Revocation, Endpoint::Userinfo]
+            .into_iter()
+            .filter_map(|endpoint| self.of(endpoint))
+    }
 }
 
 /// The outcome of one look at a token with the keys that are at hand.
@@ -120,18 +155,13 @@ impl Issuer {
         }
     }
 
-    /// Where tokens are had.
-    pub(crate) async fn token_endpoint(&self) -> Result<Url, BoxError> {
-        match self {
-            Self::Remote(remote) => remote
-                .metadata
-                .get()
-                .await?
-                .token_endpoint
-                .clone()
-                .ok_or_else(|| "the issuer has no token endpoint".into()),
-            Self::Embedded(embedded) => Ok(embedded.token_endpoint()?),
-        }
+    /// Where the issuer answers `endpoint`.
+    pub(crate) async fn endpoint(&self, endpoint: Endpoint) -> Result<Url, BoxError> {
+        let url = match self {
+            Self::Remote(remote) => remote.metadata.get().await?.endpoints.of(endpoint).cloned(),
+            Self::Embedded(embedded) => embedded.endpoint(endpoint)?,
+        };
+        url.ok_or_else(|| format!("the issuer publishes no {endpoint:?} endpoint").into())
     }
 }
 
@@ -141,14 +171,15 @@ struct Discovery {
     id: String,
     base: Url,
     /// What was fetched last: the same again is no change, and what was verified with it need not be verified again.
-    seen: Mutex<Option<(Bytes, Option<Url>)>>,
+    seen: Mutex<Option<(Bytes, Endpoints)>>,
 }
 
 #[derive(Deserialize)]
 struct Document {
     issuer: String,
     jwks_uri: Url,
-    token_endpoint: Option<Url>,
+    #[serde(flatten)]
+    endpoints: Endpoints,
 }
 
 impl Source<Metadata> for Discovery {
@@ -158,11 +189,11 @@ impl Source<Metadata> for Discovery {
         if document.issuer != self.id {
             return Err(format!("the metadata is of the issuer {:?}, not of {:?}", document.issuer, self.id).into());
         }
-        for url in [Some(&document.jwks_uri), document.token_endpoint.as_ref()].into_iter().flatten() {
+        for url in std::iter::once(&document.jwks_uri).chain(document.endpoints.all()) {
             self.require_as_safe(url)?;
         }
         let body = self.client.get(document.jwks_uri).send().await?.success()?.body().clone();
-        let fetched = Some((body.clone(), document.token_endpoint.clone()));
+        let fetched = Some((body.clone(), document.endpoints.clone()));
         if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == fetched {
             return Ok(Fetched::unchanged());
         }
@@ -175,7 +206,7 @@ impl Source<Metadata> for Discovery {
             return Err("the issuer publishes no key that can be used".into());
         }
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = fetched;
-        Ok(Fetched::new(Metadata { keys, token_endpoint: document.token_endpoint }))
+        Ok(Fetched::new(Metadata { keys, endpoints: document.endpoints }))
     }
 }
 

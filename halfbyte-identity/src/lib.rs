@@ -1,6 +1,7 @@
 #![doc = include_str!("docs/crate.md")]
 
 mod authenticator;
+mod binding;
 mod cache;
 mod claims;
 pub mod embedded;

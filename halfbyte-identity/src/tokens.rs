@@ -14,6 +14,7 @@ use serde::Deserialize;
 use url::form_urlencoded::byte_serialize;
 
 use crate::authenticator::Authenticator;
+use crate::issuer::Endpoint;
 
 /// A live access token of this product, from [`Identity::tokens`](crate::Identity::tokens). Cheap to clone.
 #[derive(Clone, Debug)]
@@ -116,7 +117,7 @@ impl Source<SecretString> for Grant {
         let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
         let answer: Answer = self
             .client
-            .post(issuer.token_endpoint().await?)
+            .post(issuer.endpoint(Endpoint::Token).await?)
             .sensitive(AUTHORIZATION, &credentials.basic()?)
             .form(fields)
             .repeatable()

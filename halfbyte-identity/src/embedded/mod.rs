@@ -23,6 +23,7 @@ use self::file::{StateFile, Stored};
 pub(crate) use self::grant::{OAuthError, TokenRequest};
 pub(crate) use self::state::State;
 use crate::error::{Error, ErrorKind};
+use crate::issuer::Endpoint;
 
 /// How long an access token of this issuer is good.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(900);
@@ -167,8 +168,11 @@ impl Embedded {
         asked.filter(|asked| asked.trim_end_matches('/') != own).unwrap_or(&self.0.audience)
     }
 
-    pub(crate) fn token_endpoint(&self) -> Result<Url, BoxError> {
-        Ok(self.0.base.join(TOKEN_PATH)?)
+    pub(crate) fn endpoint(&self, endpoint: Endpoint) -> Result<Option<Url>, BoxError> {
+        Ok(match endpoint {
+            Endpoint::Token => Some(self.0.base.join(TOKEN_PATH)?),
+            Endpoint::Introspection | Endpoint::Revocation | Endpoint::Userinfo => None,
+        })
     }
 
     /// The metadata document: its issuer is the shared one, its endpoints are those of this process.

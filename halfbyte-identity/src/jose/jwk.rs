@@ -104,13 +104,13 @@ impl Jwk {
         self.algorithm
     }
 
-    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Error> {
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Error> {
         self.key
             .verify_sig(message, signature)
             .map_err(|_| ErrorKind::BadSignature.because("the signature does not fit"))
     }
 
-    fn from_object(object: &Object) -> Result<Self, &'static str> {
+    pub(crate) fn from_object(object: &Object) -> Result<Self, &'static str> {
         if ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|member| object.contains_key(*member)) {
             return Err("a private or symmetric key is published");
         }

@@ -12,6 +12,7 @@ pub use self::error::{Error, ErrorKind};
 pub use self::header::Header;
 pub(crate) use self::jwk::MAX_KEYS;
 pub use self::jwk::{Jwk, JwkSet, RejectedJwk};
+pub(crate) use self::strict::{Name, Names, Unique};
 pub use self::strict::{Object, parse_object};
 
 use base64::Engine as _;
