@@ -34,7 +34,7 @@ pub const KEYS: [Key; 14] = [
     key("HALFBYTE_IDENTITY_URL",      "embedded:",            "embedded: | [PRESET+]https://issuer/..., comma-separated for several; presets: rfc9068, keycloak, entra, auth0, cognito, okta, zitadel, kanidm").external("the https:// URL of your issuer"),
     key("HALFBYTE_IDENTITY_AUDIENCE", "the product's name",   "what `aud` of an access token must hold"),
     key("HALFBYTE_IDENTITY_CLIENT_ID", "none: opaque tokens are refused", "the product's client id at its first issuer, to introspect opaque tokens; its secret is \"identity-client-secret\""),
-    key("HALFBYTE_API_KEYS_URL",      "embedded: (production: off:)", "off: | embedded: | postgres://..., where API keys are kept"),
+    key("HALFBYTE_API_KEYS_URL",      "off: (development: embedded:)", "off: | embedded: | postgres://..., where API keys are kept"),
     key("HALFBYTE_TRUSTED_PROXIES",   "none",                 "networks such as 10.0.0.0/8, comma-separated, whose Client-Cert header (RFC 9440) is believed"),
     key("HALFBYTE_DPOP_NONCE",        "off",                  "off | required: whether DPoP proofs must hold a nonce of this process"),
     key("HALFBYTE_BILLING_URL",       "billing.sqlite in HALFBYTE_HOME", "sqlite:///path").external("sqlite:///absolute/path"),

@@ -43,8 +43,10 @@ pub(super) fn parse(vars: Vec<(String, String)>, not_text: Vec<String>) -> Resul
         ),
         audience: reader.read("HALFBYTE_IDENTITY_AUDIENCE", |text| Ok(text.to_owned())),
         client_id: reader.read("HALFBYTE_IDENTITY_CLIENT_ID", |text| Ok(text.to_owned())),
-        api_keys: reader.read("HALFBYTE_API_KEYS_URL", |text| api_keys(text, environment)).unwrap_or({
-            if environment == Environment::Production { ApiKeysBackend::Off } else { ApiKeysBackend::Embedded }
+        api_keys: reader.read("HALFBYTE_API_KEYS_URL", |text| api_keys(text, environment)).unwrap_or(if development {
+            ApiKeysBackend::Embedded
+        } else {
+            ApiKeysBackend::Off
         }),
         trusted_proxies: reader.read("HALFBYTE_TRUSTED_PROXIES", networks).unwrap_or_default(),
         dpop_nonce: reader.read("HALFBYTE_DPOP_NONCE", switch).unwrap_or_default(),

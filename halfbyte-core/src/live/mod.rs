@@ -167,6 +167,40 @@ impl<T> Live<T> {
         }
     }
 
+    /// As [`refresh`](Live::refresh), for one who must not be answered with what was there before he asked: within
+    /// [`Policy::demand_gap`] of the last fetch he waits until it is over, and a fetch that was under way is followed by
+    /// another, so that the answer is newer than `seen` or is of a fetch that began after this call.
+    ///
+    /// Whoever waits here waits at most for the gap and two fetches. Cancel safe: the fetch goes on for the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`refresh`](Live::refresh).
+    pub async fn refetch(&self, seen: u64) -> Result<Snapshot<T>, Error> {
+        let gap = self.shared.policy.demand_gap;
+        let enough = {
+            let status = self.shared.status.borrow();
+            status.attempts + 1 + u64::from(status.in_flight)
+        };
+        loop {
+            if let Some(newer) = self.snapshot().filter(|snapshot| snapshot.generation() > seen) {
+                return Ok(newer);
+            }
+            let rested = {
+                let status = self.shared.status.borrow();
+                if status.attempts >= enough || status.ended {
+                    drop(status);
+                    return self.load();
+                }
+                status.last_attempt.filter(|_| !status.in_flight).map(|at| at + gap)
+            };
+            if let Some(rested) = rested {
+                tokio::time::sleep_until(rested).await;
+            }
+            self.attempt(|status| status.last_attempt.is_none_or(|at| at.elapsed() >= gap)).await?;
+        }
+    }
+
     /// Waits until the first load is through; for a boot that wants to be warm.
     ///
     /// # Errors

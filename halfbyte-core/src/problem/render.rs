@@ -129,7 +129,9 @@ impl Problem {
             parameter("scope", scope);
         }
         if let Some((acr_values, max_age)) = &self.0.step_up {
-            parameter("acr_values", acr_values);
+            if !acr_values.is_empty() {
+                parameter("acr_values", acr_values);
+            }
             if let Some(max_age) = max_age {
                 parameter("max_age", &max_age.as_secs().to_string());
             }

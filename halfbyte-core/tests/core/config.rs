@@ -307,9 +307,10 @@ fn a_preset_stands_before_the_address_of_its_issuer() {
 }
 
 #[test]
-fn api_keys_are_in_a_file_until_production_says_where() {
+fn api_keys_are_in_a_file_in_development_and_elsewhere_where_it_is_said() {
     let keys = |vars: &[(&str, &str)]| Config::parse(vars.iter().copied()).map(|config| config.api_keys);
     assert!(matches!(keys(&[]), Ok(ApiKeysBackend::Embedded)));
+    assert!(matches!(keys(&[("HALFBYTE_ENV", "staging")]), Ok(ApiKeysBackend::Off)));
     assert!(matches!(keys(&[("HALFBYTE_API_KEYS_URL", "off:")]), Ok(ApiKeysBackend::Off)));
     let database = keys(&[("HALFBYTE_API_KEYS_URL", "postgres://app:hunter2@db/app")]).unwrap();
     assert!(matches!(database, ApiKeysBackend::Postgres(_)));

@@ -1,11 +1,12 @@
 use std::pin::pin;
 
 use futures_util::FutureExt as _;
+use halfbyte_core::Live;
 use halfbyte_core::live::{ErrorKind, Policy};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Answer, Backend, millis, policy, secs, warm};
+use super::{Answer, Backend, life, millis, policy, secs, warm};
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_who_refuse_one_generation_make_one_fetch() {
@@ -129,4 +130,65 @@ async fn a_refresh_sets_the_next_scheduled_one_anew() {
     assert_eq!(backend.fetches(), 2);
     sleep(secs(2)).await;
     assert_eq!(backend.fetches(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_refetches_within_the_gap_waits_for_a_fetch_of_his_own() {
+    let backend = Backend::default();
+    let live = warm(policy(), &backend).await;
+    sleep(millis(300)).await;
+    let began = Instant::now();
+    assert_eq!(live.refetch(1).await.expect("fetched").generation(), 2);
+    assert_eq!((began.elapsed(), backend.fetches()), (millis(700), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_was_under_way_is_followed_by_another_for_who_refetches() {
+    let backend = Backend::default();
+    let live = warm(policy(), &backend).await;
+    backend.answer(Answer::Unchanged);
+    backend.takes(secs(2));
+    sleep(secs(2)).await;
+    let first = live.clone();
+    let mut callers = JoinSet::new();
+    callers.spawn(async move { first.refetch(1).await });
+    sleep(millis(500)).await;
+    backend.answer(Answer::Unchanged);
+    let began = Instant::now();
+    assert_eq!(live.refetch(1).await.expect("fetched").generation(), 1);
+    // The rest of the one under way, and one more: it began when the gap had long passed.
+    assert_eq!((began.elapsed(), backend.fetches()), (millis(3_500), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_who_refetch_make_one_fetch_and_are_all_answered_with_it() {
+    for answer in [Answer::Number, Answer::Unchanged] {
+        let backend = Backend::default();
+        let live = warm(policy(), &backend).await;
+        backend.answer(answer);
+        backend.takes(millis(50));
+        let mut callers = JoinSet::new();
+        for n in 0..1000 {
+            let live = live.clone();
+            callers.spawn(async move {
+                sleep(millis(n * 9 / 10)).await;
+                live.refetch(1).await.expect("fetched").generation()
+            });
+        }
+        let expected = if answer == Answer::Number { 2 } else { 1 };
+        assert!(callers.join_all().await.iter().all(|generation| *generation == expected));
+        assert_eq!(backend.fetches(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refetch_that_fails_says_so_and_one_after_the_end_answers_what_is_there() {
+    let backend = Backend::default();
+    let life = life();
+    let live = Live::start("test", policy(), backend.clone(), &life);
+    live.ready().await.expect("loaded");
+    backend.answer(Answer::Fail);
+    assert_eq!(live.refetch(1).await.expect_err("it fails").kind(), ErrorKind::RefreshFailed);
+    assert!(life.stop_tasks(secs(1)).await);
+    assert_eq!(timeout(secs(9), live.refetch(1)).await.expect("no wait").expect("there").generation(), 1);
 }
