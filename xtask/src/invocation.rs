@@ -24,6 +24,11 @@ impl Invocation {
         }
     }
 
+    /// Of a program that was built.
+    pub fn program(path: &Path) -> Self {
+        Self { program: path.to_string_lossy().into_owned(), args: Vec::new(), env: Vec::new() }
+    }
+
     pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
         self.args.extend(args.into_iter().map(str::to_owned));
         self
@@ -52,7 +57,7 @@ impl Display for Invocation {
         for (key, value) in &self.env {
             write!(f, "{key}={} ", quoted(value))?;
         }
-        f.write_str(&self.program)?;
+        f.write_str(&quoted(&self.program))?;
         self.args.iter().try_for_each(|arg| write!(f, " {}", quoted(arg)))
     }
 }

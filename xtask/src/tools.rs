@@ -26,6 +26,8 @@ pub const CLIPPY: Tool =
     Tool { version: &["cargo", "clippy", "--version"], least: None, install: "run `rustup component add clippy`" };
 pub const CC: Tool =
     Tool { version: &["cc", "--version"], least: None, install: "install a C compiler (Debian: build-essential)" };
+pub const CXX: Tool =
+    Tool { version: &["c++", "--version"], least: None, install: "install a C++ compiler (Debian: build-essential)" };
 pub const PYTHON: Tool = Tool {
     version: &["python3", "--version"],
     least: Some((3, 9)),
@@ -42,7 +44,7 @@ pub const NPM: Tool =
     Tool { version: &["npm", "--version"], least: None, install: "install npm (it comes with Node.js)" };
 
 /// Everything that `cargo xtask test` calls.
-pub const ALL: &[Tool] = &[CARGO, RUSTFMT, CLIPPY, CC, PYTHON, PIP, NODE, NPM];
+pub const ALL: &[Tool] = &[CARGO, RUSTFMT, CLIPPY, CC, CXX, PYTHON, PIP, NODE, NPM];
 
 /// Fails with one line for each of `tools` that is missing or too old.
 pub fn require(tools: &[Tool]) -> Result {

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// Why a token was not verified.
+/// Why a token was not verified, or a key not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -12,9 +12,11 @@ pub enum ErrorKind {
     UnknownKey,
     /// The signature does not fit.
     BadSignature,
+    /// A secret that was configured as a key is none that may be used as one.
+    BadKey,
 }
 
-/// A token was not verified. The message is for the log and tests: never for the one who sent the token.
+/// A token was not verified, or a key not taken. The message is for the log and tests: never for the one who sent the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,

@@ -54,7 +54,7 @@ impl<'de> Names<'de> {
     }
 }
 
-/// A name of an object, borrowed where it has no escapes.
+/// A name of an object, or another string, borrowed where it has no escapes.
 pub(crate) struct Name<'de>(pub(crate) Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {

@@ -1,6 +1,6 @@
 //! The steps of a test run, one function each.
 
-use super::alone;
+use super::{alone, fuzz};
 use crate::backends::watchdog::Watchdog;
 use crate::backends::{self, Session};
 use crate::bench;
@@ -30,6 +30,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "backend-tests", what: "tests against the real servers", run: |run| run.backend_tests() },
     Step { name: "doc", what: "the documentation builds without warnings", run: |run| run.doc() },
     Step { name: "alone", what: "each crate by itself", run: |run| alone::run(run.workspace) },
+    Step { name: "fuzz", what: "no input breaks what reads untrusted bytes", run: |run| fuzz::run(run.workspace) },
     Step { name: "benches", what: "the benches compile", run: |run| run.benches() },
     Step { name: "tour", what: "the platform, end to end", run: |run| run.cargo("run --example tour") },
     Step { name: "rules", what: "the rules of this repository", run: |run| rules::check(&run.workspace.root) },

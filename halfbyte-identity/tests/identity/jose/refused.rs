@@ -1,8 +1,8 @@
 use aws_lc_rs::hmac;
-use halfbyte_identity::jose::{ErrorKind, MAX_TOKEN};
+use halfbyte_identity::jose::{Algorithm, ErrorKind, MAX_TOKEN, verify};
 use serde_json::json;
 
-use super::{check, refusal};
+use super::{NAMES, check, refusal, set_of};
 use crate::support::{Key, b64, unb64};
 
 const GOOD: &str = r#"{"alg":"ES256","kid":"k"}"#;
@@ -14,6 +14,10 @@ fn each_header_that_asks_for_more_or_less_than_a_plain_signature_is_refused() {
     let long = "k".repeat(257);
     let table = [
         (r#"{"alg":"none","kid":"k"}"#, NotAllowed),
+        (r#"{"alg":"none"}"#, NotAllowed),
+        (r#"{"alg":"none ","kid":"k"}"#, NotAllowed),
+        (r#"{"alg":" none","kid":"k"}"#, NotAllowed),
+        (r#"{"alg":"n\u006fne","kid":"k"}"#, NotAllowed),
         (r#"{"alg":"None","kid":"k"}"#, NotAllowed),
         (r#"{"alg":"NONE","kid":"k"}"#, NotAllowed),
         (r#"{"alg":"nOnE","kid":"k"}"#, NotAllowed),
@@ -23,7 +27,15 @@ fn each_header_that_asks_for_more_or_less_than_a_plain_signature_is_refused() {
         (r#"{"alg":"ES256K","kid":"k"}"#, NotAllowed),
         (r#"{"alg":"HS256","kid":"k"}"#, NotAllowed),
         (r#"{"alg":"HS512","kid":"k"}"#, NotAllowed),
+        (r#"{"alg":"HS384","kid":"k"}"#, NotAllowed),
+        (r#"{"alg":"hs256","kid":"k"}"#, NotAllowed),
         (r#"{"alg":"ES384","kid":"k"}"#, NotAllowed),
+        (r#"{"alg":"ES512","kid":"k"}"#, NotAllowed),
+        (r#"{"alg":"PS256","kid":"k"}"#, NotAllowed),
+        (r#"{"alg":"Ed25519","kid":"k"}"#, NotAllowed),
+        (r#"{"alg":"eddsa","kid":"k"}"#, NotAllowed),
+        (r#"{"alg":"ES256\u0000","kid":"k"}"#, NotAllowed),
+        (r#"{"alg":"RSA-OAEP","kid":"k"}"#, NotAllowed),
         (r#"{"alg":"RS256","kid":"k"}"#, NotAllowed),
         (r#"{"alg":"EdDSA","kid":"k"}"#, NotAllowed),
         (r#"{"kid":"k"}"#, Malformed),
@@ -32,17 +44,43 @@ fn each_header_that_asks_for_more_or_less_than_a_plain_signature_is_refused() {
         (r#"{"alg":256,"kid":"k"}"#, Malformed),
         (r#"{"alg":"ES256","kid":"k","crit":["exp"],"exp":1}"#, NotAllowed),
         (r#"{"alg":"ES256","kid":"k","crit":[]}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","crit":["crit"]}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","crit":["alg","kid"]}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","crit":null}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","crit":"exp"}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","crit":{}}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","crit":false}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","\u0063rit":["exp"]}"#, NotAllowed),
+        (r#"{"crit":["exp"],"alg":"ES256","kid":"k"}"#, NotAllowed),
         (r#"{"alg":"ES256","kid":"k","b64":false,"crit":["b64"]}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","b64":false}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","b64":null}"#, NotAllowed),
         (r#"{"alg":"ES256","kid":"k","b64":true}"#, NotAllowed),
         (r#"{"alg":"ES256","kid":"k","jwk":{"kty":"EC"}}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","jwk":null}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","\u006awk":{}}"#, NotAllowed),
         (r#"{"alg":"ES256","kid":"k","jku":"https://evil.example"}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","jku":null}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","x5u":null}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","x5c":[]}"#, NotAllowed),
         (r#"{"alg":"ES256","kid":"k","x5u":"https://evil.example"}"#, NotAllowed),
         (r#"{"alg":"ES256","kid":"k","x5c":["MII="]}"#, NotAllowed),
         (r#"{"alg":"ES256","kid":"k","enc":"A128GCM"}"#, NotAllowed),
         (r#"{"alg":"ES256","kid":"k","zip":"DEF"}"#, NotAllowed),
         (r#"{"alg":"ES256","kid":"k","cty":"JWT"}"#, NotAllowed),
         (r#"{"alg":"ES256","kid":"k","cty":"jwt"}"#, NotAllowed),
-        (r#"{"alg":"ES256","kid":"k","cty":["JWT"]}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","cty":"JwT"}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","cty":"Application/JWT"}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","cty":"at+jwt"}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","cty":"JOSE"}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","cty":"jose+json"}"#, NotAllowed),
+        (r#"{"alg":"ES256","kid":"k","cty":["JWT"]}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","cty":null}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","cty":"a","cty":"a"}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","crit":[],"crit":[]}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","typ":"jwt","typ":"jwt"}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","x":1,"y":2,"x":1}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","x":1e999}"#, Malformed),
         (r#"{"alg":"ES256","alg":"ES256","kid":"k"}"#, Malformed),
         (r#"{"alg":"ES256","\u0061lg":"none","kid":"k"}"#, Malformed),
         (r#"{"alg":"ES256","kid":"k","\u006bid":"other"}"#, Malformed),
@@ -52,9 +90,24 @@ fn each_header_that_asks_for_more_or_less_than_a_plain_signature_is_refused() {
         (r#"{"alg":"ES256","kid":"k"}{}"#, Malformed),
         (r#"[{"alg":"ES256","kid":"k"}]"#, Malformed),
         (r#""ES256""#, Malformed),
+        ("null", Malformed),
+        ("7", Malformed),
+        ("[]", Malformed),
+        ("{}", Malformed),
+        ("{\"alg\":\"ES256\",\"kid\":\"k\"}\0", Malformed),
         ("", Malformed),
         (r#"{"alg":"ES256","kid":7}"#, Malformed),
         (r#"{"alg":"ES256","kid":null}"#, Malformed),
+        (r#"{"alg":"ES256","kid":["k"]}"#, Malformed),
+        (r#"{"alg":"ES256","kid":{"k":"k"}}"#, Malformed),
+        (r#"{"alg":"ES256","kid":true}"#, Malformed),
+        (r#"{"alg":"ES256","kid":""}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","typ":7}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","typ":null}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","x5t":7}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","x5t#S256":null}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","nonce":{}}"#, Malformed),
+        (r#"{"alg":"ES256","kid":"k","url":[]}"#, Malformed),
         (r#"{"alg":"ES256","kid":"k","typ":["at+jwt"]}"#, Malformed),
         (r#"{"alg":"ES256","kid":"\ud800"}"#, Malformed),
         (r#"{"alg":"ES256","kid":"k",}"#, Malformed),
@@ -68,6 +121,40 @@ fn each_header_that_asks_for_more_or_less_than_a_plain_signature_is_refused() {
     }
 }
 
+/// A list that is read from its start would see the names in it one by one; a set of many names must hold as few.
+#[test]
+fn a_duplicate_among_very_many_members_of_a_header_is_refused() {
+    let key = Key::es256("k");
+    let others: Vec<_> = (0..300).map(|number| format!(r#""m{number}":{number}"#)).collect();
+    let many = format!("{},{}}}", GOOD.trim_end_matches('}'), others.join(","));
+    assert!(check(&key.token_of(&many, "{}"), &key).is_ok());
+    for again in ["m0", "m24", "m299", "alg", "kid", r"\u006d7"] {
+        let twice = format!(r#"{},"{again}":"ES256"}}"#, many.trim_end_matches('}'));
+        assert_eq!(refusal(&key.token_of(&twice, "{}"), &key), ErrorKind::Malformed, "{again}");
+    }
+}
+
+#[test]
+fn a_header_nested_without_end_is_refused_and_does_not_overflow_the_stack() {
+    let key = Key::es256("k");
+    let deep = format!(r#"{},"x":{}{}}}"#, GOOD.trim_end_matches('}'), "[".repeat(5_000), "]".repeat(5_000));
+    assert_eq!(refusal(&key.token_of(&deep, "{}"), &key), ErrorKind::Malformed);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_no_header() {
+    let key = Key::es256("k");
+    let token = key.token_of_parts(&b64(b"{\"alg\":\"ES256\",\"kid\":\"k\",\"x\":\"\xff\"}"), &b64("{}"));
+    assert_eq!(refusal(&token, &key), ErrorKind::Malformed);
+}
+
+#[test]
+fn a_content_type_that_is_no_token_is_no_reason_to_refuse() {
+    let key = Key::es256("k");
+    let token = key.token_of(r#"{"alg":"ES256","kid":"k","cty":"text/plain","x5t":"x","iat":1}"#, "{}");
+    assert!(check(&token, &key).is_ok());
+}
+
 #[test]
 fn a_key_id_of_the_longest_length_is_still_read() {
     let key = Key::es256(&"k".repeat(256));
@@ -76,13 +163,17 @@ fn a_key_id_of_the_longest_length_is_still_read() {
 
 #[test]
 fn a_public_key_used_as_a_shared_secret_signs_nothing() {
-    for alg in ["ES256", "RS256", "EdDSA"] {
+    for alg in ["ES256", "ES512", "RS256", "EdDSA"] {
         let key = Key::new(alg, "k");
         let secrets = [key.public_bytes(), key.jwk().to_string().into_bytes()];
         for secret in secrets {
             let signed = format!("{}.{}", b64(r#"{"alg":"HS256","kid":"k"}"#), b64("{}"));
             let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), signed.as_bytes());
-            assert_eq!(refusal(&format!("{signed}.{}", b64(tag)), &key), ErrorKind::NotAllowed);
+            let token = format!("{signed}.{}", b64(tag));
+            assert_eq!(refusal(&token, &key), ErrorKind::NotAllowed);
+            // Even where symmetric keys are allowed, the key is none.
+            let refused = verify(&token, &set_of(&[key.jwk()]), &Algorithm::SYMMETRIC).expect_err("refused");
+            assert_eq!(refused.kind(), ErrorKind::NotAllowed);
             // The same tag under the key's own algorithm.
             let signed = format!("{}.{}", b64(key.header().to_string()), b64("{}"));
             let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), signed.as_bytes());
@@ -163,7 +254,7 @@ fn a_second_spelling_of_the_same_bytes_is_refused_in_each_part() {
 
 #[test]
 fn a_signature_that_is_not_exactly_one_does_not_fit() {
-    for alg in ["ES256", "ES384", "EdDSA", "RS256", "PS256"] {
+    for alg in NAMES {
         let key = Key::new(alg, "k");
         let good = key.token(&json!({}));
         let (signed, signature) = good.rsplit_once('.').expect("parts");
@@ -181,6 +272,20 @@ fn a_signature_that_is_not_exactly_one_does_not_fit() {
             refusal(&format!("{signed}.{}", b64(&signature[..signature.len() - 1])), &key),
             ErrorKind::BadSignature
         );
+    }
+}
+
+/// Two signatures of the same message, and one that goes on where the buffer ends.
+#[test]
+fn an_oversized_signature_does_not_fit() {
+    for alg in NAMES {
+        let key = Key::new(alg, "k");
+        let good = key.token(&json!({}));
+        let (signed, signature) = good.rsplit_once('.').expect("parts");
+        let twice = unb64(signature).repeat(2);
+        for bad in [&twice, &vec![1; 1024], &vec![1; 1025], &vec![1; 1026], &vec![1; 1032], &vec![1; 10_000]] {
+            assert_eq!(refusal(&format!("{signed}.{}", b64(bad)), &key), ErrorKind::BadSignature, "{alg}");
+        }
     }
 }
 
