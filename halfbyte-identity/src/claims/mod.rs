@@ -1,15 +1,35 @@
 //! From verified claims to a principal: RFC 7519 and RFC 9068, without a clock and without I/O.
 
+mod actor;
+mod claim;
+mod confirmation;
+mod form;
+mod issuer;
+mod reader;
+mod roles;
+mod rules;
+
 use std::fmt;
 
-use halfbyte_core::{Principal, PrincipalKind, TenantId};
-use jiff::Timestamp;
-use serde_json::Value;
+use halfbyte_core::Principal;
+use jiff::SignedDuration;
 
-use crate::jose::{Header, Object};
+pub(crate) use self::reader::unverified_issuer;
+pub(crate) use self::rules::Rules;
+use crate::binding::Binding;
 
 /// How far clocks of issuer and product may be apart, in seconds.
 pub(crate) const LEEWAY: i64 = 30;
+
+/// The same as a duration.
+pub(crate) const LEEWAY_SPAN: SignedDuration = SignedDuration::from_secs(LEEWAY);
+
+/// Whom a credential speaks of, and what it is bound to.
+#[derive(Clone, Debug)]
+pub(crate) struct Accepted {
+    pub(crate) principal: Principal,
+    pub(crate) binding: Option<Binding>,
+}
 
 /// Why claims are refused, in words that a caller may read: he could read the token himself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +47,7 @@ impl Fault {
     pub(crate) fn detail(self) -> &'static str {
         match self {
             Fault::NotAnAccessToken => "this is a token of another kind; send an access token",
-            Fault::Bound => "the access token is bound to a key of its holder, for which this service cannot ask",
+            Fault::Bound => "the access token is bound in a way that this service cannot check",
             Fault::Issuer => "the issuer of the access token is not accepted here",
             Fault::Audience => "the access token is meant for another service",
             Fault::Expired => "the access token has expired",
@@ -43,111 +63,15 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Claims by which ID tokens (OpenID Connect) and security events such as logout tokens (RFC 8417) are known where `typ`
-/// does not tell.
-const ONLY_IN_OTHER_TOKENS: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "events"];
-
-/// The principal that `claims` speak of, if they are good for `audience` now.
-pub(crate) fn principal(
-    header: &Header,
-    claims: &Object,
-    issuer: &str,
-    audience: &str,
-    now: Timestamp,
-) -> Result<Principal, Fault> {
-    // RFC 9068 asks for at+jwt; issuers that are older than it say JWT or nothing.
-    if !matches!(header.media_type.as_deref(), None | Some("at+jwt" | "jwt")) {
-        return Err(Fault::NotAnAccessToken);
-    }
-    if ONLY_IN_OTHER_TOKENS.iter().any(|claim| claims.contains_key(*claim)) {
-        return Err(Fault::NotAnAccessToken);
-    }
-    // RFC 7800: sent as a mere bearer token it may be a stolen one (RFC 9449, 7.2; RFC 8705, 3).
-    if claims.contains_key("cnf") {
-        return Err(Fault::Bound);
-    }
-    if text(claims, "iss")? != issuer {
-        return Err(Fault::Issuer);
-    }
-    if !names(claims.get("aud"), audience)? {
-        return Err(Fault::Audience);
-    }
-    let expires_at = time(claims, "exp")?.ok_or(Fault::Malformed)?;
-    if now.as_second() >= expires_at.as_second().saturating_add(LEEWAY) {
-        return Err(Fault::Expired);
-    }
-    if time(claims, "nbf")?.is_some_and(|from| from.as_second() > now.as_second().saturating_add(LEEWAY)) {
-        return Err(Fault::NotYet);
-    }
-    time(claims, "iat")?;
-    let subject = text(claims, "sub")?;
-    let scope = optional_text(claims, "scope")?.unwrap_or_default();
-    let acts_for_itself = optional_text(claims, "client_id")? == Some(subject);
-    Ok(Principal::builder(subject, tenant(claims, issuer, subject)?, expires_at)
-        .kind(if acts_for_itself { PrincipalKind::Service } else { PrincipalKind::User })
-        .scopes(scope.split(' ').filter(|scope| !scope.is_empty()))
-        .issuer(issuer)
-        .build())
-}
-
-/// The `iss` of claims that are not verified yet: only to choose whose keys to verify with.
-pub(crate) fn unverified_issuer(claims: &Object) -> Option<&str> {
-    claims.get("iss")?.as_str()
-}
-
-/// Who pays. A subject without a tenant is its own, named together with its issuer: another issuer may have a subject of
-/// the same name, and no issuer has a `#`.
-fn tenant(claims: &Object, issuer: &str, subject: &str) -> Result<TenantId, Fault> {
-    match optional_text(claims, "tenant")? {
-        // The names of tenants that are subjects are made here and nowhere else.
-        Some(tenant) if tenant.starts_with("subject:") => return Err(Fault::Malformed),
-        Some(tenant) => TenantId::new(tenant),
-        None => {
-            let issuer = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
-            TenantId::new(format!("subject:{issuer}#{subject}"))
-        }
-    }
-    .map_err(|_| Fault::Malformed)
-}
-
-fn optional_text<'a>(claims: &'a Object, name: &str) -> Result<Option<&'a str>, Fault> {
-    match claims.get(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Fault::Malformed),
-    }
-}
-
-fn text<'a>(claims: &'a Object, name: &str) -> Result<&'a str, Fault> {
-    optional_text(claims, name)?.filter(|text| !text.is_empty()).ok_or(Fault::Malformed)
-}
-
-/// A time claim: seconds since 1970, a number and not text. Fractions are allowed and cut off.
-fn time(claims: &Object, name: &str) -> Result<Option<Timestamp>, Fault> {
-    let Some(value) = claims.get(name) else { return Ok(None) };
-    let whole = value.as_i64().or_else(|| {
-        let seconds = value.as_f64().filter(|seconds| seconds.abs() < 1e12)?;
-        #[expect(clippy::cast_possible_truncation, reason = "bounded just before")]
-        Some(seconds as i64)
-    });
-    whole.and_then(|seconds| Timestamp::from_second(seconds).ok()).map(Some).ok_or(Fault::Malformed)
-}
-
-fn names(aud: Option<&Value>, audience: &str) -> Result<bool, Fault> {
-    match aud {
-        Some(Value::String(one)) => Ok(one == audience),
-        Some(Value::Array(all)) if all.iter().all(Value::is_string) => Ok(all.iter().any(|one| one == audience)),
-        None => Ok(false),
-        Some(_) => Err(Fault::Malformed),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use halfbyte_core::PrincipalKind;
+    use halfbyte_core::config::Preset;
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::jose::Algorithm;
+    use crate::jose::{Algorithm, Header};
 
     const NOW: i64 = 1_900_000_000;
 
@@ -158,7 +82,8 @@ mod tests {
     fn check_typed(claims: &Value, typ: Option<&str>) -> Result<Principal, Fault> {
         let header = Header { algorithm: Algorithm::Es256, key_id: None, media_type: typ.map(Into::into) };
         let now = Timestamp::from_second(NOW).expect("in range");
-        principal(&header, claims.as_object().expect("an object"), "https://issuer", "parcel", now)
+        let rules = Rules::new("https://issuer", "parcel", Preset::Generic);
+        rules.accept(&header, claims.to_string().as_bytes(), now).map(|accepted| accepted.principal)
     }
 
     fn good() -> Value {
@@ -213,6 +138,9 @@ mod tests {
             (without("exp"), Fault::Malformed),
             (with("nbf", json!(NOW + LEEWAY + 1)), Fault::NotYet),
             (with("nbf", json!(true)), Fault::Malformed),
+            (with("iat", json!(NOW + LEEWAY + 1)), Fault::NotYet),
+            (with("typ", json!("ID")), Fault::NotAnAccessToken),
+            (with("token_use", json!("id")), Fault::NotAnAccessToken),
             (with("iat", json!("x")), Fault::Malformed),
             (without("sub"), Fault::Malformed),
             (with("sub", json!("")), Fault::Malformed),
@@ -221,6 +149,7 @@ mod tests {
             (with("tenant", json!("a b")), Fault::Malformed),
             (with("tenant", json!("subject:issuer#ann")), Fault::Malformed),
             (with("cnf", json!({"jkt": "x"})), Fault::Bound),
+            (with("cnf", json!({"kid": "x"})), Fault::Bound),
             (with("cnf", json!({"x5t#S256": "x"})), Fault::Bound),
             (with("cnf", Value::Null), Fault::Bound),
             (with("nonce", json!("x")), Fault::NotAnAccessToken),
