@@ -5,6 +5,7 @@
 mod install;
 mod oidc_provider;
 mod ports;
+mod postgres;
 mod process;
 mod ready;
 mod record;
@@ -26,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::table;
 
 /// Every server there is, in the order in which they start.
-pub const ALL: &[Backend] = &[oidc_provider::BACKEND, rotel::BACKEND];
+pub const ALL: &[Backend] = &[oidc_provider::BACKEND, postgres::BACKEND, rotel::BACKEND];
 
 /// A real server: where it comes from and how it starts.
 pub struct Backend {
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn an_unknown_backend_is_refused_with_the_known_ones() {
         let error = chosen(&["rotle".to_owned()]).err().expect("there is no such backend");
-        assert_eq!(error.to_string(), "no backend is called rotle; there are: oidc-provider, rotel");
+        assert_eq!(error.to_string(), "no backend is called rotle; there are: oidc-provider, postgres, rotel");
     }
 
     #[test]

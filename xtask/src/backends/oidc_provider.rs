@@ -1,4 +1,4 @@
-//! node `oidc-provider`: an OpenID provider that we did not write, run by a small script of ours.
+//! node `oidc-provider`: an OpenID provider that we did not write, run by small scripts of ours.
 
 use std::fs;
 use std::path::Path;
@@ -21,18 +21,33 @@ pub const BACKEND: Backend = Backend {
     launch,
 };
 
-const SERVER: &str = include_str!("../../backends/oidc-provider/server.mjs");
+/// What runs it; the first is what `node` is given.
+const SCRIPTS: [(&str, &str); 6] = [
+    ("server.mjs", include_str!("../../backends/oidc-provider/server.mjs")),
+    ("provider.mjs", include_str!("../../backends/oidc-provider/provider.mjs")),
+    ("token_exchange.mjs", include_str!("../../backends/oidc-provider/token_exchange.mjs")),
+    ("people.mjs", include_str!("../../backends/oidc-provider/people.mjs")),
+    ("keys.mjs", include_str!("../../backends/oidc-provider/keys.mjs")),
+    ("store.mjs", include_str!("../../backends/oidc-provider/store.mjs")),
+];
 
 fn launch(installed: &Path) -> Result<Launch> {
-    // Node finds packages from where the script is, so the script goes beside them.
-    let script = installed.join("server.mjs");
-    fs::write(&script, SERVER).context(format_args!("cannot write {}", script.display()))?;
+    for (name, text) in SCRIPTS {
+        // Node finds packages from where a script is, so the scripts go beside them.
+        let script = installed.join(name);
+        fs::write(&script, text).context(format_args!("cannot write {}", script.display()))?;
+    }
+    let server = installed.join(SCRIPTS[0].0);
     let [port] = ports::free()?;
     let mut command = Command::new("node");
-    command.arg(script).arg(port.to_string());
+    command.arg(&server).arg(port.to_string());
     Ok(Launch {
         command,
         ready: Ready::Http { port, path: "/test/health" },
-        env: vec![("HB_TEST_OIDC_ISSUER", format!("http://127.0.0.1:{port}"))],
+        env: vec![
+            ("HB_TEST_OIDC_ISSUER", format!("http://127.0.0.1:{port}")),
+            // For tests that start one of their own, to stop it when they like.
+            ("HB_TEST_OIDC_SERVER", server.display().to_string()),
+        ],
     })
 }

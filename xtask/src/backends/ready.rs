@@ -16,6 +16,8 @@ pub enum Ready {
     Listening(Vec<u16>),
     /// Answers GET with 200.
     Http { port: u16, path: &'static str },
+    /// Answers the request with something that begins with this byte.
+    Answers { port: u16, request: Vec<u8>, first: u8 },
 }
 
 impl Ready {
@@ -42,12 +44,23 @@ impl Ready {
         match self {
             Self::Listening(ports) => ports.iter().all(|port| connect(*port).is_ok()),
             Self::Http { port, path } => status(*port, path).is_ok_and(|status| status.as_deref() == Some("200")),
+            Self::Answers { port, request, first } => answer(*port, request).is_ok_and(|byte| byte == *first),
         }
     }
 }
 
 fn connect(port: u16) -> std::io::Result<TcpStream> {
     TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ATTEMPT)
+}
+
+/// The first byte of the answer.
+fn answer(port: u16, request: &[u8]) -> std::io::Result<u8> {
+    let mut stream = connect(port)?;
+    stream.set_read_timeout(Some(ATTEMPT))?;
+    stream.write_all(request)?;
+    let mut first = [0];
+    stream.read_exact(&mut first)?;
+    Ok(first[0])
 }
 
 fn status(port: u16, path: &str) -> std::io::Result<Option<String>> {
@@ -91,6 +104,23 @@ mod tests {
             }
         });
         Ready::Http { port, path: "/health" }.wait(ATTEMPT * 5, || None).expect("the second answer is 200");
+        server.join().expect("both answers were asked for");
+    }
+
+    #[test]
+    fn a_server_that_answers_as_it_should_is_ready_and_one_that_answers_otherwise_is_not() {
+        let (listener, port) = listener();
+        let server = thread::spawn(move || {
+            for answer in [b"E", b"R"] {
+                let (mut stream, _) = listener.accept().expect("a probe");
+                let mut request = [0; 5];
+                stream.read_exact(&mut request).expect("a whole request");
+                assert_eq!(&request, b"hello");
+                stream.write_all(answer).expect("an answer");
+            }
+        });
+        let ready = Ready::Answers { port, request: b"hello".to_vec(), first: b'R' };
+        ready.wait(ATTEMPT * 5, || None).expect("the second answer is R");
         server.join().expect("both answers were asked for");
     }
 
