@@ -13,7 +13,7 @@ use axum::routing::{get, post};
 use halfbyte_core::client::Client;
 use halfbyte_core::config::IdentityBackend;
 use halfbyte_core::{error_chain, live};
-use halfbyte_identity::TokenSource;
+use halfbyte_identity::{ClientAuthentication, TokenSource};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -97,6 +97,22 @@ async fn a_hundred_who_wait_for_a_token_cost_one_fetch_and_nobody_asks_before_on
     let claims: Value =
         serde_json::from_slice(&crate::support::unb64(sent[0].split('.').nth(1).expect("claims"))).expect("JSON");
     assert_eq!((&claims["aud"], &claims["scope"]), (&json!("clinic"), &json!("labels:read")));
+}
+
+#[tokio::test]
+async fn a_client_has_one_source_for_an_audience_and_a_set_of_scopes() {
+    let served = Served::start().await;
+    let secret = served.product.register("acme-app").await;
+    let authentication = ClientAuthentication::secret(move || Ok(secret.clone()));
+    let client = served.product.identity.client("acme-app", authentication);
+    let mut sent = Vec::new();
+    for scopes in [["labels:read", "labels:write"], ["labels:write", "labels:read"]] {
+        sent.push(served.echo(&client.clone().tokens("clinic", &scopes)).await.expect("authorized"));
+    }
+    assert_eq!((served.grants(), &sent[0]), (1, &sent[1]));
+    served.echo(&client.tokens("clinic", &["labels:read"])).await.expect("authorized");
+    served.echo(&client.tokens("parcel", &["labels:read"])).await.expect("authorized");
+    assert_eq!(served.grants(), 3);
 }
 
 #[tokio::test]
