@@ -33,6 +33,10 @@ pub(super) struct Stored {
     client_secret_key: String,
     pub(super) keys: Vec<StoredKey>,
     pub(super) clients: BTreeMap<String, StoredClient>,
+    /// The ids of revoked tokens, with when each expires. Left out while there are none, as it was before there was
+    /// revocation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) revoked: BTreeMap<String, Timestamp>,
 }
 
 /// As much of the file as is read before the rest is understood.
@@ -57,16 +61,23 @@ pub(super) enum Role {
     Retired { since: Timestamp },
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoredClient {
     pub(super) spec: ClientSpec,
     /// Counts the rotations of its secret.
     pub(super) generation: u32,
+    /// Counts how often all its tokens were revoked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) revocations: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Stored {
-    fn new(issuer: &str) -> Result<Self, Error> {
+    pub(super) fn new(issuer: &str) -> Result<Self, Error> {
         let mut secret_key = [0; 32];
         rand::fill(&mut secret_key).map_err(|_| no_entropy())?;
         Ok(Self {
@@ -75,12 +86,14 @@ impl Stored {
             client_secret_key: URL_SAFE_NO_PAD.encode(secret_key),
             keys: vec![StoredKey::generate(Role::Signing)?, StoredKey::generate(Role::Next)?],
             clients: BTreeMap::new(),
+            revoked: BTreeMap::new(),
         })
     }
 
     pub(super) fn put_client(&mut self, spec: ClientSpec) {
-        let generation = self.clients.get(&spec.id).map_or(1, |known| known.generation);
-        self.clients.insert(spec.id.clone(), StoredClient { spec, generation });
+        let (generation, revocations) =
+            self.clients.get(&spec.id).map_or((1, 0), |known| (known.generation, known.revocations));
+        self.clients.insert(spec.id.clone(), StoredClient { spec, generation, revocations });
     }
 
     pub(super) fn rotate_client_secret(&mut self, id: &str) -> Result<(), Error> {
@@ -148,7 +161,7 @@ pub(super) fn derive_secret(key: &hmac::Key, id: &str, generation: u32) -> Strin
     format!("hbcs_{}", URL_SAFE_NO_PAD.encode(tag))
 }
 
-fn no_such_client(id: &str) -> Error {
+pub(super) fn no_such_client(id: &str) -> Error {
     Error::new(ErrorKind::Client, format!("the embedded issuer has no client {id:?}; register it first"))
 }
 
@@ -156,7 +169,7 @@ fn no_entropy() -> Error {
     Error::new(ErrorKind::Storage, "this machine gives no random numbers")
 }
 
-fn corrupt(what: &str) -> Error {
+pub(super) fn corrupt(what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("the state of the embedded issuer is corrupt ({what}); it is left as it is"))
 }
 
@@ -187,16 +200,21 @@ impl StateFile {
         if let Some(content) = self.read()? {
             return Ok(self.parse(&content)?.0.issuer);
         }
-        self.write(&Stored::new(name)?)?;
+        self.write(&self.json(&Stored::new(name)?)?)?;
         tracing::info!(issuer = name, "the embedded issuer is made");
         Ok(name.to_owned())
     }
 
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Stored) -> Result<T, Error>) -> Result<T, Error> {
         let _lock = self.lock()?;
-        let (mut stored, _) = self.parse(&self.read()?.ok_or_else(|| self.gone())?)?;
+        let before = self.read()?.ok_or_else(|| self.gone())?;
+        let (mut stored, _) = self.parse(&before)?;
         let outcome = change(&mut stored)?;
-        self.write(&stored)?;
+        let json = self.json(&stored)?;
+        // What is the same already costs no fsync, and nobody a cache.
+        if json != before {
+            self.write(&json)?;
+        }
         Ok(outcome)
     }
 
@@ -224,10 +242,12 @@ impl StateFile {
         Ok((stored, state))
     }
 
-    fn write(&self, stored: &Stored) -> Result<(), Error> {
-        let json =
-            serde_json::to_vec_pretty(stored).map_err(|error| self.failed("cannot be written", Some(error.into())))?;
-        self.folder.replace(FILE, &json).map_err(|error| self.failed("cannot be written", Some(error.into())))
+    fn json(&self, stored: &Stored) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec_pretty(stored).map_err(|error| self.failed("cannot be written", Some(error.into())))
+    }
+
+    fn write(&self, json: &[u8]) -> Result<(), Error> {
+        self.folder.replace(FILE, json).map_err(|error| self.failed("cannot be written", Some(error.into())))
     }
 
     fn corrupt(&self, what: &str) -> Error {

@@ -4,8 +4,14 @@
 //! shares this one issuer.
 
 mod clients;
+mod exchange;
 mod file;
 mod grant;
+mod introspection;
+mod metadata;
+mod own_token;
+mod request;
+mod revocation;
 mod state;
 
 use std::sync::Arc;
@@ -13,25 +19,24 @@ use std::time::Duration;
 
 use halfbyte_core::home::Home;
 use halfbyte_core::live::{self, Live, Policy};
-use halfbyte_core::{BoxError, Clock, Lifecycle};
+use halfbyte_core::{Clock, Lifecycle, error_chain};
 use jiff::Timestamp;
 use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use url::Url;
 
 pub use self::clients::ClientSpec;
 use self::file::{StateFile, Stored};
-pub(crate) use self::grant::{OAuthError, TokenRequest};
+pub use self::metadata::{INTROSPECTION_PATH, JWKS_PATH, REVOCATION_PATH, TOKEN_PATH};
+use self::request::Authenticated;
+pub(crate) use self::request::{OAuthError, OAuthRequest};
+use self::revocation::Revocation;
 pub(crate) use self::state::State;
 use crate::error::{Error, ErrorKind};
-use crate::issuer::Endpoint;
 
 /// How long an access token of this issuer is good.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(900);
-
-/// The path of the token endpoint.
-pub const TOKEN_PATH: &str = "/oauth/token";
-/// The path of the published keys.
-pub const JWKS_PATH: &str = "/oauth/jwks";
 
 /// The issuer in this process, shared with every process on the same home folder. Cheap to clone.
 ///
@@ -40,7 +45,7 @@ pub const JWKS_PATH: &str = "/oauth/jwks";
 ///
 /// ```
 /// use halfbyte_core::home::Home;
-/// use halfbyte_core::{Clock, Lifecycle};
+/// use halfbyte_core::{Clock, Lifecycle, error_chain};
 /// use halfbyte_identity::Embedded;
 /// use halfbyte_identity::embedded::ClientSpec;
 ///
@@ -66,6 +71,23 @@ struct Inner {
     base: Url,
     audience: Box<str>,
     clock: Clock,
+    /// One change at a time, so that clients who revoke take one thread and not all there are for files.
+    turn: Arc<Mutex<()>>,
+}
+
+/// What a client may ask for by a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Grant,
+    Revoke,
+    Introspect,
+}
+
+/// Why it is not done.
+pub(crate) enum Failure {
+    Refused(OAuthError),
+    /// The state cannot be read or written; the client may try again after that time.
+    Unavailable(Duration),
 }
 
 impl Embedded {
@@ -95,7 +117,8 @@ impl Embedded {
             Error::new(ErrorKind::Storage, "the state of the embedded issuer cannot be read").caused_by(error)
         })?;
         let (base, clock) = (url.clone(), lifecycle.clock().clone());
-        Ok(Self(Arc::new(Inner { file, state, issuer: issuer.into(), base, audience: audience.into(), clock })))
+        let (audience, turn) = (audience.into(), Arc::default());
+        Ok(Self(Arc::new(Inner { file, state, issuer: issuer.into(), base, audience, clock, turn })))
     }
 
     /// Its identifier: the `iss` of its tokens.
@@ -143,6 +166,58 @@ impl Embedded {
         self.change(Stored::rotate_signing_key).await
     }
 
+    /// Revokes the token of that id (`jti`; see [`Principal::credential_id`](halfbyte_core::Principal::credential_id)) and
+    /// what was exchanged for it. `expires_at` is when it would have expired: until then the revocation is kept.
+    ///
+    /// It takes effect in this process before this returns, and within two seconds in the others on the home folder. A
+    /// token that is revoked already, or has expired, is no error. When the future is dropped the token may be revoked
+    /// or not.
+    ///
+    /// # Errors
+    ///
+    /// The id cannot be one, the state cannot be written, or 100,000 tokens are revoked that have not expired.
+    pub async fn revoke(&self, token_id: &str, expires_at: Timestamp) -> Result<(), Error> {
+        let revocation = Revocation { token_id: token_id.to_owned(), expires_at };
+        self.change(move |stored, now| stored.revoke(revocation, now)).await
+    }
+
+    /// Revokes all that was issued to a client up to now, and what was exchanged for it. It takes effect as
+    /// [`revoke`](Self::revoke) does; what another process issues to the client before it has seen that is revoked too.
+    ///
+    /// Its secret stays good, and with it the client has new tokens: [rotate](Self::rotate_client_secret) it twice to take
+    /// that away.
+    ///
+    /// # Errors
+    ///
+    /// There is no such client, or the state cannot be written.
+    pub async fn revoke_client(&self, id: &str) -> Result<(), Error> {
+        let id = id.to_owned();
+        self.change(move |stored, _| stored.revoke_client(&id)).await
+    }
+
+    /// Does what a client asks for, if it may; answers what to tell it.
+    pub(crate) async fn perform(&self, operation: Operation, request: &OAuthRequest) -> Result<Value, Failure> {
+        if request.is_news_to(&*self.state().get().await?) {
+            self.reread().await?;
+        }
+        let revocation = {
+            let state = self.state().get().await?;
+            let request = Authenticated::new(self, &state, request)?;
+            match operation {
+                Operation::Grant => return Ok(request.grant()?),
+                Operation::Introspect => return Ok(request.introspection()?),
+                Operation::Revoke => request.revocation()?,
+            }
+        };
+        if let Some(Revocation { token_id, expires_at }) = revocation {
+            self.revoke(&token_id, expires_at).await.map_err(|error| {
+                tracing::error!(error = error_chain(&error), "a token that its client revokes cannot be revoked");
+                Failure::Unavailable(Duration::from_secs(1))
+            })?;
+        }
+        Ok(json!({}))
+    }
+
     pub(crate) fn state(&self) -> &Live<State> {
         &self.0.state
     }
@@ -168,35 +243,22 @@ impl Embedded {
         asked.filter(|asked| asked.trim_end_matches('/') != own).unwrap_or(&self.0.audience)
     }
 
-    pub(crate) fn endpoint(&self, endpoint: Endpoint) -> Result<Option<Url>, BoxError> {
-        Ok(match endpoint {
-            Endpoint::Token => Some(self.0.base.join(TOKEN_PATH)?),
-            Endpoint::Introspection | Endpoint::Revocation | Endpoint::Userinfo => None,
-        })
-    }
-
-    /// The metadata document: its issuer is the shared one, its endpoints are those of this process.
-    pub(crate) fn metadata(&self) -> serde_json::Value {
-        let base = self.0.base.as_str().trim_end_matches('/');
-        serde_json::json!({
-            "issuer": self.issuer(),
-            "jwks_uri": format!("{base}{JWKS_PATH}"),
-            "token_endpoint": format!("{base}{TOKEN_PATH}"),
-            "grant_types_supported": ["client_credentials"],
-            "response_types_supported": [],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        })
-    }
-
     /// Changes the file under its lock, and has the change take effect here at once.
     async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Stored, Timestamp) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        let turn = self.0.turn.clone().lock_owned().await;
         let (file, now) = (self.0.file.clone(), self.now());
-        let outcome = blocking(move || file.change(|stored| change(stored, now))).await?;
+        let outcome = blocking(move || {
+            // Given back when the work has ended, also when nobody waits for it any more.
+            let _turn = turn;
+            file.change(|stored| {
+                stored.prune(now);
+                change(stored, now)
+            })
+        })
+        .await?;
         if let Err(error) = self.reread().await {
             tracing::warn!(%error, "the change is written and takes effect with the next refresh");
         }
@@ -209,4 +271,16 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         Err(Error::new(ErrorKind::Storage, "the work on the file ended early").caused_by(error))
     })
+}
+
+impl From<OAuthError> for Failure {
+    fn from(error: OAuthError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<live::Error> for Failure {
+    fn from(error: live::Error) -> Self {
+        Self::Unavailable(error.retry_in())
+    }
 }

@@ -12,16 +12,18 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::clients::ClientSpec;
-use super::file::{Role, Stored, StoredKey, derive_secret};
+use super::file::{Role, Stored, StoredClient, StoredKey, derive_secret};
+use super::revocation::Revoked;
 use crate::error::{Error, ErrorKind};
-use crate::jose::JwkSet;
+use crate::jose::{self, JwkSet, Object};
 
 /// A snapshot of the issuer.
 pub(crate) struct State {
     signing: (String, EcdsaKeyPair),
     public_keys: JwkSet,
     jwks: Bytes,
-    clients: BTreeMap<String, (ClientSpec, u32)>,
+    clients: BTreeMap<String, StoredClient>,
+    revoked: Revoked,
     client_secret_key: hmac::Key,
     good_until: Option<Timestamp>,
 }
@@ -56,11 +58,8 @@ impl State {
             signing: signing.ok_or("no signing key")?,
             public_keys: JwkSet::parse(&jwks).map_err(|_| "the keys")?,
             jwks: jwks.into(),
-            clients: stored
-                .clients
-                .iter()
-                .map(|(id, client)| (id.clone(), (client.spec.clone(), client.generation)))
-                .collect(),
+            clients: stored.clients.clone(),
+            revoked: Revoked::of(stored),
             client_secret_key: stored.secret_key().ok_or("the client secret key")?,
             good_until: stored.keys.iter().filter_map(StoredKey::ends).filter(|end| *end > now).min(),
         })
@@ -82,12 +81,33 @@ impl State {
 
     /// The client of that id and secret. The secret of the generation before is good too.
     pub(super) fn client(&self, id: &str, secret: &str) -> Option<&ClientSpec> {
-        let (spec, generation) = self.clients.get(id)?;
+        let known = self.clients.get(id);
+        // The same work whether or not there is such a client, and whichever secret it is: time tells neither.
+        let generation = known.map_or(1, |client| client.generation);
         let fits = |generation| {
             let good = derive_secret(&self.client_secret_key, id, generation);
             constant_time::verify_slices_are_equal(good.as_bytes(), secret.as_bytes()).is_ok()
         };
-        (fits(*generation) || (*generation > 1 && fits(*generation - 1))).then_some(spec)
+        let (current, before) = (fits(generation), fits(generation.saturating_sub(1)));
+        // Before the first secret there was none that anybody was given.
+        known.filter(|_| current || before).map(|client| &client.spec)
+    }
+
+    /// Whether `token` names a key that is not published, as far as is known here.
+    pub(super) fn lacks_key_of(&self, token: &str) -> bool {
+        let named = jose::unverified(token).ok().and_then(|(header, _)| header.key_id);
+        named.is_some_and(|id| self.public_keys.keys().iter().all(|key| key.key_id() != Some(&id)))
+    }
+
+    /// Whether the token of these claims, whose signature was verified, is revoked: by its id, with all others of its
+    /// client, or with a token that it was exchanged for. A few look-ups in memory.
+    pub(crate) fn is_revoked(&self, claims: &Object) -> bool {
+        self.revoked.holds(claims)
+    }
+
+    /// How often all tokens of a client were revoked.
+    pub(super) fn revocations(&self, client_id: &str) -> u32 {
+        self.clients.get(client_id).map_or(0, |client| client.revocations)
     }
 
     /// Signs `claims` as an access token (RFC 9068).

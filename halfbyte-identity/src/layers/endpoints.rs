@@ -2,36 +2,36 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use halfbyte_core::body::Refusable;
-use halfbyte_core::{BoxError, Problem, error_chain, live, problem};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use halfbyte_core::{BoxError, Problem, problem};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt as _, Limited};
 use pin_project_lite::pin_project;
-use serde_json::{Value, json};
-use tokio::time::timeout;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::embedded::{Embedded, JWKS_PATH, OAuthError, TOKEN_PATH, TokenRequest};
-use crate::identity::RESOURCE_METADATA_PATH;
+use super::oauth;
+use crate::authenticator::Authenticator;
+use crate::embedded::{Embedded, INTROSPECTION_PATH, JWKS_PATH, Operation, REVOCATION_PATH, TOKEN_PATH};
+use crate::identity::{LOGOUT_PATH, RESOURCE_METADATA_PATH};
 
-/// Answers `/.well-known/oauth-protected-resource` (RFC 9728) and, where an issuer is embedded, its discovery documents,
-/// its keys and its token endpoint. Everything else goes on to the service. Stands outside
+/// Answers `/.well-known/oauth-protected-resource` (RFC 9728), takes logout tokens of issuers at
+/// `/oauth/backchannel-logout` (OpenID Connect Back-Channel Logout 1.0) and, where an issuer is embedded, its discovery documents,
+/// its keys, and its token, revocation and introspection endpoints. Everything else goes on to the service. Stands outside
 /// [`AuthenticateLayer`](super::AuthenticateLayer).
 #[derive(Clone, Debug)]
 pub struct EndpointsLayer {
     resource_document: Arc<str>,
     embedded: Option<Embedded>,
+    authenticator: Authenticator,
 }
 
 impl EndpointsLayer {
-    pub(crate) fn new(resource_document: Arc<str>, embedded: Option<Embedded>) -> Self {
-        Self { resource_document, embedded }
+    pub(crate) fn new(resource_document: Arc<str>, embedded: Option<Embedded>, authenticator: Authenticator) -> Self {
+        Self { resource_document, embedded, authenticator }
     }
 }
 
@@ -52,11 +52,6 @@ pub struct Endpoints<S> {
 
 /// The body of [`Endpoints`]: the inner service's or a document.
 pub type EndpointsBody<B> = Refusable<B>;
-
-/// The largest form that is read at the token endpoint, in bytes.
-const MAX_FORM: usize = 16 * 1024;
-/// How long a client may take to send it.
-const FORM_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Endpoints<S>
 where
@@ -84,7 +79,10 @@ where
                 Box::pin(async move { response })
             }
             (JWKS_PATH, Some(embedded)) => Box::pin(keys(embedded.clone(), request)),
-            (TOKEN_PATH, Some(embedded)) => Box::pin(token(embedded.clone(), request)),
+            (path, Some(embedded)) if let Some(operation) = operation_at(path) => {
+                Box::pin(oauth::perform(embedded.clone(), operation, request))
+            }
+            (LOGOUT_PATH, _) => Box::pin(oauth::log_out(self.layer.authenticator.clone(), request)),
             _ => return EndpointsFuture::Inner { response: self.inner.call(request) },
         };
         EndpointsFuture::Answer { answer }
@@ -120,51 +118,19 @@ where
     }
 }
 
+fn operation_at(path: &str) -> Option<Operation> {
+    match path {
+        TOKEN_PATH => Some(Operation::Grant),
+        REVOCATION_PATH => Some(Operation::Revoke),
+        INTROSPECTION_PATH => Some(Operation::Introspect),
+        _ => None,
+    }
+}
+
 async fn keys<Q: Send, B>(embedded: Embedded, request: Request<Q>) -> Response<Refusable<B>> {
     match embedded.state().get().await {
         Ok(state) => document_for(request.method(), state.jwks()),
         Err(error) => Problem::unavailable(error.retry_in()).to_response(&problem::Context::of(&request)),
-    }
-}
-
-async fn token<Q, B>(embedded: Embedded, request: Request<Q>) -> Response<Refusable<B>>
-where
-    Q: Body<Data: Send, Error: Into<BoxError>> + Send,
-{
-    if request.method() != Method::POST {
-        return not_allowed("POST");
-    }
-    let context = problem::Context::of(&request);
-    let (parts, body) = request.into_parts();
-    let form = match timeout(FORM_TIMEOUT, Limited::new(body, MAX_FORM).collect()).await {
-        Ok(Ok(form)) => form.to_bytes(),
-        unread => {
-            let error = unread.map_or_else(
-                |_| "it took too long".to_owned(),
-                |read| read.map_or_else(|error| error_chain(&*error), |_| String::new()),
-            );
-            tracing::debug!(error, "the form of a token request cannot be read");
-            return oauth(Err(OAuthError {
-                status: StatusCode::BAD_REQUEST,
-                error: "invalid_request",
-                description: "the form cannot be read, is too large, or comes too slowly",
-            }));
-        }
-    };
-    let request = match TokenRequest::parse(&parts.headers, &form) {
-        Ok(request) => request,
-        Err(error) => return oauth(Err(error)),
-    };
-    let answer = async {
-        if request.is_news_to(&*embedded.state().get().await?) {
-            embedded.reread().await?;
-        }
-        let state = embedded.state().get().await?;
-        Ok::<_, live::Error>(request.grant(&embedded, &state, embedded.now()))
-    };
-    match answer.await {
-        Ok(outcome) => oauth(outcome),
-        Err(error) => Problem::unavailable(error.retry_in()).to_response(&context),
     }
 }
 
@@ -180,21 +146,7 @@ fn document_for<B>(method: &Method, json: Bytes) -> Response<Refusable<B>> {
     }
 }
 
-fn oauth<B>(outcome: Result<Value, OAuthError>) -> Response<Refusable<B>> {
-    match outcome {
-        Ok(token) => respond(StatusCode::OK, token.to_string().into(), "no-store"),
-        Err(OAuthError { status, error, description }) => {
-            let body = json!({ "error": error, "error_description": description });
-            let mut response = respond(status, body.to_string().into(), "no-store");
-            if status == StatusCode::UNAUTHORIZED {
-                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"token\""));
-            }
-            response
-        }
-    }
-}
-
-fn respond<B>(status: StatusCode, json: Bytes, caching: &'static str) -> Response<Refusable<B>> {
+pub(super) fn respond<B>(status: StatusCode, json: Bytes, caching: &'static str) -> Response<Refusable<B>> {
     let length = json.len();
     let mut response = Response::new(Refusable::refused(json));
     *response.status_mut() = status;
@@ -204,7 +156,7 @@ fn respond<B>(status: StatusCode, json: Bytes, caching: &'static str) -> Respons
     response
 }
 
-fn not_allowed<B>(allow: &'static str) -> Response<Refusable<B>> {
+pub(super) fn not_allowed<B>(allow: &'static str) -> Response<Refusable<B>> {
     let mut response = Response::new(Refusable::refused(Bytes::new()));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));

@@ -11,7 +11,13 @@ async fn the_documents_say_what_clients_look_for() {
     let base = "http://127.0.0.1:8080";
     assert_eq!(
         resource.json(),
-        json!({"resource": base, "authorization_servers": [base], "bearer_methods_supported": ["header"]})
+        json!({
+            "resource": base,
+            "authorization_servers": [base],
+            "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "RS256"],
+            "tls_client_certificate_bound_access_tokens": false,
+        })
     );
     for path in ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"] {
         let discovery = send(&service, get(path)).await;
@@ -21,11 +27,15 @@ async fn the_documents_say_what_clients_look_for() {
                 "issuer": base,
                 "jwks_uri": format!("{base}/oauth/jwks"),
                 "token_endpoint": format!("{base}/oauth/token"),
-                "grant_types_supported": ["client_credentials"],
+                "revocation_endpoint": format!("{base}/oauth/revoke"),
+                "introspection_endpoint": format!("{base}/oauth/introspect"),
+                "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
                 "response_types_supported": [],
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["ES256"],
                 "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+                "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+                "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             })
         );
     }
@@ -71,7 +81,9 @@ async fn every_other_path_goes_on_to_the_service() {
 #[tokio::test]
 async fn a_product_without_an_embedded_issuer_answers_nothing_of_one() {
     let product = Product::of(&["http://127.0.0.1:9"]).await;
-    for path in ["/oauth/token", "/oauth/jwks", "/.well-known/openid-configuration"] {
+    let paths =
+        ["/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/jwks", "/.well-known/openid-configuration"];
+    for path in paths {
         assert_eq!(send(&product.endpoints(), get(path)).await.body, "nothing here", "{path}");
     }
     let resource = send(&product.endpoints(), get("/.well-known/oauth-protected-resource")).await;

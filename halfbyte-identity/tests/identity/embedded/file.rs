@@ -57,6 +57,10 @@ fn corruptions(good: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("without keys", with("/keys", serde_json::json!([]))),
         ("with a client secret key that is too short", with("/client_secret_key", "AAAA".into())),
         ("with a client under another name", with("/clients/acme-app/spec/id", "other".into())),
+        (
+            "with a revoked token of no time",
+            good.replacen("\"issuer\"", r#""revoked": {"x": "soon"}, "issuer""#, 1).into(),
+        ),
         ("with a client of no tenant", with("/clients/acme-app/spec/tenant", "".into())),
     ]
 }
@@ -87,6 +91,8 @@ async fn a_file_that_is_corrupted_while_it_is_in_use_is_not_changed_by_anything_
             issuer.register(client("new")).await.map(drop),
             issuer.rotate_client_secret("acme-app").await.map(drop),
             issuer.rotate_signing_key().await.map(drop),
+            issuer.revoke("some-token", jiff::Timestamp::MAX).await,
+            issuer.revoke_client("acme-app").await,
         ];
         for error in errors {
             let error = error.expect_err(what);

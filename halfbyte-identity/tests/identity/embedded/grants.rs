@@ -5,7 +5,8 @@ use http::{Method, Request};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use crate::support::{NOW, Product, Seen, send, unb64};
+use super::assert_refused;
+use crate::support::{NOW, Product, send, unb64};
 
 const GRANT: &str = "grant_type=client_credentials";
 
@@ -19,13 +20,6 @@ fn request(authorizations: &[&str], form: &str) -> Request<String> {
 
 fn basic(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
-}
-
-fn assert_refused(seen: &Seen, status: u16, error: &str) {
-    assert_eq!((seen.status.as_u16(), seen.json()["error"].as_str()), (status, Some(error)), "{}", seen.body);
-    assert_eq!((seen.header("content-type"), seen.header("cache-control")), ("application/json", "no-store"));
-    assert_eq!(seen.header("content-length"), seen.body.len().to_string());
-    assert_eq!(seen.header("www-authenticate").starts_with("Basic "), status == 401);
 }
 
 async fn product_and_secret() -> (Product, SecretString) {
