@@ -3,7 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the servers are")]
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect fails there")]
 
-mod oidc_provider;
+mod api_keys;
+mod oidc;
 mod otlp_collector;
 
 /// Where a server is. A missing one is a failure, never a skip.
