@@ -34,6 +34,31 @@ pub fn side_by_side<A, B>(
     Pair { ours: median(times.0), theirs: median(times.1) }
 }
 
+/// Like [`side_by_side`], of operations that use something up: beside each stands what makes it, which is not timed.
+pub fn side_by_side_of<I, J, A, B>(
+    rounds: usize,
+    batch: u32,
+    (mut our_input, mut ours): (impl FnMut() -> I, impl FnMut(I) -> A),
+    (mut their_input, mut theirs): (impl FnMut() -> J, impl FnMut(J) -> B),
+) -> Pair {
+    let mut times = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
+    for _ in 0..rounds {
+        times.0.push(time_of(batch, &mut our_input, &mut ours));
+        times.1.push(time_of(batch, &mut their_input, &mut theirs));
+    }
+    Pair { ours: median(times.0), theirs: median(times.1) }
+}
+
+/// The mean time of `operation` over a batch of what `input` makes beforehand.
+pub fn time_of<I, T>(batch: u32, mut input: impl FnMut() -> I, mut operation: impl FnMut(I) -> T) -> Duration {
+    let inputs: Vec<I> = (0..batch).map(|_| input()).collect();
+    let began = Instant::now();
+    for input in inputs {
+        black_box(operation(input));
+    }
+    began.elapsed() / batch
+}
+
 fn time<T>(batch: u32, operation: &mut impl FnMut() -> T) -> Duration {
     let began = Instant::now();
     for _ in 0..batch {
@@ -65,6 +90,13 @@ pub fn count(name: &str, number: impl std::fmt::Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_makes_the_input_is_not_timed() {
+        let slow = || std::thread::sleep(Duration::from_millis(5));
+        let pair = side_by_side_of(3, 2, (slow, |()| ()), (|| (), |()| slow()));
+        assert!(pair.ours < Duration::from_millis(5) && pair.theirs >= Duration::from_millis(5), "{pair:?}");
+    }
 
     #[test]
     fn the_median_is_the_one_in_the_middle() {
