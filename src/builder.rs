@@ -1,10 +1,12 @@
 use halfbyte_billing::{Billing, Catalog};
 use halfbyte_core::client::Client;
-use halfbyte_core::config::{BillingBackend, Config, IdentityBackend, SecretsBackend};
+use halfbyte_core::config::{ApiKeysBackend, BillingBackend, Config, IdentityBackend, SecretsBackend};
 use halfbyte_core::home::Home;
 use halfbyte_core::{BoxError, Clock, Lifecycle, ProductId};
 use halfbyte_identity::Identity;
 use halfbyte_secrets::Secrets;
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
 
 use crate::bound::Bound;
 use crate::contract::Contract;
@@ -98,12 +100,7 @@ impl Builder {
         let client = Client::new()
             .map_err(|error| Error::new(ErrorKind::Unavailable, "outbound calls cannot be set up").caused_by(error))?;
         let secrets = Secrets::open(&config, &lifecycle)?;
-        let settings = halfbyte_identity::Settings {
-            backends: config.identity.clone(),
-            audience: config.audience.clone().unwrap_or_else(|| self.name.clone()),
-            public_url: public_url.clone(),
-            home: home.clone(),
-        };
+        let settings = identity_settings(&self.name, &config, &public_url, &home, &secrets);
         let identity = Identity::open(settings, client.clone(), &lifecycle).await?;
         let billing = Billing::open(&config.billing, &home, product.clone(), catalog, &lifecycle).await?;
 
@@ -126,10 +123,33 @@ impl Builder {
     }
 }
 
+fn identity_settings(
+    product: &str,
+    config: &Config,
+    public_url: &Url,
+    home: &Home,
+    secrets: &Secrets,
+) -> halfbyte_identity::Settings {
+    let audience = config.audience.clone().unwrap_or_else(|| product.to_owned());
+    let mut settings =
+        halfbyte_identity::Settings::new(config.identity.clone(), audience, public_url.clone(), home.clone())
+            .api_keys(config.api_keys.clone(), config.environment)
+            .trusted_proxies(config.trusted_proxies.clone());
+    if config.dpop_nonce {
+        settings = settings.dpop_nonce(None);
+    }
+    if let Some(id) = &config.client_id {
+        let secret = secrets.get::<SecretString>("identity-client-secret");
+        settings = settings.introspect(id, move || Ok(secret.load()?.expose_secret().clone()));
+    }
+    settings
+}
+
 /// The state folder; one that nothing embedded needs is not asked for, so that a read-only root will do.
 fn open_home(config: &Config) -> Result<Home, Error> {
     let embedded = config.secrets == SecretsBackend::Local
         || config.identity.contains(&IdentityBackend::Embedded)
+        || matches!(config.api_keys, ApiKeysBackend::Embedded)
         || config.billing == BillingBackend::Sqlite(None);
     if !embedded {
         return Ok(Home::unopened(&config.home));

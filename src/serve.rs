@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use halfbyte_core::lifecycle::{Check, Phase};
-use halfbyte_core::{BoxError, Lifecycle};
+use halfbyte_core::{BoxError, Lifecycle, PeerAddress};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -101,9 +102,9 @@ async fn accept<S: Servable<B>, B: Sendable>(
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.next_head).max_buf_size(MAX_HEAD);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
     let first_byte = limits.first_byte;
-    let serve = |connections: &mut JoinSet<()>, stream: TcpStream, permit| {
+    let serve = |connections: &mut JoinSet<()>, stream: TcpStream, peer, permit| {
         prepare(&stream);
-        let service = TowerToHyperService::new(service.clone());
+        let service = TowerToHyperService::new(FromPeer { inner: service.clone(), peer });
         let (builder, watcher, life) = (builder.clone(), graceful.watcher(), life.clone());
         connections.spawn(async move {
             let _permit: OwnedSemaphorePermit = permit;
@@ -129,9 +130,9 @@ async fn accept<S: Servable<B>, B: Sendable>(
             () = &mut draining => break,
             Some(_ended) = connections.join_next() => {}
             accepted = next_connection(&listener, &permits) => match accepted {
-                Ok((stream, permit)) => {
+                Ok((stream, peer, permit)) => {
                     failing = false;
-                    serve(&mut connections, stream, permit);
+                    serve(&mut connections, stream, peer, permit);
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
@@ -145,8 +146,8 @@ async fn accept<S: Servable<B>, B: Sendable>(
         }
     }
     // Those that came before the door was closed get an answer.
-    while let Some(Ok((stream, permit))) = next_connection(&listener, &permits).now_or_never() {
-        serve(&mut connections, stream, permit);
+    while let Some(Ok((stream, peer, permit))) = next_connection(&listener, &permits).now_or_never() {
+        serve(&mut connections, stream, peer, permit);
     }
     drop(listener);
     lingered(life).await;
@@ -187,10 +188,10 @@ async fn lingered(life: &Lifecycle) {
 async fn next_connection(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, PeerAddress, OwnedSemaphorePermit)> {
     let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _peer) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, PeerAddress(peer), permit))
 }
 
 /// Whether the client went away before it was accepted, which is no trouble of the listener.
@@ -202,6 +203,28 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 fn prepare(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection could not be told not to wait");
+    }
+}
+
+/// Tells each request of a connection who is at the other end.
+#[derive(Clone)]
+struct FromPeer<S> {
+    inner: S,
+    peer: PeerAddress,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for FromPeer<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Incoming>) -> S::Future {
+        request.extensions_mut().insert(self.peer);
+        self.inner.call(request)
     }
 }
 

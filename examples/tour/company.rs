@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use halfbyte::TenantId;
 use halfbyte::billing::{Catalog, Customers, Per, Period};
-use halfbyte::core::config::BillingBackend;
+use halfbyte::core::config::{ApiKeysBackend, BillingBackend, Environment};
 use halfbyte::core::home::Home;
 use halfbyte::core::{Clock, Lifecycle};
 use halfbyte::identity::Embedded;
+use halfbyte::identity::api_keys::ApiKeys;
 use halfbyte::identity::embedded::ClientSpec;
 use halfbyte::observe::testing::Receiver;
 use halfbyte::secrets::Local;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::Outcome;
-use crate::http::Caller;
+use crate::http::{Answer, Caller};
 use crate::process::Product;
 use crate::screen::Screen;
 
@@ -23,6 +24,7 @@ pub struct Company {
     pub folder: PathBuf,
     pub collector: Receiver,
     pub issuer: Embedded,
+    pub api_keys: ApiKeys,
     pub customers: Customers,
     pub secrets: Local,
     pub parcel: Product,
@@ -64,6 +66,8 @@ impl Company {
         let lifecycle = Lifecycle::new(Clock::system());
         let home = Home::open(folder.join("home"))?;
         let issuer = Embedded::open(&home, &parcel_url.parse()?, "parcel", &lifecycle).await?;
+        let api_keys = ApiKeys::open(&ApiKeysBackend::Embedded, Environment::Development, &home, &lifecycle).await?;
+        let api_keys = api_keys.ok_or("API keys are off")?;
         let catalog = Catalog::parse("catalog.toml", include_str!("../catalog.toml"))?;
         let customers = Customers::open(&BillingBackend::Sqlite(None), &home, catalog, &lifecycle).await?;
         for (tenant, plan) in
@@ -75,17 +79,29 @@ impl Company {
         }
         let secrets = Local::open(&home)?;
         screen.seen("both ready; three customers, and Clinic as a customer of Parcel");
-        Ok(Self { folder: folder.to_owned(), collector, issuer, customers, secrets, parcel, clinic })
+        Ok(Self { folder: folder.to_owned(), collector, issuer, api_keys, customers, secrets, parcel, clinic })
     }
 
-    /// Signs a customer's client in, over HTTP, at the token endpoint of the product that it is for.
-    pub async fn sign_in(&self, id: &str, scope: &str) -> Outcome<Caller> {
+    /// Registers a customer's client; answers its product and its secret.
+    async fn client(&self, id: &str) -> Outcome<(&Product, &'static str, SecretString)> {
         let (_, tenant, audience, scopes) = CLIENTS.iter().find(|client| client.0 == id).ok_or("no such client")?;
         let spec =
             ClientSpec::new(id, tenant.parse::<TenantId>()?).scopes(scopes.iter().copied()).audiences([*audience]);
         let secret = self.issuer.register(spec).await?;
         let product = if *audience == "parcel" { &self.parcel } else { &self.clinic };
+        Ok((product, audience, secret))
+    }
+
+    /// Signs a customer's client in, over HTTP, at the token endpoint of the product that it is for.
+    pub async fn sign_in(&self, id: &str, scope: &str) -> Outcome<Caller> {
+        let (product, audience, secret) = self.client(id).await?;
         Caller::sign_in(&product.url("/oauth/token"), id, secret.expose_secret(), scope, audience).await
+    }
+
+    /// Has a customer's client give its token back, at the same product.
+    pub async fn give_back(&self, id: &str, caller: &Caller) -> Outcome<Answer> {
+        let (product, _, secret) = self.client(id).await?;
+        caller.give_back(&product.url("/oauth/revoke"), id, secret.expose_secret()).await
     }
 
     /// Labels that a tenant has used this month, as the back office reads them from the store.

@@ -65,6 +65,13 @@ impl Caller {
         Ok(Self::with_token(token))
     }
 
+    /// Gives the token back (RFC 7009).
+    pub async fn give_back(&self, url: &str, id: &str, secret: &str) -> Outcome<Answer> {
+        let request = reqwest::Client::new().post(url).basic_auth(id, Some(secret));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        Self::anonymous().send(request.body(format!("token={}", self.token()))).await
+    }
+
     pub fn token(&self) -> &str {
         self.token.as_deref().unwrap_or_default()
     }

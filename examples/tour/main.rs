@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 mod company;
+mod credentials;
 mod drain;
 mod http;
 mod load;
@@ -62,6 +63,7 @@ async fn tour() -> ExitCode {
 async fn walk(screen: &mut Screen, folder: &Path) -> Outcome {
     let mut company = Company::found(screen, folder).await?;
     refusals::show(screen, &mut company).await?;
+    credentials::show(screen, &company).await?;
     trace::show(screen, &company).await?;
     rotation::show(screen, &company).await?;
     load::show_crash(screen, &mut company).await?;

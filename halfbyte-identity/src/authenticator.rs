@@ -1,136 +1,290 @@
-use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use halfbyte_core::{Clock, Principal, Problem, error_chain, live};
-use jiff::Timestamp;
+use http::HeaderValue;
 
+use crate::api_keys::{self, ApiKeys};
+use crate::binding::Binding;
 use crate::cache::VerifiedTokens;
-use crate::claims;
+use crate::claims::{self, Accepted};
+use crate::credential::{Credential, Evidence, Scheme};
+use crate::dpop::{self, Proofs};
+use crate::introspection::Introspection;
 use crate::issuer::{Issuer, Signature};
-use crate::jose::{self, Algorithm};
+use crate::jose::{self, Compact};
+use crate::mtls::Certificates;
+use crate::revocation::Revocations;
 
-/// Turns an access token into a [`Principal`], or into the refusal of the table. Cheap to clone.
+/// Turns a credential into a [`Principal`], or into the refusal of the table. Cheap to clone.
 #[derive(Clone)]
-pub struct Authenticator(Arc<Inner>);
+pub struct Authenticator(Arc<Parts>);
 
-struct Inner {
-    issuers: Vec<Issuer>,
-    audience: Box<str>,
-    clock: Clock,
-    cache: VerifiedTokens,
+/// What an authenticator is made of.
+pub(crate) struct Parts {
+    pub(crate) issuers: Vec<Arc<Issuer>>,
+    pub(crate) audience: Box<str>,
+    pub(crate) client_id: Option<Box<str>>,
+    pub(crate) clock: Clock,
+    pub(crate) cache: VerifiedTokens,
+    pub(crate) revocations: Revocations,
+    pub(crate) api_keys: Option<ApiKeys>,
+    pub(crate) introspection: Option<Introspection>,
+    pub(crate) proofs: Proofs,
+    pub(crate) certificates: Certificates,
 }
 
-/// Why a token was not accepted with what is at hand.
+/// Why a credential was not accepted with what is at hand.
 enum Failure {
     /// Final.
     Refused(Problem),
     /// That issuer has no keys at hand.
     NoKeys(usize, live::Error),
-    /// That issuer had no key of that name in that generation.
-    UnknownKey(usize, u64),
+    /// That issuer had no such key in that generation.
+    UnknownKey { issuer: usize, generation: u64, key_id: Option<Box<str>> },
+    /// The issuer of opaque tokens has to be asked.
+    Opaque,
+    /// The store of API keys has to be asked.
+    ApiKey,
 }
+
+/// Whom a credential stands for, and what he has to prove.
+type Bound = (Principal, Option<Binding>);
+
+/// Who calls, and the nonce for his next proof where there is a new one.
+pub(crate) type Proven = (Principal, Option<HeaderValue>);
 
 const INVALID: &str = "the access token is not valid";
 
 impl Authenticator {
-    pub(crate) fn new(issuers: Vec<Issuer>, audience: &str, clock: Clock) -> Self {
-        Self(Arc::new(Inner { issuers, audience: audience.into(), clock, cache: VerifiedTokens::new() }))
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 
-    pub(crate) fn issuers(&self) -> &[Issuer] {
-        &self.0.issuers
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
     }
 
-    /// Verifies `token` with what is at hand: no waiting, no I/O. `None` when the keys have to be fetched first.
+    /// Verifies `token`, an access token or an API key, with what is at hand: no waiting, no I/O. `None` when something has
+    /// to be fetched first. A token that is bound to a key or a certificate is refused: here is no request to prove it by.
     pub fn authenticate_now(&self, token: &str) -> Option<Result<Principal, Problem>> {
         match self.attempt(token) {
-            Ok(principal) => Some(Ok(principal)),
+            Ok(bound) => Some(unbound(bound)),
             Err(Failure::Refused(problem)) => Some(Err(problem)),
-            Err(Failure::NoKeys(..) | Failure::UnknownKey(..)) => None,
+            Err(_) => None,
         }
     }
 
-    /// Verifies `token`: signature, algorithm as the key has it, `iss`, `aud`, `exp`, `nbf`, kind of token.
+    /// Verifies `token`, an access token or an API key: signature, algorithm as the key has it, `iss`, `aud`, `exp`, `nbf`,
+    /// kind of token, and that it is not revoked. A token that is bound to a key or a certificate is refused.
     ///
     /// An unknown key makes the issuer's keys be fetched once, for all who wait. Cancel safe.
     ///
     /// # Errors
     ///
-    /// `invalid-token`, or `unavailable` when the issuer's keys cannot be had.
+    /// `invalid-token`, or `unavailable` when what has to be asked cannot be.
     pub async fn authenticate(&self, token: &str) -> Result<Principal, Problem> {
-        let missing = match self.attempt(token) {
-            Ok(principal) => return Ok(principal),
-            Err(Failure::Refused(problem)) => return Err(problem),
-            Err(missing) => missing,
-        };
-        let fetched = match missing {
-            Failure::NoKeys(issuer, _) => self.0.issuers[issuer].warm().await,
-            Failure::UnknownKey(issuer, seen) => self.0.issuers[issuer].refresh(seen).await,
-            Failure::Refused(_) => Ok(()),
+        match self.attempt(token) {
+            Ok(bound) => unbound(bound),
+            Err(failure) => unbound(self.fetch(token, failure).await?),
+        }
+    }
+
+    /// As [`authenticate_now`](Self::authenticate_now), with the proof that a bound token needs.
+    pub(crate) fn accept_now(&self, credential: Credential<'_>) -> Option<Result<Proven, Problem>> {
+        match self.attempt(credential.token) {
+            Ok(bound) => Some(self.prove(bound, credential.scheme, credential.token, credential.evidence)),
+            Err(Failure::Refused(problem)) => Some(Err(challenge(problem, credential.scheme))),
+            Err(_) => None,
+        }
+    }
+
+    /// What [`accept_now`](Self::accept_now) could not answer; [`prove`](Self::prove) is still to be done.
+    pub(crate) async fn accept(&self, token: &str) -> Result<Bound, Problem> {
+        match self.attempt(token) {
+            Ok(bound) => Ok(bound),
+            Err(failure) => self.fetch(token, failure).await,
+        }
+    }
+
+    /// Checks that the token is the caller's own, where it is bound.
+    pub(crate) fn prove(
+        &self,
+        (principal, binding): Bound,
+        scheme: Scheme,
+        token: &str,
+        evidence: Evidence<'_>,
+    ) -> Result<Proven, Problem> {
+        let parts = &*self.0;
+        match (binding, scheme) {
+            (None, Scheme::Bearer) => Ok(None),
+            (None, Scheme::Dpop) => {
+                let detail = "the access token is not bound to a key; send it as \"Bearer TOKEN\"";
+                Err(challenge(Problem::invalid_token(detail), scheme))
+            }
+            (Some(Binding::Key(_)), Scheme::Bearer) => {
+                let detail = "the access token is bound to a key; send it as \"DPoP TOKEN\" with a proof";
+                Err(challenge(Problem::invalid_token(detail), Scheme::Dpop))
+            }
+            (Some(Binding::Key(thumbprint)), Scheme::Dpop) => {
+                let Evidence { method, uri, headers, .. } = evidence;
+                parts.proofs.check(method, uri.path(), headers, token, &thumbprint, parts.clock.now())
+            }
+            (Some(Binding::Certificate(fingerprint)), Scheme::Bearer) => {
+                parts.certificates.check(&fingerprint, evidence.headers, evidence.peer).map(|()| None)
+            }
+            (Some(Binding::Certificate(_)), Scheme::Dpop) => {
+                let detail = "the access token is bound to a client certificate; send it as \"Bearer TOKEN\"";
+                Err(challenge(Problem::invalid_token(detail), scheme))
+            }
+        }
+        .map(|nonce| (principal, nonce))
+    }
+
+    /// Fetches what was missing and attempts once more.
+    async fn fetch(&self, token: &str, failure: Failure) -> Result<Bound, Problem> {
+        let parts = &*self.0;
+        let fetched = match failure {
+            Failure::Refused(problem) => return Err(problem),
+            Failure::NoKeys(issuer, _) => parts.issuers[issuer].warm().await,
+            Failure::UnknownKey { issuer, generation, key_id } => {
+                parts.issuers[issuer].look_for(key_id.as_deref(), generation).await
+            }
+            Failure::Opaque => {
+                let introspection = parts.introspection.as_ref().ok_or_else(|| Problem::invalid_token(INVALID))?;
+                let Accepted { principal, binding } = introspection.ask(token).await?;
+                return self.require_unrevoked((principal, binding));
+            }
+            Failure::ApiKey => {
+                let keys = parts.api_keys.as_ref().ok_or_else(|| Problem::invalid_token(INVALID))?;
+                return self.require_unrevoked((keys.authenticate(token).await?, None));
+            }
         };
         fetched.map_err(|error| unavailable(&error))?;
         self.attempt(token).map_err(|failure| match failure {
             Failure::Refused(problem) => problem,
             Failure::NoKeys(_, error) => unavailable(&error),
-            Failure::UnknownKey(..) => {
+            Failure::UnknownKey { .. } | Failure::Opaque | Failure::ApiKey => {
                 tracing::debug!("a token names a key that its issuer does not have");
                 Problem::invalid_token(INVALID)
             }
         })
     }
 
-    fn attempt(&self, token: &str) -> Result<Principal, Failure> {
-        let inner = &*self.0;
+    fn attempt(&self, token: &str) -> Result<Bound, Failure> {
+        let parts = &*self.0;
         if token.len() > jose::MAX_TOKEN {
             return Err(refused(&"the token is too long", INVALID));
         }
-        let now = inner.clock.now();
-        if let Some(principal) = inner.cache.get(token, |issuer| inner.issuers[issuer].generation(), now) {
-            return Ok(principal);
+        if api_keys::looks_like(token) {
+            return self.attempt_api_key(token);
         }
-        let index = self.issuer_of(token)?;
-        let issuer = &inner.issuers[index];
-        let (verified, generation) = match issuer.verify(token, &Algorithm::ALL) {
-            Ok(Signature::Good(verified, generation)) => (verified, generation),
+        if !is_signed(token) {
+            return self.attempt_opaque(token);
+        }
+        let now = parts.clock.now();
+        // Before the look at the token: a revocation that comes meanwhile is looked for the next time.
+        let revocations = parts.revocations.count();
+        if let Some(known) = parts.cache.find(token, |issuer| parts.issuers[issuer].generation(), now) {
+            if known.may_be_revoked(revocations) {
+                if parts.revocations.covers(&known.principal) {
+                    parts.cache.forget(token);
+                    return Err(refused(&"the token is revoked", REVOKED));
+                }
+                known.is_not_revoked(revocations);
+            }
+            return Ok((known.principal.clone(), known.binding));
+        }
+        let compact = Compact::parse(token).map_err(|error| refused(&error, INVALID))?;
+        let index = self.issuer_of(&compact.payload)?;
+        let issuer = &parts.issuers[index];
+        let accept = || {
+            let accepted = issuer.rules().accept(&compact.header, &compact.payload, now);
+            accepted.map_err(|fault| refused(&fault, fault.detail()))
+        };
+        let generation = match issuer.verify(&compact) {
+            Ok(Signature::Good(generation)) => generation,
             Ok(Signature::Bad(error)) => return Err(refused(&error, INVALID)),
+            // Nobody waits and nobody works for a token that is not good whatever the keys may be.
             Ok(Signature::UnknownKey(generation)) => {
-                self.require_hope(token, issuer, now)?;
-                return Err(Failure::UnknownKey(index, generation));
+                accept()?;
+                return Err(Failure::UnknownKey { issuer: index, generation, key_id: compact.header.key_id });
             }
             Err(error) => {
-                self.require_hope(token, issuer, now)?;
+                accept()?;
                 return Err(Failure::NoKeys(index, error));
             }
         };
-        let claims = jose::parse_object(&verified.payload).map_err(|error| refused(&error, INVALID))?;
-        let principal = claims::principal(&verified.header, &claims, issuer.id(), &inner.audience, now)
-            .map_err(|fault| refused(&fault, fault.detail()))?;
-        inner.cache.insert(token, principal.clone(), index, generation);
-        Ok(principal)
+        let Accepted { principal, binding } = accept()?;
+        if issuer.has_revoked(&compact.payload).map_err(|error| Failure::NoKeys(index, error))? {
+            return Err(refused(&"its issuer has revoked the token", REVOKED));
+        }
+        let bound = self.require_unrevoked((principal, binding)).map_err(Failure::Refused)?;
+        parts.cache.keep(token, bound.clone(), (index, generation), revocations, now);
+        Ok(bound)
     }
 
-    /// Refuses a token that is not good whatever the keys may be: it waits for nothing and makes nobody work.
-    fn require_hope(&self, token: &str, issuer: &Issuer, now: Timestamp) -> Result<(), Failure> {
-        let (header, claims) = jose::unverified(token).map_err(|error| refused(&error, INVALID))?;
-        claims::principal(&header, &claims, issuer.id(), &self.0.audience, now)
-            .map(drop)
-            .map_err(|fault| refused(&fault, fault.detail()))
+    fn attempt_api_key(&self, key: &str) -> Result<Bound, Failure> {
+        let keys = self.0.api_keys.as_ref().ok_or_else(|| refused(&"there are no API keys here", INVALID))?;
+        let principal = keys.authenticate_now(key).ok_or(Failure::ApiKey)?.map_err(Failure::Refused)?;
+        self.require_unrevoked((principal, None)).map_err(Failure::Refused)
+    }
+
+    fn attempt_opaque(&self, token: &str) -> Result<Bound, Failure> {
+        let asked = self.0.introspection.as_ref().ok_or_else(|| refused(&"the token is not a JWT", INVALID))?;
+        let known = asked.known(token, self.0.clock.now()).ok_or(Failure::Opaque)?;
+        let Accepted { principal, binding } = known.map_err(Failure::Refused)?;
+        self.require_unrevoked((principal, binding)).map_err(Failure::Refused)
+    }
+
+    fn require_unrevoked(&self, bound: Bound) -> Result<Bound, Problem> {
+        if self.0.revocations.covers(&bound.0) {
+            tracing::debug!("a revoked credential is refused");
+            return Err(Problem::invalid_token(REVOKED));
+        }
+        Ok(bound)
     }
 
     /// The issuer is chosen by `iss`, never by trying all; where there is one, its keys decide.
-    fn issuer_of(&self, token: &str) -> Result<usize, Failure> {
-        if self.0.issuers.len() == 1 {
+    fn issuer_of(&self, payload: &[u8]) -> Result<usize, Failure> {
+        let issuers = &self.0.issuers;
+        if issuers.len() == 1 {
             return Ok(0);
         }
-        let (_, claims) = jose::unverified(token).map_err(|error| refused(&error, INVALID))?;
-        let iss = claims::unverified_issuer(&claims).unwrap_or_default();
+        let iss = claims::unverified_issuer(payload).unwrap_or_default();
         let foreign = claims::Fault::Issuer;
-        self.0.issuers.iter().position(|issuer| issuer.is(iss)).ok_or_else(|| refused(&foreign, foreign.detail()))
+        let named = issuers.iter().position(|issuer| issuer.rules().is_issuer(&iss));
+        named.ok_or_else(|| refused(&foreign, foreign.detail()))
+    }
+}
+
+const REVOKED: &str = "the credential was revoked";
+
+/// Whether it is a JWS in compact form: any other token is opaque, and only its issuer can say what it stands for.
+fn is_signed(token: &str) -> bool {
+    // A JSON object that begins without white space, as all do.
+    token.starts_with("ey") && token.contains('.')
+}
+
+fn unbound((principal, binding): Bound) -> Result<Principal, Problem> {
+    match binding {
+        None => Ok(principal),
+        Some(_) => {
+            Err(Problem::invalid_token("the access token is bound, and nothing here proves that it is the caller's"))
+        }
+    }
+}
+
+/// Answers in the scheme that the caller used.
+fn challenge(problem: Problem, scheme: Scheme) -> Problem {
+    match scheme {
+        Scheme::Bearer => problem,
+        Scheme::Dpop => problem.dpop(dpop::ALGORITHMS),
     }
 }
 
 /// The exact reason is for the log of the one who runs the product; `detail` is for the one who sent the token.
-fn refused(reason: &dyn std::fmt::Display, detail: &'static str) -> Failure {
+fn refused(reason: &dyn fmt::Display, detail: &'static str) -> Failure {
     tracing::debug!(%reason, "a token is refused");
     Failure::Refused(Problem::invalid_token(detail))
 }
@@ -141,30 +295,9 @@ fn unavailable(error: &live::Error) -> Problem {
     Problem::unavailable(error.retry_in())
 }
 
-/// The token of an `Authorization` header: `Ok(None)` when there are no bearer credentials.
-pub(crate) fn bearer(headers: &http::HeaderMap) -> Result<Option<&str>, Problem> {
-    let malformed = || Problem::invalid_token("the Authorization header is not \"Bearer TOKEN\"");
-    let mut values = headers.get_all(http::header::AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(malformed());
-    }
-    let value = value.as_bytes();
-    let scheme_ends = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
-    if !value[..scheme_ends].eq_ignore_ascii_case(b"bearer") {
-        return Ok(None);
-    }
-    let token = value[scheme_ends..].trim_ascii();
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-    if token.is_empty() || !token.iter().all(is_token) {
-        return Err(malformed());
-    }
-    std::str::from_utf8(token).map(Some).map_err(|_| malformed())
-}
-
-impl std::fmt::Debug for Authenticator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let issuers: Vec<Cow<'_, str>> = self.0.issuers.iter().map(|issuer| issuer.id().into()).collect();
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let issuers: Vec<&str> = self.0.issuers.iter().map(|issuer| issuer.id()).collect();
         f.debug_struct("Authenticator").field("issuers", &issuers).field("audience", &self.0.audience).finish()
     }
 }

@@ -7,16 +7,20 @@ use halfbyte_core::BoxError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The embedded issuer's state cannot be read or written.
+    /// State cannot be read or written: that of the embedded issuer, or the API keys.
     Storage,
-    /// The embedded issuer's state is there and is not what it should be; it is left as it is.
+    /// State is there and is not what it should be; it is left as it is.
     Corrupt,
     /// An issuer's identifier or address cannot be used.
     Issuer,
+    /// Another setting cannot be used.
+    Setting,
     /// A client asked for what does not exist or is not allowed.
     Client,
     /// A token could not be had.
     Token,
+    /// An API key is asked for that does not exist or cannot be as asked.
+    ApiKey,
 }
 
 /// Identity cannot do what was asked. The message never holds a token, a key or a client secret.

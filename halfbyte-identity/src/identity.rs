@@ -2,31 +2,25 @@ use std::sync::Arc;
 
 use halfbyte_core::client::Client;
 use halfbyte_core::config::IdentityBackend;
-use halfbyte_core::home::Home;
-use halfbyte_core::{BoxError, Lifecycle};
-use secrecy::SecretString;
+use halfbyte_core::{BoxError, Lifecycle, Principal};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
-use url::Url;
 
-use crate::authenticator::Authenticator;
+use crate::api_keys::ApiKeys;
+use crate::authenticator::{Authenticator, Parts};
+use crate::cache::VerifiedTokens;
+use crate::claims::Fault;
+use crate::dpop::{self, Proofs};
 use crate::embedded::Embedded;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::introspection::{Introspection, Limits};
 use crate::issuer::Issuer;
 use crate::layers::{AuthenticateLayer, EndpointsLayer, RequireLayer};
-use crate::tokens::{Credentials, TokenSource};
-
-/// What [`Identity::open`] needs to know.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Whose tokens are accepted.
-    pub backends: Vec<IdentityBackend>,
-    /// What `aud` must hold.
-    pub audience: String,
-    /// The address under which clients know this product: scheme and host.
-    pub public_url: Url,
-    /// Where an embedded issuer keeps its state.
-    pub home: Home,
-}
+use crate::mtls::Certificates;
+use crate::outbound::{ClientAuthentication, OAuthClient, Registration, TokenSource};
+use crate::revocation::Revocations;
+use crate::settings::Settings;
+use crate::tie::Tie;
 
 /// The identity system of one product. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,6 +33,9 @@ pub struct Identity {
     lifecycle: Lifecycle,
 }
 
+/// The endpoint at which an issuer says that a session has ended.
+pub(crate) const LOGOUT_PATH: &str = "/oauth/backchannel-logout";
+
 pub(crate) const RESOURCE_METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
 
 impl Identity {
@@ -48,27 +45,56 @@ impl Identity {
     ///
     /// The state of the embedded issuer cannot be read, is corrupt, or cannot be made.
     pub async fn open(settings: Settings, client: Client, lifecycle: &Lifecycle) -> Result<Self, Error> {
+        let Settings { audience, public_url, home, .. } = &settings;
+        if settings.dpop_nonce_key.as_ref().is_some_and(|key| key.expose_secret().len() < 32) {
+            return Err(Error::new(ErrorKind::Setting, "the key of DPoP nonces is shorter than 32 bytes"));
+        }
         let mut issuers = Vec::new();
         let mut embedded = None;
         for backend in &settings.backends {
-            issuers.push(match backend {
-                IdentityBackend::Issuer { id, .. } => Issuer::remote(id, client.clone(), lifecycle)?,
-                _ => {
-                    let issuer =
-                        Embedded::open(&settings.home, &settings.public_url, &settings.audience, lifecycle).await?;
-                    embedded = Some(issuer.clone());
-                    Issuer::Embedded(issuer)
+            issuers.push(Arc::new(match backend {
+                IdentityBackend::Issuer { id, preset } => {
+                    Issuer::remote(id, *preset, audience, client.clone(), lifecycle)?
                 }
-            });
+                _ => {
+                    let issuer = Embedded::open(home, public_url, audience, lifecycle).await?;
+                    embedded = Some(issuer.clone());
+                    Issuer::embedded(issuer, audience)
+                }
+            }));
         }
-        let base = settings.public_url.as_str().trim_end_matches('/');
+        let clock = lifecycle.clock();
+        let introspection = settings.client.as_ref().and_then(|(id, secret)| {
+            let (issuer, secret) = (issuers.first()?.clone(), secret.clone());
+            let authentication = ClientAuthentication::secret(move || secret());
+            let registration =
+                Registration::new(Some(issuer.clone()), client.clone(), id, authentication, clock.clone());
+            let read = move |answer: &[u8], now| issuer.rules().accept_introspected(answer, now).map_err(Fault::detail);
+            Some(Introspection::new(OAuthClient::new(registration, lifecycle), read, clock.clone(), Limits::default()))
+        });
+        let base = public_url.as_str().trim_end_matches('/');
         let resource_document = json!({
             "resource": base,
-            "authorization_servers": issuers.iter().map(Issuer::id).collect::<Vec<_>>(),
+            "authorization_servers": issuers.iter().map(|issuer| issuer.id()).collect::<Vec<_>>(),
             "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported": dpop::ALGORITHMS.split(' ').collect::<Vec<_>>(),
+            "tls_client_certificate_bound_access_tokens": !settings.trusted_proxies.is_empty(),
         });
+        let parts = Parts {
+            issuers,
+            audience: audience.as_str().into(),
+            client_id: settings.client.as_ref().map(|(id, _)| id.clone()),
+            clock: clock.clone(),
+            cache: VerifiedTokens::new(settings.cached_tokens, settings.cached_for),
+            revocations: Revocations::new(clock.clone()),
+            api_keys: ApiKeys::open(&settings.api_keys, settings.environment, home, lifecycle).await?,
+            introspection,
+            proofs: Proofs::new(public_url, settings.dpop_nonce, settings.dpop_nonce_key.as_ref())
+                .map_err(|_| Error::new(ErrorKind::Storage, "this machine gives no random numbers"))?,
+            certificates: Certificates::new(settings.trusted_proxies.clone()),
+        };
         Ok(Self {
-            authenticator: Authenticator::new(issuers, &settings.audience, lifecycle.clock().clone()),
+            authenticator: Authenticator::new(parts),
             embedded,
             resource_metadata: format!("{base}{RESOURCE_METADATA_PATH}").into(),
             resource_document: resource_document.to_string().into(),
@@ -83,7 +109,7 @@ impl Identity {
     ///
     /// An issuer cannot be reached. Tokens of the others are accepted all the same.
     pub async fn ready(&self) -> Result<(), halfbyte_core::live::Error> {
-        for issuer in self.authenticator.issuers() {
+        for issuer in self.authenticator.parts().issuers.iter() {
             issuer.warm().await?;
         }
         Ok(())
@@ -107,18 +133,44 @@ impl Identity {
 
     /// A layer that lets only principals with all of `scopes` through; with none, any principal.
     pub fn require(&self, scopes: &[&str]) -> RequireLayer {
-        RequireLayer::new(scopes, self.resource_metadata.clone())
+        RequireLayer::new(scopes, self.resource_metadata.clone(), self.lifecycle.clock().clone())
     }
 
-    /// A layer that answers the well-known documents of this product, and the token endpoint of an embedded issuer.
+    /// Where credentials are revoked before they expire.
+    pub fn revocations(&self) -> &Revocations {
+        &self.authenticator.parts().revocations
+    }
+
+    /// The API keys, where they are accepted.
+    pub fn api_keys(&self) -> Option<&ApiKeys> {
+        self.authenticator.parts().api_keys.as_ref()
+    }
+
+    /// Ties what stays open, such as a WebSocket, to the credential that opened it.
+    pub fn tie(&self, principal: &Principal) -> Tie {
+        Tie::new(principal, self.revocations(), self.lifecycle.clock())
+    }
+
+    /// A layer that answers the well-known documents of this product and the endpoints of an embedded issuer, and takes
+    /// logout tokens.
     pub fn endpoints(&self) -> EndpointsLayer {
-        EndpointsLayer::new(self.resource_document.clone(), self.embedded.clone())
+        EndpointsLayer::new(self.resource_document.clone(), self.embedded.clone(), self.authenticator.clone())
+    }
+
+    /// This product as the client `client_id` of the first issuer: for tokens to call others with, and for what else an
+    /// issuer answers its clients. Keep it: the tokens are kept with it.
+    pub fn client(&self, client_id: &str, authentication: ClientAuthentication) -> OAuthClient {
+        let issuer = self.authenticator.parts().issuers.first().cloned();
+        let clock = self.lifecycle.clock().clone();
+        let registration = Registration::new(issuer, self.client.clone(), client_id, authentication, clock);
+        OAuthClient::new(registration, &self.lifecycle)
     }
 
     /// Access tokens of this product's own, for calling `audience`: by client credentials (RFC 6749, 4.4) from the first
     /// issuer, kept until shortly before they expire, one fetch for all who wait.
     ///
-    /// `secret` is asked at each fetch, so that a rotated secret is used from the next one on.
+    /// `secret` is asked at each fetch, so that a rotated secret is used from the next one on. Who calls several others
+    /// takes their sources from one [`client`](Self::client).
     pub fn tokens(
         &self,
         client_id: &str,
@@ -126,7 +178,6 @@ impl Identity {
         audience: &str,
         scopes: &[&str],
     ) -> TokenSource {
-        let credentials = Credentials::new(client_id, secret, audience, scopes);
-        TokenSource::start(self.authenticator.clone(), self.client.clone(), credentials, &self.lifecycle)
+        self.client(client_id, ClientAuthentication::secret(secret)).tokens(audience, scopes)
     }
 }

@@ -1,19 +1,35 @@
 #![doc = include_str!("docs/crate.md")]
 
+pub mod api_keys;
 mod authenticator;
 mod binding;
 mod cache;
 mod claims;
+mod credential;
+mod dpop;
 pub mod embedded;
 mod error;
 mod identity;
+mod introspection;
 mod issuer;
 pub mod jose;
 pub mod layers;
-mod tokens;
+mod logout;
+mod mtls;
+pub mod outbound;
+mod revocation;
+mod settings;
+mod state_file;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod tie;
 
+pub use self::api_keys::{ApiKey, ApiKeySpec, ApiKeys};
 pub use self::authenticator::Authenticator;
 pub use self::embedded::Embedded;
 pub use self::error::{Error, ErrorKind};
-pub use self::identity::{Identity, Settings};
-pub use self::tokens::TokenSource;
+pub use self::identity::Identity;
+pub use self::outbound::{ClientAuthentication, OAuthClient, TokenLayer, TokenSource};
+pub use self::revocation::Revocations;
+pub use self::settings::Settings;
+pub use self::tie::Tie;

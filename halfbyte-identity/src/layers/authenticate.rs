@@ -8,9 +8,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::future::{AuthenticateFuture, announce};
-use crate::authenticator::{Authenticator, bearer};
+use crate::authenticator::Authenticator;
+use crate::credential::Credential;
 
-/// Turns a bearer token into a `Principal` in the request's extensions, and refuses a bad one.
+/// Turns a request's credential (an access token or an API key, with its proof where it is bound) into a `Principal` in the
+/// request's extensions, and refuses a bad one.
 ///
 /// A layer outside hears who called by a [`CallerSlot`](halfbyte_core::CallerSlot). A request without credentials goes on
 /// without a principal, unless they are [required](Self::required).
@@ -63,28 +65,29 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let metadata = &self.layer.resource_metadata;
+        let authenticator = &self.layer.authenticator;
         let refuse = |problem: Problem, request: &Request<ReqBody>| {
             AuthenticateFuture::refused(problem.resource_metadata(&**metadata), &problem::Context::of(request))
         };
-        let token = match bearer(request.headers()) {
-            Ok(Some(token)) => token,
+        let credential = match Credential::of(&request) {
+            Ok(Some(credential)) => credential,
             Ok(None) if self.layer.required => return refuse(Problem::unauthenticated(), &request),
-            Ok(None) => return AuthenticateFuture::calling(self.inner.call(request)),
+            Ok(None) => return AuthenticateFuture::calling(self.inner.call(request), None),
             Err(problem) => return refuse(problem, &request),
         };
-        match self.layer.authenticator.authenticate_now(token) {
-            Some(Ok(principal)) => {
+        match authenticator.accept_now(credential) {
+            Some(Ok((principal, nonce))) => {
                 announce(&mut request, principal);
-                AuthenticateFuture::calling(self.inner.call(request))
+                AuthenticateFuture::calling(self.inner.call(request), nonce)
             }
             Some(Err(problem)) => refuse(problem, &request),
             None => {
-                let (token, authenticator) = (token.to_owned(), self.layer.authenticator.clone());
+                let (token, fetching) = (credential.token.to_owned(), authenticator.clone());
+                let verification = Box::pin(async move { fetching.accept(&token).await });
                 // The service that was polled ready is the one that is called; its clone stays for the next request.
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
-                let verification = Box::pin(async move { authenticator.authenticate(&token).await });
-                AuthenticateFuture::verifying(verification, request, ready, metadata.clone())
+                AuthenticateFuture::verifying(verification, request, ready, authenticator.clone(), metadata.clone())
             }
         }
     }

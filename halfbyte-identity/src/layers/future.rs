@@ -5,11 +5,16 @@ use std::task::{Context, Poll, ready};
 
 use halfbyte_core::body::Refusable;
 use halfbyte_core::{CallerSlot, Principal, Problem, problem};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-type Verification = Pin<Box<dyn Future<Output = Result<Principal, Problem>> + Send>>;
+use crate::authenticator::{Authenticator, Proven};
+use crate::binding::Binding;
+use crate::credential::Credential;
+use crate::dpop::DPOP_NONCE;
+
+type Verification = Pin<Box<dyn Future<Output = Result<(Principal, Option<Binding>), Problem>> + Send>>;
 
 pin_project! {
     /// The future of [`Authenticate`](super::Authenticate). Dropping it drops the request; a fetch of keys goes on for
@@ -27,12 +32,28 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, B, F> {
         Refused { refusal: Option<Refusal> },
-        Verifying { verification: Verification, waiting: Option<(Request<B>, S)>, metadata: Arc<str> },
-        Calling { #[pin] response: F },
+        Verifying { verification: Verification, waiting: Option<Waiting<S, B>> },
+        Calling { #[pin] response: F, nonce: Option<HeaderValue> },
     }
 }
 
 struct Refusal(Problem, problem::Context);
+
+/// A request whose credential is looked at, and what it goes to afterwards.
+struct Waiting<S, B> {
+    request: Request<B>,
+    service: S,
+    authenticator: Authenticator,
+    metadata: Arc<str>,
+}
+
+impl<S, B> Waiting<S, B> {
+    /// Has the caller prove that the token is his own, where it is bound.
+    fn prove(&self, bound: (Principal, Option<Binding>)) -> Result<Proven, Problem> {
+        let credential = Credential::of(&self.request)?.ok_or_else(Problem::unauthenticated)?;
+        self.authenticator.prove(bound, credential.scheme, credential.token, credential.evidence)
+    }
+}
 
 /// Tells the layers further in who calls, and those outside that ask.
 pub(super) fn announce<B>(request: &mut Request<B>, principal: Principal) {
@@ -47,12 +68,19 @@ impl<S: Service<Request<B>>, B> AuthenticateFuture<S, B> {
         Self { state: State::Refused { refusal: Some(Refusal(problem, *context)) } }
     }
 
-    pub(super) fn calling(response: S::Future) -> Self {
-        Self { state: State::Calling { response } }
+    pub(super) fn calling(response: S::Future, nonce: Option<HeaderValue>) -> Self {
+        Self { state: State::Calling { response, nonce } }
     }
 
-    pub(super) fn verifying(verification: Verification, request: Request<B>, service: S, metadata: Arc<str>) -> Self {
-        Self { state: State::Verifying { verification, waiting: Some((request, service)), metadata } }
+    pub(super) fn verifying(
+        verification: Verification,
+        request: Request<B>,
+        service: S,
+        authenticator: Authenticator,
+        metadata: Arc<str>,
+    ) -> Self {
+        let waiting = Some(Waiting { request, service, authenticator, metadata });
+        Self { state: State::Verifying { verification, waiting } }
     }
 }
 
@@ -70,23 +98,29 @@ where
                     let Refusal(problem, context) = refusal.take().expect("polled after it was ready");
                     return Poll::Ready(Ok(problem.to_response(&context)));
                 }
-                StateProjection::Verifying { verification, waiting, metadata } => {
+                StateProjection::Verifying { verification, waiting } => {
                     let outcome = ready!(verification.as_mut().poll(cx));
-                    let (mut request, mut service) = waiting.take().expect("polled after it was ready");
-                    match outcome {
-                        Ok(principal) => {
+                    let waiting = waiting.take().expect("polled after it was ready");
+                    let proven = outcome.and_then(|bound| waiting.prove(bound));
+                    let Waiting { mut request, mut service, metadata, .. } = waiting;
+                    match proven {
+                        Ok((principal, nonce)) => {
                             announce(&mut request, principal);
-                            State::Calling { response: service.call(request) }
+                            State::Calling { response: service.call(request), nonce }
                         }
                         Err(problem) => {
                             let context = problem::Context::of(&request);
-                            let problem = problem.resource_metadata(&**metadata);
+                            let problem = problem.resource_metadata(&*metadata);
                             State::Refused { refusal: Some(Refusal(problem, context)) }
                         }
                     }
                 }
-                StateProjection::Calling { response } => {
-                    return response.poll(cx).map_ok(|response| response.map(Refusable::inner));
+                StateProjection::Calling { response, nonce } => {
+                    let mut response = ready!(response.poll(cx))?;
+                    if let Some(nonce) = nonce.take() {
+                        response.headers_mut().insert(DPOP_NONCE, nonce);
+                    }
+                    return Poll::Ready(Ok(response.map(Refusable::inner)));
                 }
             };
             state.set(next);

@@ -3,6 +3,8 @@
 mod authenticate;
 mod endpoints;
 mod future;
+mod oauth;
+mod path;
 mod require;
 
 pub use self::authenticate::{Authenticate, AuthenticateLayer};

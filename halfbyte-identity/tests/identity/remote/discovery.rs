@@ -60,12 +60,9 @@ async fn an_issuer_name_that_cannot_be_trusted_is_refused_before_anything_is_fet
         "issuer.example",
     ] {
         let folder = tempfile::tempdir().expect("a folder");
-        let settings = Settings {
-            backends: vec![halfbyte_core::config::IdentityBackend::issuer(id.to_owned())],
-            audience: "parcel".into(),
-            public_url: "http://127.0.0.1:8080".parse().expect("a URL"),
-            home: halfbyte_core::home::Home::open(folder.path().join("home")).expect("a home"),
-        };
+        let home = halfbyte_core::home::Home::open(folder.path().join("home")).expect("a home");
+        let issuer = halfbyte_core::config::IdentityBackend::issuer(id);
+        let settings = Settings::new(vec![issuer], "parcel", "http://127.0.0.1:8080".parse().expect("a URL"), home);
         let client = halfbyte_core::client::Client::new().expect("a client");
         let error = Identity::open(settings, client, &life()).await.expect_err(id);
         assert_eq!(error.kind(), ErrorKind::Issuer);

@@ -67,7 +67,7 @@ async fn keys_that_are_garbage_leave_the_old_ones_in_force() {
         };
         tokio::time::timeout(Duration::from_secs(20), asked).await.expect("it is asked for");
         let mut claims = claims(issuer.id());
-        claims["jti"] = serial.into();
+        claims["jti"] = serial.to_string().into();
         let answer = product.identity.authenticator().authenticate(&key.token(&claims)).await;
         assert!(answer.is_ok(), "{garbage:.20}: {answer:?}");
     }

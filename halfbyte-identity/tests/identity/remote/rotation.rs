@@ -53,8 +53,8 @@ async fn a_flood_of_keys_that_nobody_has_costs_the_issuer_one_fetch_a_window_and
 
     let began = tokio::time::Instant::now();
     let stranger = Key::es256("x");
-    for round in 0..20 {
-        let flood = (0..50).map(|serial| {
+    for round in 0..3 {
+        let flood = (0..500).map(|serial| {
             let header = format!(r#"{{"alg":"ES256","kid":"{round}-{serial}"}}"#);
             stranger.token_of(&header, &claims(issuer.id()).to_string())
         });
@@ -130,4 +130,45 @@ async fn a_token_is_good_from_its_nbf_on_and_not_before() {
     assert_eq!(refused.detail(), "the access token is not valid yet");
     product.jump(60);
     authenticator.authenticate(&token).await.expect("good");
+}
+
+#[tokio::test]
+async fn a_token_by_a_key_that_was_published_just_now_is_accepted_although_the_keys_were_fetched_just_before() {
+    let (old, new) = (Key::es256("old"), Key::es256("new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let product = Product::of(&[issuer.id()]).await;
+    product.identity.ready().await.expect("ready");
+    issuer.publish(&[&old, &new]);
+    let authenticator = product.identity.authenticator();
+    authenticator.authenticate(&new.token(&claims(issuer.id()))).await.expect("it waits for the next fetch");
+    assert_eq!(issuer.fetches(), 2);
+}
+
+#[tokio::test]
+async fn a_key_that_the_issuer_does_not_have_is_looked_for_once_and_then_remembered() {
+    let key = Key::es256("1");
+    let issuer = Issuer::start(&[&key]).await;
+    let product = Product::of(&[issuer.id()]).await;
+    product.identity.ready().await.expect("ready");
+    let stranger = Key::es256("x");
+    let token = |serial: i64| {
+        let mut claims = claims(issuer.id());
+        claims["exp"] = (NOW + 600 + serial).into();
+        stranger.token(&claims)
+    };
+    for answer in all_at_once(&product, (0..100).map(token)).await {
+        assert_eq!(answer.expect_err("refused").kind(), Kind::InvalidToken);
+    }
+    assert_eq!(issuer.fetches(), 2);
+    tokio::time::sleep(BUDGET_WINDOW).await;
+    let began = tokio::time::Instant::now();
+    for answer in all_at_once(&product, (100..200).map(token)).await {
+        assert_eq!(answer.expect_err("refused").kind(), Kind::InvalidToken);
+    }
+    assert_eq!(issuer.fetches(), 2, "after {:?}", began.elapsed());
+    // Once its keys change, it is looked for again: the issuer may have been late.
+    issuer.publish(&[&key, &Key::es256("y")]);
+    let _other = product.identity.authenticator().authenticate(&Key::es256("z").token(&claims(issuer.id()))).await;
+    issuer.publish(&[&key, &stranger]);
+    product.identity.authenticator().authenticate(&token(0)).await.expect("it is there now");
 }

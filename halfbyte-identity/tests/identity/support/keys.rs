@@ -1,15 +1,15 @@
 use std::sync::OnceLock;
 
-use aws_lc_rs::encoding::AsBigEndian as _;
+use aws_lc_rs::encoding::{AsBigEndian as _, AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
-    Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
-    RSA_PSS_SHA512, RsaEncoding,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING,
+    ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384,
+    RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 /// A private key that signs tokens by one algorithm.
@@ -31,6 +31,7 @@ impl Key {
         let pair = match alg {
             "ES256" => ec(&ECDSA_P256_SHA256_FIXED_SIGNING),
             "ES384" => ec(&ECDSA_P384_SHA384_FIXED_SIGNING),
+            "ES512" => ec(&ECDSA_P521_SHA512_FIXED_SIGNING),
             "EdDSA" => Pair::Ed(Ed25519KeyPair::generate().expect("made")),
             "RS256" => Pair::Rsa(rsa(), &RSA_PKCS1_SHA256),
             "RS384" => Pair::Rsa(rsa(), &RSA_PKCS1_SHA384),
@@ -53,7 +54,11 @@ impl Key {
             Pair::Ec(pair) => {
                 let point = &pair.public_key().as_ref()[1..];
                 let (x, y) = point.split_at(point.len() / 2);
-                let curve = if self.alg == "ES256" { "P-256" } else { "P-384" };
+                let curve = match self.alg {
+                    "ES256" => "P-256",
+                    "ES384" => "P-384",
+                    _ => "P-521",
+                };
                 json!({"kty": "EC", "crv": curve, "x": b64(x), "y": b64(y)})
             }
             Pair::Rsa(pair, _) => {
@@ -76,6 +81,16 @@ impl Key {
             Pair::Rsa(pair, _) => pair.public_key().as_ref().to_vec(),
             Pair::Ed(pair) => pair.public_key().as_ref().to_vec(),
         }
+    }
+
+    /// The private half as a client keeps it: PKCS #8 in PEM.
+    pub fn pem(&self) -> String {
+        let der = match &self.pair {
+            Pair::Ec(pair) => pair.to_pkcs8v1().expect("encoded").as_ref().to_vec(),
+            Pair::Ed(pair) => pair.to_pkcs8v1().expect("encoded").as_ref().to_vec(),
+            Pair::Rsa(pair, _) => AsDer::<Pkcs8V1Der<'_>>::as_der(*pair).expect("encoded").as_ref().to_vec(),
+        };
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der))
     }
 
     /// The private half of an EC key, as it must never be published.

@@ -40,7 +40,7 @@ impl Product {
 
     /// With issuers elsewhere.
     pub async fn of(issuers: &[&str]) -> Self {
-        Self::open(issuers.iter().map(|id| IdentityBackend::issuer((*id).to_owned())).collect()).await
+        Self::set(issuers, |settings| settings).await
     }
 
     pub async fn open(backends: Vec<IdentityBackend>) -> Self {
@@ -61,16 +61,24 @@ impl Product {
         Self::on(home.clone(), None, vec![IdentityBackend::Embedded], url).await
     }
 
+    /// With issuers elsewhere, and settings changed by `change`.
+    pub async fn set(issuers: &[&str], change: impl FnOnce(Settings) -> Settings) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = Home::open(folder.path().join("home")).expect("a home");
+        let backends = issuers.iter().map(|id| IdentityBackend::issuer(*id)).collect();
+        let settings = Settings::new(backends, AUDIENCE, "http://127.0.0.1:8080".parse().expect("a URL"), home.clone());
+        Self::with(change(settings), home, Some(folder)).await
+    }
+
     async fn on(home: Home, folder: Option<TempDir>, backends: Vec<IdentityBackend>, url: &str) -> Self {
+        let settings = Settings::new(backends, AUDIENCE, url.parse().expect("a URL"), home.clone());
+        Self::with(settings, home, folder).await
+    }
+
+    async fn with(settings: Settings, home: Home, folder: Option<TempDir>) -> Self {
         let life = life();
         // One attempt a call, so that what the issuer counts is what was asked for.
         let limits = Limits { attempts: 1, ..Limits::default() };
-        let settings = Settings {
-            backends,
-            audience: AUDIENCE.into(),
-            public_url: url.parse().expect("a URL"),
-            home: home.clone(),
-        };
         let client = Client::with_limits(limits).expect("a client");
         let identity = Identity::open(settings, client, &life).await.expect("opened");
         Self { identity, life, home, _folder: folder }
