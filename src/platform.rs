@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +43,14 @@ struct Inner {
     load_shed: LoadShedLayer,
     /// Taken by `serve`.
     held: Mutex<Option<Held>>,
+    calls: tokio::sync::Mutex<Calls>,
+}
+
+/// What this product calls others for.
+#[derive(Default)]
+struct Calls {
+    audiences: BTreeSet<String>,
+    scopes: BTreeSet<String>,
 }
 
 /// What there is one of, for the one who serves.
@@ -91,6 +100,7 @@ impl Platform {
             addresses,
             load_shed,
             held,
+            calls: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -114,8 +124,12 @@ impl Platform {
         let name = format!("{other}-client-secret");
         if let (Environment::Development, Some(issuer)) = (self.config().environment, self.identity().embedded()) {
             let tenant = TenantId::new(id).map_err(|error| Error::from(Box::new(error) as BoxError))?;
-            let client = ClientSpec::new(id, tenant).scopes(scopes.iter().copied()).audiences([other]);
-            self.store_local_secret(&name, Some(issuer.register(client).await?)).await?;
+            // One client for all that this product calls: each call adds to what it may do, one after the other.
+            let mut calls = self.0.calls.lock().await;
+            calls.audiences.insert(other.to_owned());
+            calls.scopes.extend(scopes.iter().map(|scope| (*scope).to_owned()));
+            let client = ClientSpec::new(id, tenant).scopes(calls.scopes.clone()).audiences(calls.audiences.clone());
+            self.store_local_secret(&name, Some(issuer.register(client.may_exchange()).await?)).await?;
         }
         let secret = self.secrets().get::<SecretString>(&name);
         let reveal = move || Ok(secret.load()?.expose_secret().clone());

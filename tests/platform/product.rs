@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use halfbyte::core::lifecycle::{Check, Phase};
 use halfbyte::identity::embedded::ClientSpec;
 use halfbyte::{Error, Platform, Principal, TenantId};
@@ -286,4 +288,17 @@ async fn nobody_is_let_in_before_every_part_has_answered_or_failed_once() {
     failed.store(true, Ordering::Relaxed);
     platform.lifecycle().reached(Phase::Ready).await;
     tokio::net::TcpStream::connect(platform.address()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_product_that_calls_two_others_has_tokens_for_both() {
+    let product = Product::start().await;
+    let to_clinic = product.platform.calls("clinic", &["appointments:read"]).await.unwrap();
+    let to_mail = product.platform.calls("mail", &["mail:send"]).await.unwrap();
+    for (tokens, audience, scope) in [(to_clinic, "clinic", "appointments:read"), (to_mail, "mail", "mail:send")] {
+        let token = tokens.token().await.unwrap();
+        let payload = token.secret().expose_secret().split('.').nth(1).unwrap().to_owned();
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        assert_eq!((&claims["aud"], &claims["scope"]), (&audience.into(), &scope.into()));
+    }
 }
