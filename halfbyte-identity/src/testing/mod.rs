@@ -15,15 +15,11 @@
 //! let issuer = Issuer::start().await?;
 //! let ann = Persona::user("ann").tenant("acme").scopes(["labels:read"]);
 //! # let folder = tempfile::tempdir()?;
-//! # let settings = Settings {
-//! #     backends: vec![IdentityBackend::issuer(issuer.id())],
-//! #     audience: "parcel".into(),
-//! #     public_url: "http://127.0.0.1:8080".parse()?,
-//! #     home: Home::open(folder.path().join("home"))?,
-//! # };
-//! # let identity = Identity::open(settings, Client::new()?, &Lifecycle::new(Clock::system())).await?;
-//!
-//! // The product, assembled as it is in its `main`, with `issuer.id()` as the issuer.
+//! # let home = Home::open(folder.path().join("home"))?;
+//! // The product, assembled as it is in its `main`, with the test's issuer.
+//! let backends = vec![IdentityBackend::issuer(issuer.id())];
+//! let settings = Settings::new(backends, "parcel", "http://127.0.0.1:8080".parse()?, home);
+//! let identity = Identity::open(settings, Client::new()?, &Lifecycle::new(Clock::system())).await?;
 //! let product = ServiceBuilder::new()
 //!     .layer(identity.authenticate())
 //!     .layer(identity.require(&["labels:read"]))
