@@ -43,7 +43,8 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// The state of the embedded issuer cannot be read, is corrupt, or cannot be made.
+    /// The state of the embedded issuer or the API keys cannot be read, is corrupt, or cannot be made; an issuer's identifier is
+    /// not one; or the key of DPoP nonces is too short.
     pub async fn open(settings: Settings, client: Client, lifecycle: &Lifecycle) -> Result<Self, Error> {
         let Settings { audience, public_url, home, .. } = &settings;
         if settings.dpop_nonce_key.as_ref().is_some_and(|key| key.expose_secret().len() < 32) {
@@ -103,11 +104,12 @@ impl Identity {
         })
     }
 
-    /// Waits until the keys of every issuer are there; for a boot that wants to be warm.
+    /// Waits until the keys of every issuer are there; for a boot that wants to be warm. Cancel safe.
     ///
     /// # Errors
     ///
-    /// An issuer cannot be reached. Tokens of the others are accepted all the same.
+    /// An issuer could not be reached at the first attempt. Tokens of the others are accepted all the same, and
+    /// it goes on being tried in the background.
     pub async fn ready(&self) -> Result<(), halfbyte_core::live::Error> {
         for issuer in self.authenticator.parts().issuers.iter() {
             issuer.warm().await?;
@@ -125,18 +127,19 @@ impl Identity {
         self.embedded.as_ref()
     }
 
-    /// A layer that turns a bearer token into a principal and refuses a bad one. A request without credentials is let
+    /// A layer that turns a credential into a principal and refuses a bad one. A request without credentials is let
     /// through without a principal, for [`require`](Self::require) to refuse; or see [`AuthenticateLayer::required`].
     pub fn authenticate(&self) -> AuthenticateLayer {
         AuthenticateLayer::new(self.authenticator.clone(), self.resource_metadata.clone())
     }
 
-    /// A layer that lets only principals with all of `scopes` through; with none, any principal.
+    /// A layer that lets only principals with all of `scopes` through; with none, any principal. Stands inside
+    /// [`authenticate`](Self::authenticate); asks for more by the methods of [`RequireLayer`].
     pub fn require(&self, scopes: &[&str]) -> RequireLayer {
         RequireLayer::new(scopes, self.resource_metadata.clone(), self.lifecycle.clock().clone())
     }
 
-    /// Where credentials are revoked before they expire.
+    /// Where the product revokes credentials of any issuer before they expire, in this process.
     pub fn revocations(&self) -> &Revocations {
         &self.authenticator.parts().revocations
     }

@@ -68,8 +68,8 @@ impl Settings {
         self
     }
 
-    /// Accepts opaque tokens: the first issuer is asked about them (RFC 7662) as the client `id`. `secret` is asked at each
-    /// use. Also the `aud` that logout tokens of the issuer may have.
+    /// Accepts opaque tokens: the first issuer is asked about them (RFC 7662) as the client `id`, and its word is kept for up
+    /// to 30 seconds. `secret` is asked at each use. Logout tokens may have `id` for their `aud`, too.
     #[must_use]
     pub fn introspect(
         mut self,
@@ -82,14 +82,37 @@ impl Settings {
 
     /// Believes proxies in these networks what they say of the client's certificate (`Client-Cert`, RFC 9440). None unless
     /// said: anybody can send a header.
+    ///
+    /// Who sends is the [`PeerAddress`](halfbyte_core::PeerAddress) in the request's extensions. The server of `halfbyte` puts
+    /// it there; with another server the product must, or no proxy is believed. With axum, outside of
+    /// [`Identity::authenticate`](crate::Identity::authenticate) and served by `into_make_service_with_connect_info`:
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    ///
+    /// use axum::Router;
+    /// use axum::extract::{ConnectInfo, Request};
+    /// use axum::middleware::map_request;
+    /// use halfbyte_core::PeerAddress;
+    ///
+    /// async fn peer(ConnectInfo(address): ConnectInfo<SocketAddr>, mut request: Request) -> Request {
+    ///     request.extensions_mut().insert(PeerAddress(address));
+    ///     request
+    /// }
+    ///
+    /// # fn example(routes: Router) -> Router {
+    /// routes.layer(map_request(peer))
+    /// # }
+    /// ```
     #[must_use]
     pub fn trusted_proxies(mut self, networks: Vec<IpNet>) -> Self {
         self.trusted_proxies = networks;
         self
     }
 
-    /// Asks for a nonce of this process in every DPoP proof (RFC 9449, 9). Processes behind one address need one `key`, of
-    /// 32 bytes or more; without, each makes up its own.
+    /// Asks for a nonce of this process in every DPoP proof (RFC 9449, 9), so that a proof is good at this process only. Without
+    /// `key` each process makes up its own: a client whose requests reach several is asked for a new nonce at each change.
+    /// Processes that share a `key`, of 32 bytes or more, accept each other's nonces.
     #[must_use]
     pub fn dpop_nonce(mut self, key: Option<SecretString>) -> Self {
         (self.dpop_nonce, self.dpop_nonce_key) = (true, key);

@@ -22,6 +22,32 @@
 //!     }
 //! }
 //! ```
+//!
+//! As a response of axum, which breaks off where the client must know that something is missing:
+//!
+//! ```
+//! use axum::body::Body;
+//! use axum::extract::State;
+//! use axum::response::Response;
+//! use halfbyte_core::{Principal, problem};
+//! use halfbyte_identity::Identity;
+//!
+//! # fn export() -> Body { Body::empty() }
+//! async fn download(State(identity): State<Identity>, caller: Principal, context: problem::Context) -> Response {
+//!     Response::new(Body::new(identity.tie(&caller).body(export(), context.grpc)))
+//! }
+//! ```
+//!
+//! Server-sent events, whose clients connect again by themselves, are tied by `Sse::new(tie.stream(events))`.
+//!
+//! # What it hears of
+//!
+//! Expiry, and all that [`Revocations`] of this process are told: by the product, or by a logout token of the issuer. What is
+//! revoked elsewhere is refused at the next request and ends no stream that is open: an API key at
+//! [`ApiKeys::revoke`](crate::ApiKeys::revoke), a token at the embedded issuer's endpoint or
+//! [`Embedded::revoke`](crate::Embedded::revoke), an opaque token at its issuer. Who revokes and wants the streams to end says it
+//! to [`Identity::revocations`](crate::Identity::revocations) as well; of an API key
+//! `credential_by_id(api_keys::ISSUER, &key.id, None)`.
 
 use std::fmt;
 use std::future::Future;

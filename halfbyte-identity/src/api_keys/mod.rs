@@ -50,6 +50,8 @@
 //! # What it does not do
 //!
 //! - It does not ask who may create or revoke keys: that is the product's to decide.
+//! - A key has no audience. Products on one home folder or one database accept each other's keys, as far as scopes go: keep
+//!   those of products that should not in databases of their own, or give scopes the product's name.
 //! - It does not count or limit the use of a key, and does not know when it was last used.
 //! - A tenant has at most 10,000 keys, the file 100,000. A key that has expired or was revoked is forgotten 30 days later.
 //! - The file is for development and tests; production refuses it.
@@ -86,7 +88,8 @@ use self::spec::refused;
 pub use self::spec::{ApiKey, ApiKeySpec, MAX_OVERLAP};
 use crate::error::{Error, ErrorKind};
 
-/// The API keys of one product. Cheap to clone.
+/// The API keys of one product, or of several on one store; from [`Identity::api_keys`](crate::Identity::api_keys) where they
+/// are accepted. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ApiKeys(Arc<Inner>);
 
@@ -194,7 +197,8 @@ impl ApiKeys {
 
     /// Ends the key, now and for good. Revoking it again changes nothing.
     ///
-    /// It is in force here when this answers `Ok`; the [module](self) says when it is elsewhere.
+    /// It is in force here when this answers `Ok`; the [module](self) says when it is elsewhere. Streams that the key has
+    /// opened go on: [`tie`](crate::tie) says how to end them.
     ///
     /// # Errors
     ///
