@@ -42,6 +42,15 @@ impl Product {
                 get(async |caller: Option<Principal>| caller.map_or("nobody".to_owned(), |c| c.subject().to_owned())),
             )
             .route("/labels", post(async |caller: Principal| caller.tenant().to_string()).layer(labels))
+            .route("/role", get("let through").layer(platform.require(&[]).role("admin")))
+            .route("/strong", get("let through").layer(platform.require(&[]).acr(&["phr"])))
+            .route("/recent", get("let through").layer(platform.require(&[]).max_age(Duration::from_secs(60))))
+            .route(
+                "/tenants/{tenant}/labels",
+                post("let through").layer(
+                    platform.require(&[]).tenant_in_path("/tenants/{tenant}").feature("labels").expect("a feature"),
+                ),
+            )
             .route("/fails", post(async || http::StatusCode::INTERNAL_SERVER_ERROR).layer(fails))
             .route("/panics", get(async || -> String { panic!("on purpose") }))
             .route("/slow", get(async || tokio::time::sleep(Duration::from_millis(500)).await));
@@ -105,6 +114,23 @@ async fn refused(response: Response, status: u16, slug: &str) -> Value {
     assert_eq!(problem["request_id"], request_id);
     assert_eq!(problem["trace_id"].as_str().unwrap().len(), 32);
     problem
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_asks_for_a_role_a_sign_in_and_the_tenant_in_the_path() {
+    let product = Product::start().await;
+    let token = product.token("acme", "starter", &["labels:read"]).await;
+    for (path, status, problem) in
+        [("/role", 403, "forbidden"), ("/strong", 401, "step-up-required"), ("/recent", 401, "step-up-required")]
+    {
+        let answer = product.get(path).bearer_auth(&token).send().await.unwrap();
+        assert_eq!((path, answer.status().as_u16()), (path, status));
+        assert_eq!(json(answer).await["type"], format!("urn:halfbyte:problem:{problem}"));
+    }
+    for (path, status) in [("/tenants/globex/labels", 403), ("/tenants/acme/labels", 200)] {
+        let answer = product.post(path).bearer_auth(&token).send().await.unwrap();
+        assert_eq!((path, answer.status().as_u16()), (path, status));
+    }
 }
 
 #[tokio::test]
