@@ -180,4 +180,28 @@ mod tests {
         }
         assert!(check_typed(&good(), None).is_ok());
     }
+
+    #[test]
+    fn an_active_token_is_an_access_token_by_its_audience_or_by_its_kind() {
+        let introspect = |member: &str, value: Value| {
+            let mut answer = json!({"active": true, "client_id": "console", "sub": "ann", "exp": NOW + 60});
+            answer[member] = value;
+            let now = Timestamp::from_second(NOW).expect("in range");
+            let rules = Rules::new("https://issuer", "parcel", Preset::Generic);
+            rules.accept_introspected(answer.to_string().as_bytes(), now).map(drop)
+        };
+        for (member, value) in [
+            ("aud", json!("parcel")),
+            ("token_type", json!("Bearer")),
+            ("token_type", json!("DPoP")),
+            ("typ", json!("Bearer")),
+            ("token_use", json!("access_token")),
+        ] {
+            assert_eq!(introspect(member, value), Ok(()), "{member}");
+        }
+        // So node's oidc-provider answers for a refresh token: it says nothing that it would not say of an access token.
+        assert_eq!(introspect("scope", json!("labels:read")), Err(Fault::NotAnAccessToken));
+        assert_eq!(introspect("token_use", json!("refresh_token")), Err(Fault::NotAnAccessToken));
+        assert_eq!(introspect("aud", json!("clinic")), Err(Fault::Audience));
+    }
 }

@@ -69,7 +69,7 @@ impl Rules {
     }
 
     /// The principal that an introspection answer (RFC 7662) for an active token speaks of. What it may leave out may be
-    /// missing: `iss`, `aud`, `exp`, and `sub`, which is then the client.
+    /// missing: `iss`, `exp`, `sub`, which is then the client, and `aud` where it says that it is an access token.
     pub(crate) fn accept_introspected(&self, answer: &[u8], now: Timestamp) -> Result<Accepted, Fault> {
         let claims = self.read(answer)?;
         if !claims.active.is_true() || is_of_another_kind(&claims) {
@@ -80,8 +80,12 @@ impl Rules {
             (None, Some(only)) => only,
             (None, None) => return Err(Fault::Issuer),
         };
-        if claims.aud == Some(false) {
-            return Err(Fault::Audience);
+        match claims.aud {
+            Some(true) => {}
+            Some(false) => return Err(Fault::Audience),
+            // A refresh token is active as well, and some issuers tell it apart only by what they leave out.
+            None if is_said_to_be_access_token(&claims) => {}
+            None => return Err(Fault::NotAnAccessToken),
         }
         let expires_at = claims.exp.or_else(|| now.checked_add(INTROSPECTED_FOR).ok()).ok_or(Fault::Malformed)?;
         let subject = claims.sub.as_deref().or(claims.client_id.as_deref()).ok_or(Fault::Malformed)?;
@@ -252,6 +256,13 @@ fn is_of_another_kind(claims: &Claims<'_>) -> bool {
     let token_use = claims.token_use.as_str().is_some_and(|used| used == "id" || used.starts_with("refresh"));
     let token_type = claims.token_type.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("refresh_token"));
     typ || token_use || token_type
+}
+
+/// By RFC 7662 or as Keycloak, Cognito and Hydra say it.
+fn is_said_to_be_access_token(claims: &Claims<'_>) -> bool {
+    let is_used = |kind: &str| kind.eq_ignore_ascii_case("bearer") || kind.eq_ignore_ascii_case("dpop");
+    let by_use = matches!(claims.token_use.as_str(), Some("access" | "access_token"));
+    by_use || [&claims.token_type, &claims.typ].iter().any(|kind| kind.as_str().is_some_and(is_used))
 }
 
 fn require_in_time(claims: &Claims<'_>, expires_at: Timestamp, now: Timestamp) -> Result<(), Fault> {

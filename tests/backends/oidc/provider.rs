@@ -1,20 +1,24 @@
-//! The provider as its clients and its operator see it, and a product that trusts it.
+//! The provider as its clients, its people and its operator see it.
 
-use halfbyte::core::client::Client;
-use halfbyte::core::config::IdentityBackend;
-use halfbyte::core::home::Home;
-use halfbyte::core::{Clock, Lifecycle};
-use halfbyte::identity::{Identity, Settings};
-use halfbyte::{Principal, Problem};
-use reqwest::Response;
+use halfbyte::identity::ClientAuthentication;
+use reqwest::{RequestBuilder, Response};
+use serde::Deserialize;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::AUDIENCE;
 
 pub struct Provider {
     pub issuer: String,
     http: reqwest::Client,
+}
+
+/// What a person's client has after she signed in.
+#[derive(Deserialize)]
+pub struct SignedIn {
+    pub access_token: String,
+    pub refresh_token: String,
+    /// Which of her sessions at the provider it is.
+    pub session: String,
 }
 
 impl Provider {
@@ -29,15 +33,22 @@ impl Provider {
 
     /// A token of the client `acme`: a JWT for `resource`, otherwise opaque.
     pub async fn token(&self, resource: Option<&str>, scope: &str) -> String {
+        let answer = json(self.token_request(resource, scope).send().await.unwrap()).await;
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
+    }
+
+    /// The request for it, to add to.
+    pub fn token_request(&self, resource: Option<&str>, scope: &str) -> RequestBuilder {
         let mut form = format!("grant_type=client_credentials&scope={}", scope.replace(' ', "+"));
         if let Some(resource) = resource {
             form = format!("{form}&resource={resource}");
         }
-        let request =
-            self.http.post(format!("{}/token", self.issuer)).basic_auth("acme", Some("acme-secret-for-tests"));
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
-        let answer = json(request.send().await.unwrap()).await;
-        answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
+        let request = self.http.post(self.token_endpoint()).basic_auth("acme", Some(secret_text("acme")));
+        request.header("content-type", "application/x-www-form-urlencoded").body(form)
+    }
+
+    pub fn token_endpoint(&self) -> String {
+        format!("{}/token", self.issuer)
     }
 
     /// A token that is good at the product of these tests; no two are the same.
@@ -45,9 +56,23 @@ impl Provider {
         self.token(Some(AUDIENCE), "labels:read").await
     }
 
+    /// Has a person sign in; `query` as the provider's `server.mjs` has it.
+    pub async fn sign_in(&self, query: &str) -> SignedIn {
+        serde_json::from_value(self.tell(&format!("sign-in?{query}")).await).unwrap()
+    }
+
+    /// Adds a client with `metadata` of RFC 7591.
+    pub async fn register(&self, metadata: &Value) {
+        self.post("client", metadata.to_string()).await;
+    }
+
     /// Does what the top of the provider's `server.mjs` says of `path`.
     pub async fn tell(&self, path: &str) -> Value {
-        let response = self.http.post(format!("{}/test/{path}", self.issuer)).send().await.unwrap();
+        self.post(path, String::new()).await
+    }
+
+    async fn post(&self, path: &str, body: String) -> Value {
+        let response = self.http.post(format!("{}/test/{path}", self.issuer)).body(body).send().await.unwrap();
         let status = response.status();
         let answer = json(response).await;
         assert_eq!(status, 200, "{path}: {answer}");
@@ -61,46 +86,15 @@ impl Provider {
     }
 }
 
+/// How the client `id` of the provider proves who it is.
+pub fn secret(id: &'static str) -> ClientAuthentication {
+    ClientAuthentication::secret(move || Ok(secret_text(id).into()))
+}
+
+pub fn secret_text(id: &str) -> String {
+    format!("{id}-secret-for-tests")
+}
+
 pub async fn json(response: Response) -> Value {
     serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
-}
-
-pub struct Product {
-    pub identity: Identity,
-    pub lifecycle: Lifecycle,
-    pub home: Home,
-    _folder: TempDir,
-}
-
-impl Product {
-    /// One that has the provider's keys.
-    pub async fn trusting(provider: &Provider) -> Self {
-        let product = Self::opened(provider).await;
-        product.identity.ready().await.unwrap();
-        product
-    }
-
-    /// One that has only just been opened.
-    pub async fn opened(provider: &Provider) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let home = Home::open(folder.path().join("home")).unwrap();
-        let lifecycle = Lifecycle::new(Clock::system());
-        let settings = Settings::new(
-            vec![IdentityBackend::issuer(provider.issuer.clone())],
-            AUDIENCE,
-            "http://127.0.0.1:8080".parse().unwrap(),
-            home.clone(),
-        );
-        let identity = Identity::open(settings, Client::new().unwrap(), &lifecycle).await.unwrap();
-        Self { identity, lifecycle, home, _folder: folder }
-    }
-
-    pub async fn ask(&self, token: &str) -> Result<Principal, Problem> {
-        self.identity.authenticator().authenticate(token).await
-    }
-
-    /// Whether its health checks let it have traffic.
-    pub fn is_ready(&self) -> bool {
-        self.lifecycle.health().report().iter().all(|check| check.ready)
-    }
 }

@@ -74,35 +74,3 @@ async fn forged(name: &str, home: &Home, secret: &str) -> String {
     let answer: Value = serde_json::from_slice(&bytes).unwrap();
     answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
 }
-
-#[tokio::test]
-async fn a_product_gets_tokens_of_its_own_from_it() {
-    let provider = Provider::shared();
-    let product = Product::trusting(&provider).await;
-    let secret = || Ok("globex-secret-for-tests".into());
-    let tokens = product.identity.tokens("globex", secret, AUDIENCE, &["labels:write"]);
-    let echo = Echo::start().await;
-    let request = Client::new().unwrap().get(echo.url.parse().unwrap());
-    let answer = tokens.authorize(request).await.unwrap().send().await.unwrap();
-    let header = std::str::from_utf8(answer.body()).unwrap().to_owned();
-    let principal = product.ask(header.strip_prefix("Bearer ").unwrap()).await.unwrap();
-    assert_eq!((principal.tenant().as_str(), principal.has_scope("labels:write")), ("globex", true));
-}
-
-/// Answers the `Authorization` header that it was sent.
-struct Echo {
-    url: String,
-    _serving: tokio::task::JoinSet<()>,
-}
-
-impl Echo {
-    async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let echo =
-            axum::routing::get(async |headers: http::HeaderMap| headers["authorization"].to_str().unwrap().to_owned());
-        let mut serving = tokio::task::JoinSet::new();
-        serving.spawn(async move { axum::serve(listener, axum::Router::new().route("/", echo)).await.unwrap() });
-        Self { url, _serving: serving }
-    }
-}

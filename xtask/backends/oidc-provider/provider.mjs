@@ -72,6 +72,7 @@ export function makeProvider(issuer, settings) {
     issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     jwks: { keys: keys.all },
     loadExistingGrant: consent,
+    rotateRefreshToken: true,
     scopes: SCOPES,
     ttl: {
       AccessToken: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? settings.lifetime,

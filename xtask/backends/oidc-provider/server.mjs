@@ -9,7 +9,7 @@
 // with `urn:opaque:`, otherwise an RFC 9068 JWT. Without `resource` the token is opaque and has no audience. There are:
 //   acme, globex  client credentials
 //   parcel        client credentials, and token exchange (RFC 8693) of tokens for urn:halfbyte:parcel
-//   console       authorization code and refresh, for people who sign in
+//   console       authorization code and refresh, for people who sign in; a refresh token is good for one use
 // The secret of NAME is NAME-secret-for-tests, sent as client_secret_basic; the tenant of a client is its name. A DPoP
 // proof binds a token, with a nonce of the provider's. Opaque tokens can be introspected and revoked, JWTs cannot.
 //
