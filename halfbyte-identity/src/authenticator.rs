@@ -107,6 +107,22 @@ impl Authenticator {
         }
     }
 
+    /// Whether the credential that `principal` came with is known to be revoked: here, or by its issuer or its store as far
+    /// as they tell. What an issuer elsewhere has revoked it tells by logout tokens only.
+    pub(crate) async fn has_ended(&self, principal: &Principal) -> bool {
+        let parts = &*self.0;
+        if parts.revocations.covers(principal) {
+            return true;
+        }
+        match (&parts.api_keys, principal.credential_id()) {
+            (Some(keys), Some(id)) if principal.issuer() == api_keys::ISSUER => keys.has_ended(id).await,
+            _ => {
+                let issuer = parts.issuers.iter().find(|issuer| issuer.rules().is_issuer(principal.issuer()));
+                issuer.is_some_and(|issuer| issuer.has_revoked_principal(principal))
+            }
+        }
+    }
+
     /// Checks that the token is the caller's own, where it is bound.
     pub(crate) fn prove(
         &self,

@@ -151,7 +151,7 @@ impl Identity {
 
     /// Ties what stays open, such as a WebSocket, to the credential that opened it.
     pub fn tie(&self, principal: &Principal) -> Tie {
-        Tie::new(principal, self.revocations(), self.lifecycle.clock())
+        Tie::new(principal, &self.authenticator)
     }
 
     /// A layer that answers the well-known documents of this product and the endpoints of an embedded issuer, and takes

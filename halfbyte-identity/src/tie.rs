@@ -42,12 +42,9 @@
 //!
 //! # What it hears of
 //!
-//! Expiry, and all that [`Revocations`] of this process are told: by the product, or by a logout token of the issuer. What is
-//! revoked elsewhere is refused at the next request and ends no stream that is open: an API key at
-//! [`ApiKeys::revoke`](crate::ApiKeys::revoke), a token at the embedded issuer's endpoint or
-//! [`Embedded::revoke`](crate::Embedded::revoke), an opaque token at its issuer. Who revokes and wants the streams to end says it
-//! to [`Identity::revocations`](crate::Identity::revocations) as well; of an API key
-//! `credential_by_id(api_keys::ISSUER, &key.id, None)`.
+//! Expiry, and what [`Revocations`](crate::Revocations) of this process are told, by the product or by a logout token of the
+//! issuer: at once. An API key that is revoked, or a token that is revoked at the embedded issuer, by whatever process:
+//! within ten seconds. What an issuer elsewhere revokes without a logout token ends no stream that is open.
 
 use std::fmt;
 use std::future::Future;
@@ -57,19 +54,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use halfbyte_core::{BoxError, Clock, Principal};
+use halfbyte_core::{BoxError, Principal};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::revocation::Revocations;
+use crate::authenticator::Authenticator;
 
 /// A principal, and how to hear that his credential is no longer good. Cheap to clone.
 #[derive(Clone)]
 pub struct Tie {
     principal: Principal,
-    revocations: Revocations,
-    clock: Clock,
+    authenticator: Authenticator,
 }
 
 /// Why a credential is no longer good.
@@ -93,30 +89,31 @@ impl fmt::Display for Ending {
 
 impl std::error::Error for Ending {}
 
-/// Timers do not hear of a wall clock that was set, so it is looked at again after this.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Nobody pushes that the wall clock was set or that another process has revoked something: it is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Tie {
-    pub(crate) fn new(principal: &Principal, revocations: &Revocations, clock: &Clock) -> Self {
-        Self { principal: principal.clone(), revocations: revocations.clone(), clock: clock.clone() }
+    pub(crate) fn new(principal: &Principal, authenticator: &Authenticator) -> Self {
+        Self { principal: principal.clone(), authenticator: authenticator.clone() }
     }
 
     /// Resolves when the credential has expired or is revoked. Cancel safe.
     pub fn ended(&self) -> impl Future<Output = Ending> + Send + 'static {
-        let Self { principal, revocations, clock } = self.clone();
+        let Self { principal, authenticator } = self.clone();
         async move {
-            let mut pushes = revocations.subscribe();
+            let parts = authenticator.parts();
+            let mut pushes = parts.revocations.subscribe();
             loop {
                 pushes.mark_unchanged();
-                if revocations.covers(&principal) {
+                if authenticator.has_ended(&principal).await {
                     return Ending::Revoked;
                 }
-                let left = principal.expires_at().duration_since(clock.now());
+                let left = principal.expires_at().duration_since(parts.clock.now());
                 let Ok(left) = Duration::try_from(left) else { return Ending::Expired };
                 if left.is_zero() {
                     return Ending::Expired;
                 }
-                // A push may be about somebody else; the sender lives as long as `revocations` does.
+                // A push may be about somebody else; the sender lives as long as the authenticator does.
                 let _pushed = tokio::time::timeout(left.min(LOOK_AGAIN), pushes.changed()).await;
             }
         }

@@ -89,6 +89,10 @@ impl Store {
         }
     }
 
+    pub(super) fn has_ended(&self, id: Id) -> bool {
+        self.records.load().is_ok_and(|records| records.get(&id).is_none_or(|record| record.revoked))
+    }
+
     /// A key that is not known may have been made by another process just now: the file is read first.
     pub(super) async fn judge(&self, id: Id, digest: &Digest, now: Timestamp) -> Result<Verdict, live::Error> {
         let known = judge(self.records.get().await?.get(&id), digest, now);

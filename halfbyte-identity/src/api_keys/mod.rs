@@ -251,6 +251,17 @@ impl ApiKeys {
         answer(verdict, id)
     }
 
+    /// Whether the key of that id is known to be revoked or gone. The store is asked where it has to be; while it cannot be,
+    /// the key counts as good.
+    pub(crate) async fn has_ended(&self, id: &str) -> bool {
+        let Some(id) = Id::parse(id) else { return true };
+        match &self.0.store {
+            Store::Embedded(store) => store.has_ended(id),
+            #[cfg(feature = "postgres")]
+            Store::Postgres(store) => store.has_ended(id, self.now()).await,
+        }
+    }
+
     async fn update(
         &self,
         id: Id,

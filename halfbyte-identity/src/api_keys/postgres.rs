@@ -132,6 +132,21 @@ impl Store {
         })
     }
 
+    pub(super) async fn has_ended(&self, id: Id, now: Timestamp) -> bool {
+        let known = |found| match found {
+            Found::Believed(record, _) => Some(record.is_none_or(|record| record.revoked)),
+            Found::Old | Found::Nothing => None,
+        };
+        match known(self.shared.records.find(id)) {
+            Some(ended) => ended,
+            // A look-up for nobody's secret leaves what is read where it is found.
+            None => {
+                let _verdict = self.judge(id, &Digest::NOBODY, now).await;
+                known(self.shared.records.find(id)).unwrap_or(false)
+            }
+        }
+    }
+
     pub(super) async fn create(&self, id: Id, stored: Stored, now: Timestamp) -> Result<(), Error> {
         let created = Box::pin(self.shared.database.insert(id, &stored, now)).await;
         self.shared.records.changed(id);

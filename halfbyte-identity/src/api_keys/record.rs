@@ -134,7 +134,7 @@ fn in_micros(at: Timestamp) -> Timestamp {
 pub(super) struct Record {
     current: Secret,
     previous: Option<Secret>,
-    revoked: bool,
+    pub(super) revoked: bool,
     expires_at: Timestamp,
 }
 

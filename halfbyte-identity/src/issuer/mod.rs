@@ -9,7 +9,7 @@ use std::time::Duration;
 use halfbyte_core::client::Client;
 use halfbyte_core::config::Preset;
 use halfbyte_core::live::{self, Live, Policy};
-use halfbyte_core::{BoxError, Lifecycle};
+use halfbyte_core::{BoxError, Lifecycle, Principal};
 use url::Url;
 
 pub(crate) use self::discovery::Endpoint;
@@ -120,6 +120,13 @@ impl Issuer {
                 Ok(jose::parse_object(payload).map_or(true, |claims| state.is_revoked(&claims)))
             }
         }
+    }
+
+    /// The same for a principal that was verified before. While the state cannot be read he counts as good.
+    pub(crate) fn has_revoked_principal(&self, principal: &Principal) -> bool {
+        let Keys::Embedded(embedded) = &self.keys else { return false };
+        let Ok(state) = embedded.state().load() else { return false };
+        principal.claims().is_ok_and(|claims: jose::Object| state.is_revoked(&claims))
     }
 
     /// Waits for keys where there are none yet.

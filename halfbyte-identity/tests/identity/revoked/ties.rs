@@ -3,13 +3,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
+use halfbyte_core::config::{ApiKeysBackend, Environment};
 use halfbyte_core::{Principal, PrincipalKind};
 use halfbyte_identity::tie::Ending;
+use halfbyte_identity::{ApiKeySpec, ApiKeys};
 use http_body_util::{BodyExt as _, StreamBody};
 use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret as _;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::{NOW, Product};
+use crate::support::{NOW, Product, life};
 
 fn caller(seconds: i64) -> Principal {
     let expires_at = Timestamp::from_second(NOW + seconds).expect("in range");
@@ -101,4 +104,35 @@ async fn a_grpc_stream_ends_with_the_status_unauthenticated() {
         (&trailers["grpc-status"], &trailers["grpc-message"]),
         (&"16".parse().unwrap(), &"the credential was revoked".parse().unwrap())
     );
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_api_key_is_revoked_by_another_process() {
+    let product = Product::embedded().await;
+    let environment = Environment::Development;
+    let product =
+        Product::sharing_with(&product.home(), |settings| settings.api_keys(ApiKeysBackend::Embedded, environment))
+            .await;
+    let elsewhere = ApiKeys::open(&ApiKeysBackend::Embedded, environment, &product.home(), &life()).await;
+    let elsewhere = elsewhere.expect("opened").expect("on");
+    let (key, secret) = elsewhere.create(ApiKeySpec::new("acme".parse().expect("a tenant"))).await.expect("created");
+    let caller = product.identity.authenticator().authenticate(secret.expose_secret()).await.expect("good");
+    let mut ended = pin!(product.identity.tie(&caller).ended());
+    assert!(timeout(Duration::from_millis(100), &mut ended).await.is_err());
+    elsewhere.revoke(&key.id).await.expect("revoked");
+    assert_eq!(timeout(Duration::from_secs(10), ended).await, Ok(Ending::Revoked));
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_token_is_revoked_at_the_embedded_issuer() {
+    let product = Product::embedded().await;
+    let token = product.token(&[]).await;
+    let caller = product.identity.authenticator().authenticate(&token).await.expect("good");
+    let other = product.identity.authenticator().authenticate(&product.token(&[]).await).await.expect("good");
+    let mut ended = pin!(product.identity.tie(&caller).ended());
+    assert!(timeout(Duration::from_millis(100), &mut ended).await.is_err());
+    let id = caller.credential_id().expect("it has one");
+    product.issuer().revoke(id, caller.expires_at()).await.expect("revoked");
+    assert_eq!(timeout(Duration::from_secs(10), ended).await, Ok(Ending::Revoked));
+    assert!(timeout(Duration::from_millis(100), product.identity.tie(&other).ended()).await.is_err());
 }

@@ -61,6 +61,13 @@ impl Product {
         Self::on(home.clone(), None, vec![IdentityBackend::Embedded], url).await
     }
 
+    /// The same with settings changed by `change`.
+    pub async fn sharing_with(home: &Home, change: impl FnOnce(Settings) -> Settings) -> Self {
+        let url = "http://127.0.0.1:8080".parse().expect("a URL");
+        let settings = Settings::new(vec![IdentityBackend::Embedded], AUDIENCE, url, home.clone());
+        Self::with(change(settings), home.clone(), None).await
+    }
+
     /// With issuers elsewhere, and settings changed by `change`.
     pub async fn set(issuers: &[&str], change: impl FnOnce(Settings) -> Settings) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
