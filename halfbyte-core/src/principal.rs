@@ -92,7 +92,7 @@ impl PrincipalKind {
 impl Principal {
     /// Starts a principal from what every one must have.
     pub fn builder(subject: impl Into<Box<str>>, tenant: TenantId, expires_at: Timestamp) -> PrincipalBuilder {
-        PrincipalBuilder(Fields {
+        PrincipalBuilder(Arc::new(Fields {
             subject: subject.into(),
             tenant,
             kind: PrincipalKind::User,
@@ -109,7 +109,7 @@ impl Principal {
             session: None,
             actors: Box::default(),
             claims: Box::default(),
-        })
+        }))
     }
 
     /// The subject as its issuer names it; unique only together with the [issuer](Self::issuer).
@@ -236,109 +236,116 @@ impl fmt::Debug for Principal {
 }
 
 /// Builds a [`Principal`].
-pub struct PrincipalBuilder(Fields);
+///
+/// It is built where it will stay: what is handed from setter to setter is a pointer.
+pub struct PrincipalBuilder(Arc<Fields>);
 
 impl PrincipalBuilder {
     /// What kind of thing it is; a [user](PrincipalKind::User) unless said.
     #[must_use]
     pub fn kind(mut self, kind: PrincipalKind) -> Self {
-        self.0.kind = kind;
+        self.fields().kind = kind;
         self
     }
 
     /// The granted scopes; none of them holds a space.
     #[must_use]
     pub fn scopes<'a>(mut self, scopes: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut joined = String::new();
+        // Few tokens have more; what is too much is given back.
+        let mut joined = String::with_capacity(128);
         for scope in scopes {
             if !joined.is_empty() {
                 joined.push(' ');
             }
             joined.push_str(scope);
         }
-        self.0.scopes = joined.into();
+        self.fields().scopes = joined.into();
         self
     }
 
     /// The subject's roles.
     #[must_use]
     pub fn roles<'a>(mut self, roles: impl IntoIterator<Item = &'a str>) -> Self {
-        self.0.roles = roles.into_iter().map(Box::from).collect();
+        self.fields().roles = roles.into_iter().map(Box::from).collect();
         self
     }
 
     /// Who vouches for the subject.
     #[must_use]
     pub fn issuer(mut self, issuer: impl Into<Arc<str>>) -> Self {
-        self.0.issuer = issuer.into();
+        self.fields().issuer = issuer.into();
         self
     }
 
     /// When the credential was issued.
     #[must_use]
     pub fn issued_at(mut self, at: Option<Timestamp>) -> Self {
-        self.0.issued_at = at;
+        self.fields().issued_at = at;
         self
     }
 
     /// When the subject signed in.
     #[must_use]
     pub fn authenticated_at(mut self, at: Option<Timestamp>) -> Self {
-        self.0.authenticated_at = at;
+        self.fields().authenticated_at = at;
         self
     }
 
     /// How strongly the subject signed in.
     #[must_use]
     pub fn acr(mut self, acr: Option<&str>) -> Self {
-        self.0.acr = acr.map(Box::from);
+        self.fields().acr = acr.map(Box::from);
         self
     }
 
     /// By what means the subject signed in.
     #[must_use]
     pub fn amr<'a>(mut self, amr: impl IntoIterator<Item = &'a str>) -> Self {
-        self.0.amr = amr.into_iter().map(Box::from).collect();
+        self.fields().amr = amr.into_iter().map(Box::from).collect();
         self
     }
 
     /// The client that the credential was issued to.
     #[must_use]
     pub fn client_id(mut self, id: Option<&str>) -> Self {
-        self.0.client_id = id.map(Box::from);
+        self.fields().client_id = id.map(Box::from);
         self
     }
 
     /// Names the one credential.
     #[must_use]
     pub fn credential_id(mut self, id: Option<&str>) -> Self {
-        self.0.credential_id = id.map(Box::from);
+        self.fields().credential_id = id.map(Box::from);
         self
     }
 
     /// The session at the issuer.
     #[must_use]
     pub fn session(mut self, session: Option<&str>) -> Self {
-        self.0.session = session.map(Box::from);
+        self.fields().session = session.map(Box::from);
         self
     }
 
     /// Who acts for the subject, the one who calls first.
     #[must_use]
     pub fn actors(mut self, actors: impl IntoIterator<Item = Actor>) -> Self {
-        self.0.actors = actors.into_iter().collect();
+        self.fields().actors = actors.into_iter().collect();
         self
     }
 
     /// The verified claims, as the JSON object that they came in.
     #[must_use]
     pub fn claims(mut self, json: impl Into<Box<[u8]>>) -> Self {
-        self.0.claims = json.into();
+        self.fields().claims = json.into();
         self
+    }
+
+    fn fields(&mut self) -> &mut Fields {
+        Arc::get_mut(&mut self.0).expect("nobody else has it before it is built")
     }
 
     /// The principal.
     pub fn build(self) -> Principal {
-        Principal(Arc::new(self.0))
+        Principal(self.0)
     }
 }
