@@ -82,6 +82,11 @@ impl IssuerId {
         }
     }
 
+    /// Whether a key that is `limited` to an issuer, as Entra's are, may sign for `iss`.
+    pub(super) fn may_sign(limited: &str, iss: &str) -> bool {
+        Self::new(limited, Preset::Entra).is(iss)
+    }
+
     /// The only one that `iss` may be, if there is only one.
     pub(super) fn only(&self) -> Option<&str> {
         match self {
@@ -156,6 +161,16 @@ mod tests {
             assert!(issuer.fits_metadata("https://login.microsoftonline.com/{tenantid}/v2.0"), "{id}");
             assert!(!issuer.fits_metadata(&format!("https://login.microsoftonline.com/{TENANT}/v2.0")), "{id}");
         }
+    }
+
+    #[test]
+    fn a_key_of_one_tenant_signs_for_no_other_and_a_key_of_all_for_each() {
+        let iss = |tenant: &str| format!("https://login.microsoftonline.com/{tenant}/v2.0");
+        let of_all = "https://login.microsoftonline.com/{tenantid}/v2.0";
+        assert!(IssuerId::may_sign(of_all, &iss(TENANT)) && IssuerId::may_sign(&iss(TENANT), &iss(TENANT)));
+        // The keys of personal accounts stand in the same set, and anybody can have such an account.
+        assert!(!IssuerId::may_sign(&iss(PERSONAL_ACCOUNTS), &iss(TENANT)));
+        assert!(!IssuerId::may_sign("", &iss(TENANT)));
     }
 
     #[test]

@@ -43,6 +43,17 @@ impl Rules {
         self.issuer.is(iss)
     }
 
+    /// Whether a key that its set `limits` to an issuer may sign this payload. Entra publishes the keys of all its tenants in
+    /// one set; elsewhere the member means nothing.
+    pub(crate) fn may_sign(&self, limits: Option<&str>, payload: &[u8]) -> bool {
+        match (self.preset, limits) {
+            (Preset::Entra, Some(limits)) => {
+                super::unverified_issuer(payload).is_some_and(|iss| IssuerId::may_sign(limits, &iss))
+            }
+            _ => true,
+        }
+    }
+
     /// The issuer under whose address the metadata is found.
     pub(crate) fn metadata_of(&self) -> &str {
         self.issuer.metadata()

@@ -102,11 +102,11 @@ impl Issuer {
         Ok(match &self.keys {
             Keys::Remote { metadata, .. } => {
                 let metadata = metadata.load()?;
-                look(token, &metadata.keys, metadata.generation())
+                self.look(token, &metadata.keys, metadata.generation())
             }
             Keys::Embedded(embedded) => {
                 let state = embedded.state().load()?;
-                look(token, state.public_keys(), state.generation())
+                self.look(token, state.public_keys(), state.generation())
             }
         })
     }
@@ -163,13 +163,14 @@ impl Issuer {
         };
         url.ok_or_else(|| format!("the issuer publishes no {endpoint:?} endpoint").into())
     }
-}
 
-fn look(token: &Compact<'_>, keys: &JwkSet, generation: u64) -> Signature {
-    match token.check(keys, &Algorithm::ASYMMETRIC) {
-        Ok(()) => Signature::Good(generation),
-        Err(error) if error.kind() == jose::ErrorKind::UnknownKey => Signature::UnknownKey(generation),
-        Err(error) => Signature::Bad(error),
+    fn look(&self, token: &Compact<'_>, keys: &JwkSet, generation: u64) -> Signature {
+        match token.check(keys, &Algorithm::ASYMMETRIC) {
+            Ok(key) if self.rules.may_sign(key.issuer(), &token.payload) => Signature::Good(generation),
+            Ok(_) => Signature::Bad(jose::ErrorKind::NotAllowed.because("the key signs for another issuer")),
+            Err(error) if error.kind() == jose::ErrorKind::UnknownKey => Signature::UnknownKey(generation),
+            Err(error) => Signature::Bad(error),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use super::base64url::{Buffer, decode};
-use super::{Algorithm, Error, ErrorKind, Header, JwkSet, MAX_TOKEN};
+use super::{Algorithm, Error, ErrorKind, Header, Jwk, JwkSet, MAX_TOKEN};
 
 /// The longest signature that any key makes, in characters: that of an RSA key of 8192 bits.
 const MAX_SIGNATURE: usize = (8192_usize / 8 * 4).div_ceil(3);
@@ -28,8 +28,8 @@ impl<'a> Compact<'a> {
         Ok(Self { header, payload: decode(payload)?, signed, signature })
     }
 
-    /// Whether it is signed with the one key of `keys` that its header names, by one of `allowed` algorithms.
-    pub(crate) fn check(&self, keys: &JwkSet, allowed: &[Algorithm]) -> Result<(), Error> {
+    /// The one key of `keys` that its header names, if it is signed with it by one of `allowed` algorithms.
+    pub(crate) fn check<'k>(&self, keys: &'k JwkSet, allowed: &[Algorithm]) -> Result<&'k Jwk, Error> {
         if !allowed.contains(&self.header.algorithm) {
             return Err(ErrorKind::NotAllowed.because("the algorithm is not allowed here"));
         }
@@ -38,6 +38,7 @@ impl<'a> Compact<'a> {
         }
         let mut buffer = Buffer::<{ 8192 / 8 + 8 }>::new();
         let signature = buffer.decode(self.signature)?;
-        keys.find(&self.header)?.verify(self.signed.as_bytes(), signature)
+        let key = keys.find(&self.header)?;
+        key.verify(self.signed.as_bytes(), signature).map(|()| key)
     }
 }

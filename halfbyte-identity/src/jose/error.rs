@@ -24,7 +24,7 @@ pub struct Error {
 }
 
 impl ErrorKind {
-    pub(super) const fn because(self, reason: &'static str) -> Error {
+    pub(crate) const fn because(self, reason: &'static str) -> Error {
         Error { kind: self, reason }
     }
 }

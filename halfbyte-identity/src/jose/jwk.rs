@@ -11,6 +11,7 @@ use super::{Algorithm, Error, ErrorKind, MAX_KEY_ID, Object};
 pub struct Jwk {
     key_id: Option<Box<str>>,
     algorithm: Algorithm,
+    issuer: Option<Box<str>>,
     material: Material,
 }
 
@@ -50,7 +51,7 @@ impl Jwk {
             return Err(ErrorKind::BadKey.because("the secret is the text of a key or certificate"));
         }
         let material = Material::Secret(Box::new(hmac::Key::new(hash, secret)));
-        Ok(Self { key_id: key_id.map(Into::into), algorithm, material })
+        Ok(Self { key_id: key_id.map(Into::into), algorithm, issuer: None, material })
     }
 
     /// The id by which tokens name it.
@@ -61,6 +62,11 @@ impl Jwk {
     /// The one algorithm it verifies by.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// Whose tokens it signs, where its set says so of each key (as Microsoft's does).
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
     }
 
     pub(super) fn is_named(&self, id: &str) -> bool {
@@ -94,7 +100,8 @@ impl Jwk {
             Some(_) => return Err("the id is not a string"),
         };
         let algorithm = algorithm_of(object)?;
-        Ok(Self { key_id, algorithm, material: Material::Public(public_key(object, algorithm)?) })
+        let issuer = object.get("issuer").and_then(Value::as_str).map(Into::into);
+        Ok(Self { key_id, algorithm, issuer, material: Material::Public(public_key(object, algorithm)?) })
     }
 }
 
