@@ -292,7 +292,7 @@ fn unbound((principal, binding): Bound) -> Result<Principal, Problem> {
 }
 
 /// Answers in the scheme that the caller used.
-fn challenge(problem: Problem, scheme: Scheme) -> Problem {
+pub(crate) fn challenge(problem: Problem, scheme: Scheme) -> Problem {
     match scheme {
         Scheme::Bearer => problem,
         Scheme::Dpop => problem.dpop(dpop::ALGORITHMS),

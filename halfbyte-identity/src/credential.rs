@@ -6,6 +6,8 @@ use halfbyte_core::{PeerAddress, Problem};
 use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 
+use crate::dpop;
+
 /// The credential of a request, with what else of the request is needed to prove that it is the caller's.
 #[derive(Clone, Copy)]
 pub(crate) struct Credential<'a> {
@@ -53,11 +55,14 @@ impl<'a> Credential<'a> {
 }
 
 fn sent(headers: &HeaderMap) -> Result<Option<(Scheme, &str)>, Problem> {
-    let malformed = || Problem::invalid_token("the Authorization header is not \"Bearer TOKEN\"");
+    let malformed = |scheme| match scheme {
+        Scheme::Bearer => Problem::invalid_token("the Authorization header is not \"Bearer TOKEN\""),
+        Scheme::Dpop => Problem::invalid_token("the Authorization header is not \"DPoP TOKEN\"").dpop(dpop::ALGORITHMS),
+    };
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(malformed());
+        return Err(malformed(Scheme::Bearer));
     }
     let value = value.as_bytes();
     let scheme_ends = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
@@ -68,9 +73,9 @@ fn sent(headers: &HeaderMap) -> Result<Option<(Scheme, &str)>, Problem> {
     };
     let token = value[scheme_ends..].trim_ascii();
     if token.is_empty() || !token.iter().all(|byte| IN_TOKEN[usize::from(*byte)]) {
-        return Err(malformed());
+        return Err(malformed(scheme));
     }
-    std::str::from_utf8(token).map(|token| Some((scheme, token))).map_err(|_| malformed())
+    std::str::from_utf8(token).map(|token| Some((scheme, token))).map_err(|_| malformed(scheme))
 }
 
 /// The characters of `token68` (RFC 9110, 11.2); a table, as each byte of each token is looked up.

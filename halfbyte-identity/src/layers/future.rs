@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::authenticator::{Authenticator, Proven};
+use crate::authenticator::{Authenticator, Proven, challenge};
 use crate::binding::Binding;
 use crate::credential::Credential;
 use crate::dpop::DPOP_NONCE;
@@ -48,10 +48,12 @@ struct Waiting<S, B> {
 }
 
 impl<S, B> Waiting<S, B> {
-    /// Has the caller prove that the token is his own, where it is bound.
-    fn prove(&self, bound: (Principal, Option<Binding>)) -> Result<Proven, Problem> {
-        let credential = Credential::of(&self.request)?.ok_or_else(Problem::unauthenticated)?;
-        self.authenticator.prove(bound, credential.scheme, credential.token, credential.evidence)
+    /// Has the caller prove that the token is his own, where it is bound; a refusal is in the scheme that he used.
+    fn conclude(&self, outcome: Result<(Principal, Option<Binding>), Problem>) -> Result<Proven, Problem> {
+        let Credential { token, scheme, evidence } =
+            Credential::of(&self.request)?.ok_or_else(Problem::unauthenticated)?;
+        let bound = outcome.map_err(|problem| challenge(problem, scheme))?;
+        self.authenticator.prove(bound, scheme, token, evidence)
     }
 }
 
@@ -101,7 +103,7 @@ where
                 StateProjection::Verifying { verification, waiting } => {
                     let outcome = ready!(verification.as_mut().poll(cx));
                     let waiting = waiting.take().expect("polled after it was ready");
-                    let proven = outcome.and_then(|bound| waiting.prove(bound));
+                    let proven = waiting.conclude(outcome);
                     let Waiting { mut request, mut service, metadata, .. } = waiting;
                     match proven {
                         Ok((principal, nonce)) => {
