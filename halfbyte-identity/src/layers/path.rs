@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use halfbyte_core::TenantId;
 use percent_encoding::percent_decode_str;
 
@@ -22,7 +24,7 @@ impl TenantPath {
     pub(super) fn names(&self, path: &str, tenant: &TenantId) -> bool {
         let Some(rest) = path.strip_prefix('/') else { return false };
         // What is further in may go up by them, to another tenant.
-        if rest.split('/').any(|segment| percent_decode_str(segment).all(|byte| byte == b'.') && !segment.is_empty()) {
+        if rest.split('/').any(has_steps) {
             return false;
         }
         let mut segments = rest.split('/');
@@ -36,6 +38,13 @@ impl TenantPath {
     }
 }
 
+/// Whether what `segment` stands for goes up or stays, also where it is a path in turn once it is decoded.
+fn has_steps(segment: &str) -> bool {
+    let decoded: Cow<'_, [u8]> = percent_decode_str(segment).into();
+    let mut parts = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
+    parts.any(|part| !part.is_empty() && part.iter().all(|byte| *byte == b'.'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,7 +55,14 @@ mod tests {
 
     #[test]
     fn only_the_tenants_own_paths_fit() {
-        for path in ["/t/acme:eu", "/t/acme:eu/", "/t/acme:eu/labels/7", "/t/acme%3Aeu/labels", "/t/acme%3aeu"] {
+        for path in [
+            "/t/acme:eu",
+            "/t/acme:eu/",
+            "/t/acme:eu/labels/7",
+            "/t/acme%3Aeu/labels",
+            "/t/acme%3aeu",
+            "/t/acme:eu//a%2Fb..c%2F.d",
+        ] {
             assert!(fits("/t/{tenant}", path), "{path}");
         }
         for path in [
@@ -63,6 +79,10 @@ mod tests {
             "//t/acme:eu",
             "/t/acme:eu/../globex",
             "/t/acme:eu/%2e%2E/globex",
+            "/t/acme:eu/..%2Fglobex",
+            "/t/acme:eu/%2e%2e%2fglobex",
+            "/t/acme:eu/x%2F..%2F..%2Fglobex",
+            "/t/acme:eu/..%5Cglobex",
             "/t//acme:eu",
             "/t/acme%253Aeu",
             "/t/%FF",
