@@ -25,6 +25,7 @@ pub(crate) struct Known {
     pub(crate) generation: u64,
     /// The count of revocations when it was last looked for among them.
     revocations_seen: AtomicU64,
+    since: Timestamp,
     good_until: Timestamp,
 }
 
@@ -55,7 +56,8 @@ impl VerifiedTokens {
         now: Timestamp,
     ) -> Option<Arc<Known>> {
         let known = self.entries.get(token)?;
-        if now < known.good_until && generation(known.issuer) == Some(known.generation) {
+        // A clock that was set back does not lengthen its life.
+        if known.since <= now && now < known.good_until && generation(known.issuer) == Some(known.generation) {
             return Some(known);
         }
         self.entries.remove(token);
@@ -79,7 +81,7 @@ impl VerifiedTokens {
         let longest = now.checked_add(self.kept_for).unwrap_or(Timestamp::MAX);
         let good_until = principal.expires_at().min(longest);
         let revocations_seen = AtomicU64::new(revocations);
-        let known = Known { principal, binding, issuer, generation, revocations_seen, good_until };
+        let known = Known { principal, binding, issuer, generation, revocations_seen, since: now, good_until };
         self.entries.insert(token.into(), Arc::new(known));
     }
 }

@@ -60,3 +60,18 @@ async fn api_key(product: &Product) -> (String, SecretString) {
     let (key, secret) = keys.create(ApiKeySpec::new("acme".parse().expect("a tenant"))).await.expect("created");
     (key.id, secret)
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_lengthen_the_life_of_a_verified_token() {
+    let key = Key::es256("1");
+    let issuer = Issuer::start(&[&key]).await;
+    let product = Product::of(&[issuer.id()]).await;
+    let mut claims = claims(issuer.id());
+    claims["nbf"] = NOW.into();
+    let token = key.token(&claims);
+    let authenticator = product.identity.authenticator();
+    authenticator.authenticate(&token).await.expect("good");
+    product.jump(-3_600);
+    let refused = authenticator.authenticate(&token).await.expect_err("it is not valid yet, and was not verified yet");
+    assert_eq!(refused.kind(), Kind::InvalidToken);
+}
