@@ -164,7 +164,7 @@ impl Authenticator {
             Failure::Refused(problem) => return Err(problem),
             Failure::NoKeys(issuer, _) => parts.issuers[issuer].warm().await,
             Failure::UnknownKey { issuer, generation, key_id } => {
-                parts.issuers[issuer].look_for(key_id.as_deref(), generation).await
+                parts.issuers[issuer].look_for(key_id.as_deref(), generation).await.map(drop)
             }
             Failure::Opaque => {
                 let introspection = parts.introspection.as_ref().ok_or_else(|| Problem::invalid_token(INVALID))?;

@@ -1,6 +1,7 @@
 //! OpenID Connect Back-Channel Logout 1.0: an issuer says that a session of its has ended.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use halfbyte_core::{Problem, error_chain};
 use jiff::Timestamp;
@@ -82,15 +83,21 @@ impl Authenticator {
         let issuer = named.ok_or(LogoutError::Invalid("the issuer is not accepted here"))?;
         let mut signature = issuer.verify(&compact);
         let fetched = match &signature {
-            Err(_) => Some(issuer.warm().await),
+            Err(_) => Some(issuer.warm().await.map(|()| true)),
             Ok(Signature::UnknownKey(seen)) => Some(issuer.look_for(compact.header.key_id.as_deref(), *seen).await),
             Ok(_) => None,
         };
+        let was_looked_for = !matches!(fetched, Some(Ok(false)));
         if let Some(fetched) = fetched {
-            signature = fetched.and_then(|()| issuer.verify(&compact));
+            signature = fetched.and_then(|_| issuer.verify(&compact));
         }
         match signature {
             Ok(Signature::Good(_)) => {}
+            // An issuer does not send again what was answered to be no good: whoever sends tokens by made-up keys must not
+            // be able to have a logout lost.
+            Ok(Signature::UnknownKey(_)) if !was_looked_for => {
+                return Err(LogoutError::Unavailable(Problem::unavailable(Duration::from_secs(1))));
+            }
             Ok(Signature::Bad(_) | Signature::UnknownKey(_)) => return Err(INVALID),
             Err(error) => {
                 tracing::debug!(error = error_chain(&error), "a logout token cannot be checked");

@@ -14,7 +14,7 @@ use url::Url;
 
 pub(crate) use self::discovery::Endpoint;
 use self::discovery::{Discovery, Metadata};
-use self::unknown::UnknownKeys;
+use self::unknown::{NoPlace, UnknownKeys};
 use crate::claims::Rules;
 use crate::embedded::Embedded;
 use crate::error::{Error, ErrorKind};
@@ -139,9 +139,13 @@ impl Issuer {
 
     /// Waits for keys that are newer than those of generation `seen`, which do not have `key_id`, or for the certainty
     /// that there are none. One fetch for all who wait, within the budget of the issuer; nobody waits for a key that was
-    /// looked for just now, nor for one of very many.
-    pub(crate) async fn look_for(&self, key_id: Option<&str>, seen: u64) -> Result<(), live::Error> {
-        let Some(place) = self.unknown.wait_for(key_id, seen) else { return Ok(()) };
+    /// looked for just now, nor for one of very many: it is not known then whether there is such a key, and the answer
+    /// is `false`.
+    pub(crate) async fn look_for(&self, key_id: Option<&str>, seen: u64) -> Result<bool, live::Error> {
+        let place = match self.unknown.wait_for(key_id, seen) {
+            Ok(place) => place,
+            Err(reason) => return Ok(reason == NoPlace::Known),
+        };
         let generation = match &self.keys {
             Keys::Remote { metadata, .. } => metadata.refetch(seen).await?.generation(),
             Keys::Embedded(embedded) => {
@@ -152,7 +156,7 @@ impl Issuer {
         if generation == seen {
             place.remember(generation);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Where the issuer answers `endpoint`.

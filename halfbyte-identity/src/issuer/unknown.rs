@@ -30,28 +30,37 @@ pub(crate) struct Place<'a> {
     key: u64,
 }
 
+/// Why nobody waits for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// It is known not to be there.
+    Known,
+    /// Too many others are waited for.
+    Full,
+}
+
 impl UnknownKeys {
     pub(crate) fn new() -> Self {
         let (hasher, remembered) = (RandomState::new(), Cache::new(MOST_REMEMBERED));
         Self { hasher, remembered, awaited: Mutex::default() }
     }
 
-    /// A place to wait for the key; `None` when it is known not to be in `generation`, or too many others are waited for.
-    pub(crate) fn wait_for(&self, key_id: Option<&str>, generation: u64) -> Option<Place<'_>> {
+    /// A place to wait for the key.
+    pub(crate) fn wait_for(&self, key_id: Option<&str>, generation: u64) -> Result<Place<'_>, NoPlace> {
         let key = self.hasher.hash_one(key_id);
         let remembered = self.remembered.get(&key);
         if remembered.is_some_and(|(without, at)| without == generation && at.elapsed() < REMEMBERED_FOR) {
-            return None;
+            return Err(NoPlace::Known);
         }
         let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
         let full = awaited.len() >= MOST_AWAITED;
         match awaited.get_mut(&key) {
             Some(waiting) => *waiting += 1,
-            None if full => return None,
+            None if full => return Err(NoPlace::Full),
             None => drop(awaited.insert(key, 1)),
         }
         drop(awaited);
-        Some(Place { keys: self, key })
+        Ok(Place { keys: self, key })
     }
 }
 
@@ -80,12 +89,12 @@ mod tests {
     async fn an_unknown_key_is_remembered_for_its_generation_and_for_a_while() {
         let keys = UnknownKeys::new();
         keys.wait_for(Some("a"), 1).expect("not known yet").remember(1);
-        assert!(keys.wait_for(Some("a"), 1).is_none());
-        assert!(keys.wait_for(Some("a"), 2).is_some(), "other keys may have it");
-        assert!(keys.wait_for(Some("b"), 1).is_some());
-        assert!(keys.wait_for(None, 1).is_some());
+        assert!(keys.wait_for(Some("a"), 1).err() == Some(NoPlace::Known));
+        assert!(keys.wait_for(Some("a"), 2).is_ok(), "other keys may have it");
+        assert!(keys.wait_for(Some("b"), 1).is_ok());
+        assert!(keys.wait_for(None, 1).is_ok());
         tokio::time::advance(REMEMBERED_FOR).await;
-        assert!(keys.wait_for(Some("a"), 1).is_some(), "the issuer may have published it late");
+        assert!(keys.wait_for(Some("a"), 1).is_ok(), "the issuer may have published it late");
     }
 
     #[test]
@@ -93,12 +102,12 @@ mod tests {
         let keys = UnknownKeys::new();
         let thousand: Vec<_> = (0..1_000).map(|_| keys.wait_for(Some("new"), 1).expect("a place")).collect();
         let ids: Vec<_> = (0..MOST_AWAITED).map(|id| id.to_string()).collect();
-        let others: Vec<_> = ids.iter().filter_map(|id| keys.wait_for(Some(id), 1)).collect();
+        let others: Vec<_> = ids.iter().filter_map(|id| keys.wait_for(Some(id), 1).ok()).collect();
         assert_eq!(others.len(), MOST_AWAITED - 1);
-        assert!(keys.wait_for(Some("one more"), 1).is_none());
-        assert!(keys.wait_for(Some("new"), 1).is_some());
+        assert!(keys.wait_for(Some("one more"), 1).err() == Some(NoPlace::Full));
+        assert!(keys.wait_for(Some("new"), 1).is_ok());
         drop(thousand);
-        assert!(keys.wait_for(Some("one more"), 1).is_some(), "places are given back");
+        assert!(keys.wait_for(Some("one more"), 1).is_ok(), "places are given back");
     }
 
     #[test]

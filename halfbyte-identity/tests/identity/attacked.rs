@@ -75,3 +75,31 @@ async fn a_clock_that_is_set_back_does_not_lengthen_the_life_of_a_verified_token
     let refused = authenticator.authenticate(&token).await.expect_err("it is not valid yet, and was not verified yet");
     assert_eq!(refused.kind(), Kind::InvalidToken);
 }
+
+#[tokio::test]
+async fn a_logout_whose_key_could_not_be_looked_for_is_to_be_sent_again() {
+    let (known, new) = (Key::es256("1"), Key::es256("2"));
+    let issuer = Issuer::start(&[&known]).await;
+    let product = Product::of(&[issuer.id()]).await;
+    product.identity.ready().await.expect("ready");
+    let logout = |key: &Key| {
+        let claims = json!({"iss": issuer.id(), "aud": AUDIENCE, "iat": NOW, "exp": NOW + 120, "jti": "l", "sid": "s",
+                            "events": {"http://schemas.openid.net/event/backchannel-logout": {}}});
+        let token = key
+            .token_of(&json!({"alg": "ES256", "kid": key.kid, "typ": "logout+jwt"}).to_string(), &claims.to_string());
+        let form = Serializer::new(String::new()).append_pair("logout_token", &token).finish();
+        let request =
+            Request::post("/oauth/backchannel-logout").header("content-type", "application/x-www-form-urlencoded");
+        let (request, service) = (request.body(form).expect("a request"), product.endpoints());
+        async move { send(&service, request).await }
+    };
+    let made_up: Vec<_> = (0..16).map(|id| Key::es256(&format!("made up {id}"))).collect();
+    let mut flood = pin!(join_all(made_up.iter().map(&logout)));
+    assert!(flood.as_mut().now_or_never().is_none(), "each waits for its key");
+    issuer.publish(&[&known, &new]);
+    let seen = logout(&new).await;
+    assert_eq!((seen.status.as_u16(), seen.problem().as_str()), (503, "unavailable"));
+    assert!(!seen.header("retry-after").is_empty());
+    flood.await;
+    assert_eq!(logout(&new).await.status, 200);
+}
