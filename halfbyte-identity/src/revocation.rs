@@ -80,17 +80,13 @@ impl Revocations {
     pub fn credential_by_id(&self, issuer: &str, id: &str, expires_at: Option<Timestamp>) {
         let forget_at = expires_at.and_then(|at| at.checked_add(crate::claims::LEEWAY_SPAN).ok());
         let ending = Ending { issued_up_to: Timestamp::MAX, forget_at: forget_at.unwrap_or(Timestamp::MAX) };
-        self.push(|revoked| {
-            revoked.credentials.insert(name(issuer, id), ending);
-        });
+        self.push(|revoked| put(&mut revoked.credentials, name(issuer, id), ending));
     }
 
     /// Revokes all that was issued in the session of that id (`sid`), which has ended.
     pub fn session(&self, issuer: &str, session: &str) {
         let ending = Ending { issued_up_to: Timestamp::MAX, forget_at: Timestamp::MAX };
-        self.push(|revoked| {
-            revoked.sessions.insert(name(issuer, session), ending);
-        });
+        self.push(|revoked| put(&mut revoked.sessions, name(issuer, session), ending));
     }
 
     /// Revokes all that was issued to the subject until now.
@@ -99,11 +95,8 @@ impl Revocations {
     }
 
     pub(crate) fn subject_up_to(&self, issuer: &str, subject: &str, issued_up_to: Timestamp) {
-        self.push(|revoked| {
-            let ending = Ending { issued_up_to, forget_at: Timestamp::MAX };
-            let known = revoked.subjects.entry(name(issuer, subject)).or_insert(ending);
-            known.issued_up_to = known.issued_up_to.max(issued_up_to);
-        });
+        let ending = Ending { issued_up_to, forget_at: Timestamp::MAX };
+        self.push(|revoked| put(&mut revoked.subjects, name(issuer, subject), ending));
     }
 
     /// Revokes everything that the issuer has issued up to `at`.
@@ -140,15 +133,19 @@ impl Revocations {
             || revoked.issuers.get(principal.issuer()).is_some_and(|up_to| issued_at <= *up_to)
     }
 
-    fn push(&self, add: impl FnOnce(&mut Revoked)) {
+    /// `add` says whether it revokes what was not revoked before: nobody need look again for what is said twice.
+    fn push(&self, add: impl FnOnce(&mut Revoked) -> bool) {
         let mut revoked = self.0.revoked.write().unwrap_or_else(PoisonError::into_inner);
-        if revoked.len() >= self.0.most {
+        let is_full = revoked.len() >= self.0.most;
+        if is_full {
             revoked.make_room(self.0.most, self.0.clock.now());
         }
-        add(&mut revoked);
+        let is_news = add(&mut revoked);
         drop(revoked);
-        // After the revocation is in: whoever sees the new count finds it.
-        self.0.count.send_modify(|count| *count += 1);
+        if is_news || is_full {
+            // After the revocation is in: whoever sees the new count finds it.
+            self.0.count.send_modify(|count| *count += 1);
+        }
     }
 }
 
@@ -161,9 +158,13 @@ impl Revoked {
         self.len() == 0 && self.issuers.is_empty()
     }
 
-    fn before(&mut self, issuer: &str, at: Timestamp) {
-        let known = self.issuers.entry(issuer.into()).or_insert(at);
-        *known = (*known).max(at);
+    fn before(&mut self, issuer: &str, at: Timestamp) -> bool {
+        let known = self.issuers.get(issuer).copied();
+        let is_news = known.is_none_or(|known| known < at);
+        if is_news {
+            self.issuers.insert(issuer.into(), at);
+        }
+        is_news
     }
 
     /// Drops what has ended by itself, and where that is not enough, all of the issuers that have most revocations.
@@ -181,12 +182,24 @@ impl Revoked {
                 return;
             };
             tracing::warn!(issuer, "too many revocations: everything that this issuer has issued so far is revoked");
-            self.before(&issuer, now);
+            let _is_news = self.before(&issuer, now);
             for map in [&mut self.credentials, &mut self.sessions, &mut self.subjects] {
                 map.retain(|(of, _), _| **of != *issuer);
             }
         }
     }
+}
+
+/// Adds to what is revoked, and takes nothing of it back; answers whether more is revoked than before.
+fn put(map: &mut HashMap<Name, Ending>, name: Name, ending: Ending) -> bool {
+    let Some(known) = map.get_mut(&name) else {
+        map.insert(name, ending);
+        return true;
+    };
+    let is_news = known.issued_up_to < ending.issued_up_to;
+    known.issued_up_to = known.issued_up_to.max(ending.issued_up_to);
+    known.forget_at = known.forget_at.max(ending.forget_at);
+    is_news
 }
 
 fn name(issuer: &str, id: &str) -> Name {

@@ -103,3 +103,23 @@ async fn a_logout_whose_key_could_not_be_looked_for_is_to_be_sent_again() {
     flood.await;
     assert_eq!(logout(&new).await.status, 200);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_revoked_already_is_no_news() {
+    let product = Product::of(&[]).await;
+    let revocations = product.identity.revocations();
+    let count = || format!("{revocations:?}");
+    let at = Timestamp::from_second(NOW).expect("in range");
+    let revoke = || {
+        revocations.session("https://id.example.com", "s");
+        revocations.credential_by_id("https://id.example.com", "c", Some(at));
+        revocations.subject("https://id.example.com", "ann");
+        revocations.issued_up_to("https://id.example.com", at);
+    };
+    revoke();
+    let once = count();
+    revoke();
+    assert_eq!(count(), once, "nobody need look again");
+    revocations.issued_up_to("https://id.example.com", at + SignedDuration::from_secs(1));
+    assert_ne!(count(), once);
+}
