@@ -90,6 +90,8 @@ type Bounded<K, V> = Cache<K, V, UnitWeighter, RandomState>;
 const MOST: usize = 10_000;
 /// The longest opaque token that is asked about, in bytes.
 const LONGEST: usize = 4096;
+/// The longest that a caller is told to stay away: the issuer's word is for this product and not for its callers.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 const INVALID: &str = "the access token is not valid";
 
 impl Introspection {
@@ -166,7 +168,7 @@ impl Introspection {
         let answered = self.client.introspect_text(token).await;
         self.report(answered.as_ref().err());
         let answer = answered.map_err(|error| {
-            Problem::unavailable(error.retry_after().unwrap_or_default().max(Duration::from_secs(1)))
+            Problem::unavailable(error.retry_after().unwrap_or_default().clamp(Duration::from_secs(1), LONGEST_REST))
         })?;
         let outcome = if answer.is_active() { (self.read)(answer.body(), since) } else { Err(INVALID) };
         match outcome {

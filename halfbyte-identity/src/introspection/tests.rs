@@ -55,7 +55,8 @@ impl Setup {
             let fields = form_urlencoded::parse(form.as_bytes());
             let token = fields.into_owned().find(|(name, _)| name == "token").expect("a token").1;
             let (status, body) = answer(&token, serial);
-            (StatusCode::from_u16(status).expect("a status"), body)
+            // For the answers that say so: a day.
+            (StatusCode::from_u16(status).expect("a status"), [("retry-after", "86400")], body)
         };
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(async move || metadata.to_string()))
@@ -265,4 +266,12 @@ async fn tokens_without_number_take_no_more_room_than_the_bound() {
         setup.introspection.inactive.insert(hash(&serial.to_string()), Inactive { detail: INVALID, kept });
     }
     assert!(setup.introspection.inactive.len() <= MOST, "{}", setup.introspection.inactive.len());
+}
+
+#[tokio::test]
+async fn a_caller_is_not_sent_away_for_as_long_as_an_issuer_says() {
+    let setup = Setup::new(|_, _| (429, String::new())).await;
+    let problem = setup.ask("a").await.expect_err("not answered");
+    let response = problem.to_response::<String>(&halfbyte_core::problem::Context::default());
+    assert_eq!((problem.kind(), response.headers()["retry-after"].to_str().expect("text")), (Kind::Unavailable, "60"));
 }
