@@ -114,8 +114,8 @@ impl Authenticator {
         if parts.revocations.covers(principal) {
             return true;
         }
-        match (&parts.api_keys, principal.credential_id()) {
-            (Some(keys), Some(id)) if principal.issuer() == api_keys::ISSUER => keys.has_ended(id).await,
+        match &parts.api_keys {
+            Some(keys) if principal.issuer() == api_keys::ISSUER => keys.has_ended(principal).await,
             _ => {
                 let issuer = parts.issuers.iter().find(|issuer| issuer.rules().is_issuer(principal.issuer()));
                 issuer.is_some_and(|issuer| issuer.has_revoked_principal(principal))

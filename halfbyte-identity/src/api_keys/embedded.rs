@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use halfbyte_core::home::Home;
 use halfbyte_core::live::{self, Live, Policy};
-use halfbyte_core::{Lifecycle, TenantId};
+use halfbyte_core::{Lifecycle, Principal, TenantId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::format::{Digest, Id};
-use super::record::{ISSUER, Record, Stored, Verdict, judge};
+use super::record::{ISSUER, Record, Stored, Verdict, has_ended, judge};
 use super::spec::{ApiKey, refused};
 use super::{MAX_OF_TENANT, no_such_key};
 use crate::error::{Error, ErrorKind};
@@ -89,8 +89,8 @@ impl Store {
         }
     }
 
-    pub(super) fn has_ended(&self, id: Id) -> bool {
-        self.records.load().is_ok_and(|records| records.get(&id).is_none_or(|record| record.revoked))
+    pub(super) fn has_ended(&self, id: Id, principal: &Principal, now: Timestamp) -> bool {
+        self.records.load().is_ok_and(|records| has_ended(records.get(&id), principal, now))
     }
 
     /// A key that is not known may have been made by another process just now: the file is read first.

@@ -251,14 +251,14 @@ impl ApiKeys {
         answer(verdict, id)
     }
 
-    /// Whether the key of that id is known to be revoked or gone. The store is asked where it has to be; while it cannot be,
-    /// the key counts as good.
-    pub(crate) async fn has_ended(&self, id: &str) -> bool {
-        let Some(id) = Id::parse(id) else { return true };
+    /// Whether the key that `principal` came with is known to be revoked, gone, or to have another secret by now. The store is
+    /// asked where it has to be; while it cannot be, the key counts as good.
+    pub(crate) async fn has_ended(&self, principal: &Principal) -> bool {
+        let Some(id) = principal.credential_id().and_then(Id::parse) else { return true };
         match &self.0.store {
-            Store::Embedded(store) => store.has_ended(id),
+            Store::Embedded(store) => store.has_ended(id, principal, self.now()),
             #[cfg(feature = "postgres")]
-            Store::Postgres(store) => store.has_ended(id, self.now()).await,
+            Store::Postgres(store) => store.has_ended(id, principal, self.now()).await,
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use halfbyte_core::lifecycle::Check;
-use halfbyte_core::{Lifecycle, TenantId, error_chain};
+use halfbyte_core::{Lifecycle, Principal, TenantId, error_chain};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use sqlx::Executor as _;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::cache::{Found, Records};
 use super::database::{Database, failed, is_passing};
 use super::format::{Digest, Id};
-use super::record::{ISSUER, Record, Stored, Verdict, judge};
+use super::record::{ISSUER, Record, Stored, Verdict, has_ended, judge};
 use super::spec::ApiKey;
 use crate::error::Error;
 
@@ -132,9 +132,9 @@ impl Store {
         })
     }
 
-    pub(super) async fn has_ended(&self, id: Id, now: Timestamp) -> bool {
+    pub(super) async fn has_ended(&self, id: Id, principal: &Principal, now: Timestamp) -> bool {
         let known = |found| match found {
-            Found::Believed(record, _) => Some(record.is_none_or(|record| record.revoked)),
+            Found::Believed(record, _) => Some(has_ended(record.as_deref(), principal, now)),
             Found::Old | Found::Nothing => None,
         };
         match known(self.shared.records.find(id)) {

@@ -134,7 +134,7 @@ fn in_micros(at: Timestamp) -> Timestamp {
 pub(super) struct Record {
     current: Secret,
     previous: Option<Secret>,
-    pub(super) revoked: bool,
+    revoked: bool,
     expires_at: Timestamp,
 }
 
@@ -178,6 +178,13 @@ impl Record {
             expires_at,
         }
     }
+}
+
+/// Whether the key that `principal` came with is no longer in force: it is gone or revoked, or has another secret by now.
+pub(super) fn has_ended(record: Option<&Record>, principal: &Principal, now: Timestamp) -> bool {
+    let Some(record) = record.filter(|record| !record.revoked) else { return true };
+    let mut secrets = [Some(&record.current), record.previous.as_ref()].into_iter().flatten();
+    !secrets.any(|secret| secret.principal.issued_at() == principal.issued_at() && now < secret.principal.expires_at())
 }
 
 /// Whether a key of `digest` is that of `record`. Takes as long whether there is a record and a secret before, or not.

@@ -62,6 +62,19 @@ async fn api_key(product: &Product) -> (String, SecretString) {
 }
 
 #[tokio::test]
+async fn a_tie_ends_when_the_secret_of_the_api_key_is_replaced_and_not_that_of_the_new_secret() {
+    let product = with_api_keys().await;
+    let (keys, (id, secret)) = (product.identity.api_keys().expect("on"), api_key(&product).await);
+    let before = keys.authenticate(secret.expose_secret()).await.expect("good");
+    product.jump(1);
+    let secret = keys.rotate(&id, Duration::ZERO).await.expect("rotated");
+    let after = keys.authenticate(secret.expose_secret()).await.expect("good");
+    let (before, after) = (product.identity.tie(&before), product.identity.tie(&after));
+    assert_eq!(timeout(SOON, before.ended()).await, Ok(Ending::Revoked));
+    assert!(timeout(Duration::from_secs(6), after.ended()).await.is_err());
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_does_not_lengthen_the_life_of_a_verified_token() {
     let key = Key::es256("1");
     let issuer = Issuer::start(&[&key]).await;
