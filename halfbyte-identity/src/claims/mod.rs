@@ -193,7 +193,6 @@ mod tests {
         for (member, value) in [
             ("aud", json!("parcel")),
             ("token_type", json!("Bearer")),
-            ("token_type", json!("DPoP")),
             ("typ", json!("Bearer")),
             ("token_use", json!("access_token")),
         ] {
@@ -203,5 +202,6 @@ mod tests {
         assert_eq!(introspect("scope", json!("labels:read")), Err(Fault::NotAnAccessToken));
         assert_eq!(introspect("token_use", json!("refresh_token")), Err(Fault::NotAnAccessToken));
         assert_eq!(introspect("aud", json!("clinic")), Err(Fault::Audience));
+        assert_eq!(introspect("token_type", json!("DPoP")), Err(Fault::Bound), "RFC 9449, 6.2: it must say to what");
     }
 }

@@ -163,6 +163,8 @@ impl Rules {
         }
         require_in_time(claims, expires_at, now)?;
         let binding = match &claims.cnf {
+            // Who issued it bound it, and left out to what.
+            Confirmation::None if is_said_to_be_bound(claims) => return Err(Fault::Bound),
             Confirmation::None => None,
             Confirmation::To(binding) => Some(*binding),
             // RFC 7800: sent as a mere bearer token it may be a stolen one.
@@ -286,4 +288,11 @@ fn require_in_time(claims: &Claims<'_>, expires_at: Timestamp, now: Timestamp) -
         return Err(Fault::NotYet);
     }
     Ok(())
+}
+
+/// By RFC 7662 or as Keycloak says it: the token is of the type that is bound to a key (RFC 9449, 5).
+fn is_said_to_be_bound(claims: &Claims<'_>) -> bool {
+    [&claims.token_type, &claims.typ]
+        .iter()
+        .any(|kind| kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("dpop")))
 }

@@ -136,3 +136,16 @@ async fn what_is_revoked_already_is_no_news() {
     revocations.issued_up_to("https://id.example.com", at + SignedDuration::from_secs(1));
     assert_ne!(count(), once);
 }
+
+#[tokio::test]
+async fn a_token_that_its_issuer_bound_and_does_not_say_to_what_is_refused() {
+    let key = Key::es256("1");
+    let issuer = Issuer::start(&[&key]).await;
+    let product = Product::of(&[issuer.id()]).await;
+    for member in ["token_type", "typ"] {
+        let mut claims = claims(issuer.id());
+        claims[member] = "DPoP".into();
+        let refused = product.identity.authenticator().authenticate(&key.token(&claims)).await.expect_err("refused");
+        assert_eq!(refused.kind(), Kind::InvalidToken, "{member}");
+    }
+}
