@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use halfbyte_core::{Clock, Principal};
@@ -30,8 +31,10 @@ pub struct Revocations(Arc<Inner>);
 struct Inner {
     clock: Clock,
     revoked: RwLock<Revoked>,
-    /// Counts the revocations; who has seen as many need not look again.
-    count: watch::Sender<u64>,
+    /// Counts the revocations; who has seen as many need not look again. Read with every request, and so not locked.
+    count: AtomicU64,
+    /// The same, for those who wait.
+    pushed: watch::Sender<u64>,
     most: usize,
 }
 
@@ -64,7 +67,7 @@ impl Revocations {
     }
 
     fn with_at_most(most: usize, clock: Clock) -> Self {
-        Self(Arc::new(Inner { clock, revoked: RwLock::default(), count: watch::Sender::new(0), most }))
+        Self(Arc::new(Inner { clock, revoked: RwLock::default(), count: AtomicU64::new(0), pushed: watch::Sender::new(0), most }))
     }
 
     /// Revokes the one credential that `principal` came with. One that its issuer gave no id (`jti`) is revoked together
@@ -106,12 +109,12 @@ impl Revocations {
 
     /// How many revocations there have been.
     pub(crate) fn count(&self) -> u64 {
-        *self.0.count.borrow()
+        self.0.count.load(Ordering::Acquire)
     }
 
     /// Hears of every revocation.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.count.subscribe()
+        self.0.pushed.subscribe()
     }
 
     /// Whether the credential that `principal` came with is revoked.
@@ -144,7 +147,8 @@ impl Revocations {
         drop(revoked);
         if is_news || is_full {
             // After the revocation is in: whoever sees the new count finds it.
-            self.0.count.send_modify(|count| *count += 1);
+            let count = self.0.count.fetch_add(1, Ordering::AcqRel) + 1;
+            self.0.pushed.send_replace(count);
         }
     }
 }
