@@ -278,8 +278,11 @@ const REVOKED: &str = "the credential was revoked";
 
 /// Whether it is a JWS in compact form: any other token is opaque, and only its issuer can say what it stands for.
 fn is_signed(token: &str) -> bool {
-    // A JSON object that begins without white space, as all do.
+    // A JSON object that begins without white space, as all do; and whatever else has a JSON object for its first part.
     token.starts_with("ey") && token.contains('.')
+        || token
+            .split_once('.')
+            .is_some_and(|(header, _)| jose::decode(header).is_ok_and(|json| json.trim_ascii_start().starts_with(b"{")))
 }
 
 fn unbound((principal, binding): Bound) -> Result<Principal, Problem> {

@@ -1,4 +1,5 @@
 #![doc = include_str!("docs/crate.md")]
+#![doc = include_str!("docs/presets.md")]
 
 pub mod api_keys;
 mod authenticator;

@@ -23,6 +23,9 @@ use tokio::sync::watch;
 /// # }
 /// ```
 ///
+/// "Until now" is compared with `iat`, which is the issuer's clock: a token of one that is ahead may be from after now. A
+/// token without `iat` counts as issued before any revocation.
+///
 /// At most 100,000 are kept. When there are more, those of the issuer with most of them are replaced by one that covers all
 /// that it has issued so far: too much is refused rather than too little.
 #[derive(Clone)]
@@ -67,7 +70,13 @@ impl Revocations {
     }
 
     fn with_at_most(most: usize, clock: Clock) -> Self {
-        Self(Arc::new(Inner { clock, revoked: RwLock::default(), count: AtomicU64::new(0), pushed: watch::Sender::new(0), most }))
+        Self(Arc::new(Inner {
+            clock,
+            revoked: RwLock::default(),
+            count: AtomicU64::new(0),
+            pushed: watch::Sender::new(0),
+            most,
+        }))
     }
 
     /// Revokes the one credential that `principal` came with. One that its issuer gave no id (`jti`) is revoked together

@@ -35,6 +35,7 @@ pub(super) enum Claim {
     /// Members of an introspection answer (RFC 7662).
     TokenType,
     Active,
+    Username,
     /// From here on: what a preset has names of its own for.
     Tenant,
     Organization,
@@ -42,13 +43,13 @@ pub(super) enum Claim {
     RealmAccess,
     ResourceAccess,
     ProjectRoles,
-    AudienceProjectRoles,
     Scp,
     OwnClient,
     OwnId,
     OwnSession,
     /// What tells a person from a program.
     Nature,
+    ObjectId,
     ClientAddress,
 }
 
@@ -81,6 +82,7 @@ impl Claim {
             b"token_use" => Self::TokenUse,
             b"token_type" => Self::TokenType,
             b"active" => Self::Active,
+            b"username" => Self::Username,
             _ => return Self::of_preset(name, preset, audience_roles),
         })
     }
@@ -99,20 +101,20 @@ impl Claim {
             (Preset::Entra, "appid") => Self::OwnClient,
             (Preset::Entra, "uti") => Self::OwnId,
             (Preset::Entra, "idtyp") => Self::Nature,
+            (Preset::Entra, "oid") => Self::ObjectId,
             (Preset::Auth0, "org_id") => Self::Tenant,
             (Preset::Auth0, "permissions") => Self::Roles,
-            (Preset::Auth0, "gty") => Self::Nature,
             (Preset::Cognito, "custom:tenant") => Self::Tenant,
             (Preset::Cognito, "cognito:groups") => Self::Roles,
-            (Preset::Cognito, "username") => Self::Nature,
+            (Preset::Cognito, "origin_jti") => Self::OwnSession,
             (Preset::Okta, "tenant") => Self::Tenant,
             (Preset::Okta, "groups") => Self::Roles,
             (Preset::Okta, "scp") => Self::Scp,
             (Preset::Okta, "cid") => Self::OwnClient,
             (Preset::Okta, "uid") => Self::Nature,
             (Preset::Zitadel, "urn:zitadel:iam:user:resourceowner:id") => Self::Tenant,
-            (Preset::Zitadel, "urn:zitadel:iam:org:project:roles") => Self::ProjectRoles,
-            (Preset::Zitadel, name) if name == audience_roles => Self::AudienceProjectRoles,
+            // `urn:zitadel:iam:org:project:roles` has those of the client's project, which may be anybody's.
+            (Preset::Zitadel, name) if name == audience_roles => Self::ProjectRoles,
             (Preset::Kanidm, "tenant") => Self::Tenant,
             (Preset::Kanidm, "session_id") => Self::OwnSession,
             (Preset::Generic | Preset::Rfc9068, "tenant") => Self::Tenant,

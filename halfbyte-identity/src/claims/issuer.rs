@@ -5,7 +5,7 @@ use std::sync::Arc;
 use halfbyte_core::config::Preset;
 
 /// Microsoft's tenant of personal accounts: no organization.
-const PERSONAL_ACCOUNTS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+pub(super) const PERSONAL_ACCOUNTS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
 const PLACEHOLDER: &str = "{tenantid}";
 

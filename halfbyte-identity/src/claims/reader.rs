@@ -51,16 +51,18 @@ pub(super) struct Claims<'de> {
     pub(super) token_use: Loose<'de>,
     pub(super) token_type: Loose<'de>,
     pub(super) active: Loose<'de>,
+    /// Whether a person is named.
+    pub(super) username: bool,
     pub(super) tenant: Option<Cow<'de, str>>,
     pub(super) organizations: Vec<Cow<'de, str>>,
     pub(super) roles: Vec<Cow<'de, str>>,
     pub(super) project_roles: Vec<ProjectRole<'de>>,
-    pub(super) audience_project_roles: Option<Vec<ProjectRole<'de>>>,
     pub(super) scp: Scopes<'de>,
     pub(super) own_client: Option<Cow<'de, str>>,
     pub(super) own_id: Option<Cow<'de, str>>,
     pub(super) own_session: Option<Cow<'de, str>>,
     pub(super) nature: Loose<'de>,
+    pub(super) object: Option<Cow<'de, str>>,
     pub(super) client_address: bool,
 }
 
@@ -103,6 +105,7 @@ impl<'de> Claims<'de> {
             Claim::TokenUse => self.token_use = entries.next_value_seed(LooseForm)?,
             Claim::TokenType => self.token_type = entries.next_value_seed(LooseForm)?,
             Claim::Active => self.active = entries.next_value_seed(LooseForm)?,
+            Claim::Username => self.username = present(entries)?,
             Claim::Tenant => self.tenant = Some(entries.next_value_seed(Text)?),
             Claim::Organization => entries.next_value_seed(Keys(&mut self.organizations))?,
             Claim::Roles => entries.next_value_seed(Strings(&mut self.roles))?,
@@ -111,15 +114,12 @@ impl<'de> Claims<'de> {
                 entries.next_value_seed(RolesAt { client: of.audience, roles: &mut self.roles })?;
             }
             Claim::ProjectRoles => entries.next_value_seed(ProjectRoles(&mut self.project_roles))?,
-            Claim::AudienceProjectRoles => {
-                let roles = self.audience_project_roles.insert(Vec::new());
-                entries.next_value_seed(ProjectRoles(roles))?;
-            }
             Claim::Scp => self.scp = entries.next_value_seed(ScopesForm)?,
             Claim::OwnClient => self.own_client = Some(entries.next_value_seed(Text)?),
             Claim::OwnId => self.own_id = Some(entries.next_value_seed(Text)?),
             Claim::OwnSession => self.own_session = Some(entries.next_value_seed(Text)?),
             Claim::Nature => self.nature = entries.next_value_seed(LooseForm)?,
+            Claim::ObjectId => self.object = Some(entries.next_value_seed(Text)?),
             Claim::ClientAddress => self.client_address = present(entries)?,
         }
         Ok(())

@@ -7,10 +7,10 @@ use halfbyte_core::{Principal, PrincipalKind, TenantId};
 use jiff::{SignedDuration, Timestamp};
 
 use super::confirmation::Confirmation;
-use super::form::{MAX_NAME, MAX_SUBJECT, Scopes};
-use super::issuer::IssuerId;
+use super::form::{Loose, MAX_NAME, MAX_SUBJECT, Scopes};
+use super::issuer::{IssuerId, PERSONAL_ACCOUNTS};
 use super::reader::{Claims, Reading};
-use super::{Accepted, Fault, LEEWAY};
+use super::{Accepted, Fault, LEEWAY, access_token};
 use crate::jose::Header;
 
 /// What one issuer's claims must be like. Made once per issuer.
@@ -24,9 +24,6 @@ pub(crate) struct Rules {
 
 /// How long the word of an introspection endpoint counts that does not say how long.
 const INTROSPECTED_FOR: SignedDuration = SignedDuration::from_secs(60);
-
-/// How Keycloak marks tokens that are not access tokens. Others copy it, so that it counts for all.
-const OTHER_KINDS: [&str; 4] = ["ID", "Refresh", "Offline", "Logout"];
 
 impl Rules {
     pub(crate) fn new(issuer: &str, audience: &str, preset: Preset) -> Self {
@@ -66,9 +63,8 @@ impl Rules {
 
     /// The principal that a signed token speaks of, if it is good now. Whether it is signed is not asked here.
     pub(crate) fn accept(&self, header: &Header, payload: &[u8], now: Timestamp) -> Result<Accepted, Fault> {
-        self.require_type(header.media_type.as_deref())?;
         let claims = self.read(payload)?;
-        self.require_access_token(&claims)?;
+        access_token::require_signed(self.preset, header.media_type.as_deref(), &claims)?;
         let iss = claims.iss.as_deref().ok_or(Fault::Malformed)?;
         if !self.is_for_us(&claims) {
             return Err(Fault::Audience);
@@ -80,59 +76,29 @@ impl Rules {
     }
 
     /// The principal that an introspection answer (RFC 7662) for an active token speaks of. What it may leave out may be
-    /// missing: `iss`, `exp`, `sub`, which is then the client, and `aud` where it says that it is an access token.
+    /// missing: `iss`, `exp`, and `sub`, which is then the client, unless a user is named.
     pub(crate) fn accept_introspected(&self, answer: &[u8], now: Timestamp) -> Result<Accepted, Fault> {
         let claims = self.read(answer)?;
-        if !claims.active.is_true() || is_of_another_kind(&claims) {
-            return Err(Fault::NotAnAccessToken);
-        }
+        access_token::require_introspected(self.preset, &claims)?;
         let iss = match (&claims.iss, self.issuer.only()) {
             (Some(iss), _) => iss,
             (None, Some(only)) => only,
             (None, None) => return Err(Fault::Issuer),
         };
-        match claims.aud {
-            Some(true) => {}
-            Some(false) => return Err(Fault::Audience),
-            // A refresh token is active as well, and some issuers tell it apart only by what they leave out.
-            None if is_said_to_be_access_token(&claims) => {}
-            None => return Err(Fault::NotAnAccessToken),
+        // RFC 7662 lets it be left out, and then whoever was sent the token could use it here.
+        if claims.aud != Some(true) {
+            return Err(Fault::Audience);
         }
         let expires_at = claims.exp.or_else(|| now.checked_add(INTROSPECTED_FOR).ok()).ok_or(Fault::Malformed)?;
-        let subject = claims.sub.as_deref().or(claims.client_id.as_deref()).ok_or(Fault::Malformed)?;
+        // Where a user is named, the subject that is missing is his and not the client's.
+        let client = claims.client_id.as_deref().filter(|_| !claims.username);
+        let subject = claims.sub.as_deref().or(client).ok_or(Fault::Malformed)?;
         self.principal(&claims, iss, subject, expires_at, answer, now)
     }
 
     fn read<'a>(&self, payload: &'a [u8]) -> Result<Claims<'a>, Fault> {
         let reading = Reading { preset: self.preset, audience: &self.audience, audience_roles: &self.audience_roles };
         Claims::read(payload, &reading).ok_or(Fault::Malformed)
-    }
-
-    /// RFC 9068 asks for at+jwt; issuers that are older than it say JWT or nothing.
-    fn require_type(&self, media_type: Option<&str>) -> Result<(), Fault> {
-        match (media_type, self.preset) {
-            (Some("at+jwt"), _) => Ok(()),
-            (None | Some("jwt"), preset) if preset != Preset::Rfc9068 => Ok(()),
-            _ => Err(Fault::NotAnAccessToken),
-        }
-    }
-
-    /// By the mark of the issuer's make where it has one; by what stands in other kinds of tokens only where it has not.
-    fn require_access_token(&self, claims: &Claims<'_>) -> Result<(), Fault> {
-        let marked = match self.preset {
-            Preset::Keycloak => matches!(claims.typ.as_str(), Some("Bearer" | "DPoP")),
-            Preset::Cognito => claims.token_use.as_str() == Some("access"),
-            // ID tokens of Entra name no client that they were issued to, and those of Okta none by `cid`.
-            Preset::Entra => !claims.scp.is_none() || claims.azp.is_some() || claims.own_client.is_some(),
-            Preset::Okta => claims.own_client.is_some(),
-            _ => true,
-        };
-        // Keycloak before version 24 copied the nonce of the sign-in into access tokens.
-        let nonce = claims.nonce && self.preset != Preset::Keycloak;
-        if !marked || nonce || claims.of_another_token || is_of_another_kind(claims) {
-            return Err(Fault::NotAnAccessToken);
-        }
-        Ok(())
     }
 
     /// Cognito names the client in place of an audience.
@@ -182,10 +148,8 @@ impl Rules {
         if short.any(|text| text.len() > MAX_NAME) || !scope.are_bounded() || !claims.scp.are_bounded() {
             return Err(Fault::Malformed);
         }
-        let tenant = self.tenant(claims, iss, subject)?;
-        let project_roles = self.project_roles(claims, &tenant);
-        let roles = claims.roles.iter().map(|role| &**role).chain(project_roles);
-        let principal = Principal::builder(subject, tenant.clone(), expires_at)
+        let roles = claims.roles.iter().map(|role| &**role).chain(project_roles(claims));
+        let principal = Principal::builder(subject, self.tenant(claims, iss, subject)?, expires_at)
             .kind(self.kind(claims, subject, client))
             .scopes(scope.iter().chain(claims.scp.iter()))
             .roles(roles)
@@ -206,22 +170,27 @@ impl Rules {
     /// A program that acts for itself. Where an issuer does not say so beyond doubt, it is a person: a person's token opens
     /// nothing that is for programs alone.
     fn kind(&self, claims: &Claims<'_>, subject: &str, client: Option<&str>) -> PrincipalKind {
-        let nature = claims.nature.as_str();
+        let is_client = client == Some(subject);
         let is_service = match self.preset {
-            // Anybody may have such a user name where people choose theirs; that it is the client's own they cannot choose.
+            // People may choose such a name (Keycloak keeps names in lower case); only a client that signs in for itself
+            // has an address.
             Preset::Keycloak => {
-                client
-                    .is_some_and(|client| nature.and_then(|name| name.strip_prefix("service-account-")) == Some(client))
-                    && (claims.client_address || claims.client_id.is_some())
+                let name = claims.nature.as_str().and_then(|name| name.strip_prefix("service-account-"));
+                claims.client_address
+                    && name.zip(client).is_some_and(|(name, client)| name.eq_ignore_ascii_case(client))
             }
-            Preset::Entra => nature == Some("app") || (nature.is_none() && claims.scp.is_none()),
-            Preset::Auth0 => {
-                nature == Some("client-credentials")
-                    && subject.strip_suffix("@clients").is_some_and(|id| client == Some(id))
+            // Scopes are what people delegate. The object of a program is its subject; people have a subject for each
+            // application that they use.
+            Preset::Entra => {
+                let says_so = claims.nature.as_str() == Some("app");
+                let is_object = claims.nature == Loose::Absent && claims.object.as_deref() == Some(subject);
+                claims.scp.is_none() && (says_so || is_object)
             }
-            Preset::Okta => nature.is_none() && client == Some(subject),
-            Preset::Cognito => nature.is_none() && client == Some(subject),
-            _ => claims.client_id.as_deref().or(claims.own_client.as_deref()) == Some(subject),
+            // The names of people have a `|` in them, and those of clients have none.
+            Preset::Auth0 => subject.strip_suffix("@clients").is_some_and(|id| client == Some(id)),
+            Preset::Okta => claims.nature == Loose::Absent && is_client,
+            Preset::Cognito => !claims.username && is_client,
+            _ => claims.client_id.as_deref() == Some(subject),
         };
         if is_service { PrincipalKind::Service } else { PrincipalKind::User }
     }
@@ -229,15 +198,16 @@ impl Rules {
     /// Who pays. A subject without a tenant is its own, named together with its issuer: another issuer may have a subject of
     /// the same name, and no issuer has a `#`.
     fn tenant(&self, claims: &Claims<'_>, iss: &str, subject: &str) -> Result<TenantId, Fault> {
-        let named = match (self.preset, &claims.tenant, &*claims.organizations) {
+        let named = match (self.preset, claims.tenant.as_deref(), &*claims.organizations) {
             (Preset::Entra, tid, _) => {
-                let tid = tid.as_deref().ok_or(Fault::Malformed)?;
+                let tid = tid.ok_or(Fault::Malformed)?;
                 if !self.issuer.is_of_tenant(iss, tid) {
                     return Err(Fault::Issuer);
                 }
-                Some(tid)
+                // Everybody with a personal account would be of one tenant.
+                Some(tid).filter(|tid| *tid != PERSONAL_ACCOUNTS)
             }
-            (_, Some(tenant), _) => Some(&**tenant),
+            (_, Some(tenant), _) => Some(tenant),
             (_, None, [organization]) => Some(&**organization),
             (_, None, _) => None,
         };
@@ -252,30 +222,13 @@ impl Rules {
         }
         .map_err(|_| Fault::Malformed)
     }
-
-    /// The roles that Zitadel granted in the tenant's organization: those of another one are of no use there.
-    fn project_roles<'c>(&self, claims: &'c Claims<'_>, tenant: &TenantId) -> impl Iterator<Item = &'c str> {
-        let roles = claims.audience_project_roles.as_ref().unwrap_or(&claims.project_roles);
-        let tenant = tenant.clone();
-        roles
-            .iter()
-            .filter(move |granted| granted.organizations.iter().any(|organization| *organization == tenant.as_str()))
-            .map(|granted| &*granted.role)
-    }
 }
 
-fn is_of_another_kind(claims: &Claims<'_>) -> bool {
-    let typ = claims.typ.as_str().is_some_and(|typ| OTHER_KINDS.contains(&typ));
-    let token_use = claims.token_use.as_str().is_some_and(|used| used == "id" || used.starts_with("refresh"));
-    let token_type = claims.token_type.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("refresh_token"));
-    typ || token_use || token_type
-}
-
-/// By RFC 7662 or as Keycloak, Cognito and Hydra say it.
-fn is_said_to_be_access_token(claims: &Claims<'_>) -> bool {
-    let is_used = |kind: &str| kind.eq_ignore_ascii_case("bearer") || kind.eq_ignore_ascii_case("dpop");
-    let by_use = matches!(claims.token_use.as_str(), Some("access" | "access_token"));
-    by_use || [&claims.token_type, &claims.typ].iter().any(|kind| kind.as_str().is_some_and(is_used))
+/// The roles that Zitadel granted in the tenant's organization: those of another one are of no use there.
+fn project_roles<'c>(claims: &'c Claims<'_>) -> impl Iterator<Item = &'c str> {
+    let is_granted = |organization: &Cow<'_, str>| claims.tenant.as_ref() == Some(organization);
+    let granted = claims.project_roles.iter().filter(move |role| role.organizations.iter().any(is_granted));
+    granted.map(|granted| &*granted.role)
 }
 
 fn require_in_time(claims: &Claims<'_>, expires_at: Timestamp, now: Timestamp) -> Result<(), Fault> {
@@ -284,7 +237,7 @@ fn require_in_time(claims: &Claims<'_>, expires_at: Timestamp, now: Timestamp) -
         return Err(Fault::Expired);
     }
     let is_to_come = |time: Timestamp| time.as_second() > now.saturating_add(LEEWAY);
-    if claims.nbf.is_some_and(is_to_come) || claims.iat.is_some_and(is_to_come) {
+    if [claims.nbf, claims.iat, claims.auth_time].into_iter().flatten().any(is_to_come) {
         return Err(Fault::NotYet);
     }
     Ok(())
