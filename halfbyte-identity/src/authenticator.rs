@@ -92,7 +92,12 @@ impl Authenticator {
 
     /// As [`authenticate_now`](Self::authenticate_now), with the proof that a bound token needs.
     pub(crate) fn accept_now(&self, credential: Credential<'_>) -> Option<Result<Proven, Problem>> {
-        match self.attempt(credential.token) {
+        let attempt = self.recall(credential.token).unwrap_or_else(|| {
+            // A token that is known was well-formed when it came first.
+            credential.require_form().map_err(Failure::Refused)?;
+            self.verify(credential.token)
+        });
+        match attempt {
             Ok(bound) => Some(self.prove(bound, credential.scheme, credential.token, credential.evidence)),
             Err(Failure::Refused(problem)) => Some(Err(challenge(problem, credential.scheme))),
             Err(_) => None,
@@ -188,6 +193,27 @@ impl Authenticator {
     }
 
     fn attempt(&self, token: &str) -> Result<Bound, Failure> {
+        self.recall(token).unwrap_or_else(|| self.verify(token))
+    }
+
+    /// What is remembered of a token that was verified before.
+    fn recall(&self, token: &str) -> Option<Result<Bound, Failure>> {
+        let parts = &*self.0;
+        // Before the look at the token: a revocation that comes meanwhile is looked for the next time.
+        let revocations = parts.revocations.count();
+        let generation = |issuer: usize| parts.issuers[issuer].generation();
+        let known = parts.cache.find(token, generation, parts.clock.now())?;
+        if known.may_be_revoked(revocations) {
+            if parts.revocations.covers(&known.principal) {
+                parts.cache.forget(token);
+                return Some(Err(refused(&"the token is revoked", REVOKED)));
+            }
+            known.is_not_revoked(revocations);
+        }
+        Some(Ok((known.principal.clone(), known.binding)))
+    }
+
+    fn verify(&self, token: &str) -> Result<Bound, Failure> {
         let parts = &*self.0;
         if token.len() > jose::MAX_TOKEN {
             return Err(refused(&"the token is too long", INVALID));
@@ -198,19 +224,7 @@ impl Authenticator {
         if !is_signed(token) {
             return self.attempt_opaque(token);
         }
-        let now = parts.clock.now();
-        // Before the look at the token: a revocation that comes meanwhile is looked for the next time.
-        let revocations = parts.revocations.count();
-        if let Some(known) = parts.cache.find(token, |issuer| parts.issuers[issuer].generation(), now) {
-            if known.may_be_revoked(revocations) {
-                if parts.revocations.covers(&known.principal) {
-                    parts.cache.forget(token);
-                    return Err(refused(&"the token is revoked", REVOKED));
-                }
-                known.is_not_revoked(revocations);
-            }
-            return Ok((known.principal.clone(), known.binding));
-        }
+        let (now, revocations) = (parts.clock.now(), parts.revocations.count());
         let compact = Compact::parse(token).map_err(|error| refused(&error, INVALID))?;
         let index = self.issuer_of(&compact.payload)?;
         let issuer = &parts.issuers[index];

@@ -47,18 +47,27 @@ impl<'a> Evidence<'a> {
 }
 
 impl<'a> Credential<'a> {
-    /// The credential in the `Authorization` header; `Ok(None)` when there is none of a scheme of ours.
+    /// The credential in the `Authorization` header; `Ok(None)` when there is none of a scheme of ours. Of the token's
+    /// [form](Self::require_form) only that it is text is looked at.
     pub(crate) fn of<B>(request: &'a Request<B>) -> Result<Option<Self>, Problem> {
         let evidence = Evidence::of(request);
         Ok(sent(request.headers())?.map(|(scheme, token)| Self { token, scheme, evidence }))
     }
+
+    /// Refuses a token that is not `token68` (RFC 9110, 11.2).
+    pub(crate) fn require_form(&self) -> Result<(), Problem> {
+        if is_token68(self.token.as_bytes()) { Ok(()) } else { Err(malformed(self.scheme)) }
+    }
+}
+
+fn malformed(scheme: Scheme) -> Problem {
+    match scheme {
+        Scheme::Bearer => Problem::invalid_token("the Authorization header is not \"Bearer TOKEN\""),
+        Scheme::Dpop => Problem::invalid_token("the Authorization header is not \"DPoP TOKEN\"").dpop(dpop::ALGORITHMS),
+    }
 }
 
 fn sent(headers: &HeaderMap) -> Result<Option<(Scheme, &str)>, Problem> {
-    let malformed = |scheme| match scheme {
-        Scheme::Bearer => Problem::invalid_token("the Authorization header is not \"Bearer TOKEN\""),
-        Scheme::Dpop => Problem::invalid_token("the Authorization header is not \"DPoP TOKEN\"").dpop(dpop::ALGORITHMS),
-    };
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -72,7 +81,7 @@ fn sent(headers: &HeaderMap) -> Result<Option<(Scheme, &str)>, Problem> {
         _ => return Ok(None),
     };
     let token = value[scheme_ends..].trim_ascii();
-    if token.is_empty() || !is_token68(token) {
+    if token.is_empty() {
         return Err(malformed(scheme));
     }
     std::str::from_utf8(token).map(|token| Some((scheme, token))).map_err(|_| malformed(scheme))

@@ -47,6 +47,8 @@ const AUDIENCE: &str = "https://parcel.example.com";
 const ROUNDS: usize = 60;
 const BATCH: u32 = 200;
 const WAITING: usize = 1_000;
+/// How many principals are held at once to see what they take.
+const CACHED_TOKENS: usize = 100_000;
 const FLOOD: usize = 100_000;
 /// How many of the flood are under way at once: more than may wait for a key that nobody has.
 const AT_ONCE: usize = 64;
@@ -175,9 +177,9 @@ fn flood(runtime: &Runtime, issuer: &Issuer) -> Outcome {
 }
 
 fn memory(runtime: &Runtime, issuer: &Issuer) -> Outcome {
-    let tokens: Vec<String> = (0..ours::CACHED_TOKENS).map(|_| issuer.token()).collect();
+    let tokens: Vec<String> = (0..CACHED_TOKENS).map(|_| issuer.token()).collect();
     let region = Region::new(ALLOCATOR);
-    let ours = runtime.block_on(Ours::open(issuer))?;
+    let ours = runtime.block_on(Ours::remembering(issuer, CACHED_TOKENS))?;
     let mut layer = ours.subject();
     for token in &tokens {
         assert_eq!(layer(request(token)), StatusCode::OK);

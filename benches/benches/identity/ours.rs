@@ -19,9 +19,6 @@ use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 use crate::issuer::Issuer;
 use crate::{AUDIENCE, Subject};
 
-/// How many tokens the cache holds.
-pub const CACHED_TOKENS: usize = 100_000;
-
 #[derive(Clone)]
 pub struct Ours {
     identity: Identity,
@@ -29,12 +26,21 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// With the keys of the issuer at hand.
+    /// With the keys of the issuer at hand, as a product opens it.
     pub async fn open(issuer: &Issuer) -> Result<Self, Box<dyn Error>> {
+        Self::set(issuer, |settings| settings).await
+    }
+
+    /// The same that remembers `most` tokens.
+    pub async fn remembering(issuer: &Issuer, most: usize) -> Result<Self, Box<dyn Error>> {
+        Self::set(issuer, |settings| settings.cached_tokens(most)).await
+    }
+
+    async fn set(issuer: &Issuer, change: impl FnOnce(Settings) -> Settings) -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let issuers = vec![IdentityBackend::issuer(issuer.id.clone())];
         let home = Home::open(folder.path().join("home"))?;
-        let settings = Settings::new(issuers, AUDIENCE, AUDIENCE.parse()?, home).cached_tokens(CACHED_TOKENS);
+        let settings = change(Settings::new(issuers, AUDIENCE, AUDIENCE.parse()?, home));
         let identity = Identity::open(settings, Client::new()?, &Lifecycle::new(Clock::system())).await?;
         identity.ready().await?;
         Ok(Self { identity, _folder: Arc::new(folder) })
