@@ -20,6 +20,8 @@ pub(crate) struct Rules {
     preset: Preset,
     /// The claim in which Zitadel lists the roles of the project that is the audience.
     audience_roles: Box<str>,
+    /// Whether all subjects are programs, as those of the embedded issuer are: no person signs in there.
+    programs_only: bool,
 }
 
 /// How long the word of an introspection endpoint counts that does not say how long.
@@ -32,7 +34,14 @@ impl Rules {
             audience: audience.into(),
             preset,
             audience_roles: format!("urn:zitadel:iam:org:project:{audience}:roles").into(),
+            programs_only: false,
         }
+    }
+
+    /// The same for an issuer at which no person signs in.
+    pub(crate) fn of_programs(mut self) -> Self {
+        self.programs_only = true;
+        self
     }
 
     /// Whether tokens with that `iss` are this issuer's.
@@ -192,7 +201,7 @@ impl Rules {
             Preset::Cognito => !claims.username && is_client,
             _ => claims.client_id.as_deref() == Some(subject),
         };
-        if is_service { PrincipalKind::Service } else { PrincipalKind::User }
+        if is_service || self.programs_only { PrincipalKind::Service } else { PrincipalKind::User }
     }
 
     /// Who pays. A subject without a tenant is its own, named together with its issuer: another issuer may have a subject of

@@ -45,7 +45,7 @@ pub(crate) enum Signature {
 impl Issuer {
     /// The one in this process.
     pub(crate) fn embedded(embedded: Embedded, audience: &str) -> Self {
-        let rules = Rules::new(embedded.issuer(), audience, Preset::Generic);
+        let rules = Rules::new(embedded.issuer(), audience, Preset::Generic).of_programs();
         Self { rules: Arc::new(rules), unknown: UnknownKeys::new(), keys: Keys::Embedded(embedded) }
     }
 

@@ -1,3 +1,4 @@
+use halfbyte_core::PrincipalKind;
 use halfbyte_core::client::Client;
 use halfbyte_core::config::IdentityBackend;
 use halfbyte_identity::embedded::ClientSpec;
@@ -68,6 +69,8 @@ async fn a_product_has_a_token_by_which_it_calls_another_on_behalf_of_its_caller
     let clinic = Identity::open(settings, Client::new().expect("a client"), &product.life).await.expect("opened");
     let principal = clinic.authenticator().authenticate(&new).await.expect("good");
     assert_eq!((principal.subject(), principal.tenant().as_str()), ("acme-app", "acme"));
+    assert_eq!(principal.kind(), PrincipalKind::Service, "no person signs in there");
+    assert_eq!(principal.actors().iter().map(|actor| &*actor.subject).collect::<Vec<_>>(), ["parcel"]);
     assert!(clinic.authenticator().authenticate(&token).await.is_err(), "which the first was not meant for");
 }
 
