@@ -20,7 +20,8 @@ use crate::revocation::Revocations;
 #[derive(Clone)]
 pub struct Authenticator(Arc<Parts>);
 
-/// What an authenticator is made of.
+/// What an authenticator is made of. Apart from the count of its clones, which every request of every core changes.
+#[repr(align(128))]
 pub(crate) struct Parts {
     pub(crate) issuers: Vec<Arc<Issuer>>,
     pub(crate) audience: Box<str>,

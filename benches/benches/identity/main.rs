@@ -11,6 +11,7 @@
 //! | 1,000 requests that wait for one unknown `kid` | `identity.unknown_kid.fetches` | 1 |
 //! | 100,000 tokens with random `kid`s | `identity.flood.fetches` | at most `identity.flood.windows` |
 //! | valid tokens during that | `identity.flood.valid.vs.before` | at most 1.5 |
+//! | the same beside a neighbour that hashes and allocates | `identity.flood.valid.vs.busy_neighbour` | as a control: two cores share much |
 //! | 100,000 cached principals | `identity.memory.megabytes` | stated, under 150 |
 //!
 //! Nothing goes over a socket but the keys, which are fetched from a real issuer before anything is timed. Requests are made
@@ -24,9 +25,12 @@ mod peers;
 
 use std::alloc::System;
 use std::error::Error;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use futures_util::future::{join_all, ready};
 use futures_util::{StreamExt as _, stream};
@@ -151,6 +155,23 @@ fn flood(runtime: &Runtime, issuer: &Issuer) -> Outcome {
     let tokens: Vec<String> = (0..FLOOD).map(|_| issuer.token_of_nobody()).collect();
     let before: Vec<Duration> = (0..ROUNDS).map(|_| time_of(BATCH, prepare, &mut layer)).collect();
 
+    // What a neighbour on the other core costs whatever it does.
+    let done = AtomicBool::new(false);
+    let beside_work = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                tokens.iter().take(1_000).for_each(|token| {
+                    // It allocates as the flood does: the counting allocator makes both write to the same place.
+                    let copies: Vec<String> = (0..8).map(|_| token.clone()).collect();
+                    black_box((digest(&SHA256, token.as_bytes()), copies));
+                });
+            }
+        });
+        let times: Vec<Duration> = (0..ROUNDS).map(|_| time_of(BATCH, prepare, &mut layer)).collect();
+        done.store(true, Ordering::Relaxed);
+        times
+    });
+
     let fetches = issuer.fetches();
     let (handle, flooded) = (runtime.handle().clone(), ours.clone());
     let flooding = thread::spawn(move || {
@@ -170,9 +191,10 @@ fn flood(runtime: &Runtime, issuer: &Issuer) -> Outcome {
     count("identity.flood.fetches", issuer.fetches() - fetches);
     // The one that it begins in counts as well.
     count("identity.flood.windows", took.as_secs() + 1);
-    let pair = Pair { ours: median(during), theirs: median(before) };
-    count("identity.flood.valid_nanoseconds", pair.ours.as_nanos());
-    ratio("identity.flood.valid.vs.before", pair);
+    let during = median(during);
+    count("identity.flood.valid_nanoseconds", during.as_nanos());
+    ratio("identity.flood.valid.vs.before", Pair { ours: during, theirs: median(before) });
+    ratio("identity.flood.valid.vs.busy_neighbour", Pair { ours: during, theirs: median(beside_work) });
     Ok(())
 }
 
