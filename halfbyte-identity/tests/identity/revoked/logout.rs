@@ -3,37 +3,25 @@ use http::Request;
 use serde_json::{Value, json};
 use url::form_urlencoded::Serializer;
 
+use super::Case;
 use crate::remote::Issuer;
 use crate::support::{AUDIENCE, Key, NOW, Product, Seen, claims, send};
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
-struct Case {
-    key: Key,
-    issuer: Issuer,
-    product: Product,
-}
-
 impl Case {
-    async fn new() -> Self {
-        let key = Key::es256("1");
-        let issuer = Issuer::start(&[&key]).await;
-        let product = Product::of(&[issuer.id()]).await;
-        Self { key, issuer, product }
-    }
-
     fn logout(&self) -> Value {
         json!({"iss": self.issuer.id(), "aud": AUDIENCE, "iat": NOW, "exp": NOW + 120, "jti": "l-1",
                "sid": "s-1", "events": {EVENT: {}}})
     }
 
-    fn token(&self, sub: &str, sid: &str, iat: i64) -> String {
+    fn access_token(&self, sub: &str, sid: &str, iat: i64) -> String {
         let mut claims = claims(self.issuer.id());
         (claims["sub"], claims["sid"], claims["iat"]) = (sub.into(), sid.into(), iat.into());
         self.key.token(&claims)
     }
 
-    async fn is_good(&self, token: &str) -> bool {
+    async fn is_accepted(&self, token: &str) -> bool {
         match self.product.identity.authenticator().authenticate(token).await {
             Ok(_) => true,
             Err(problem) => {
@@ -63,12 +51,12 @@ const HEADER: &str = r#"{"alg":"ES256","kid":"1","typ":"logout+jwt"}"#;
 #[tokio::test]
 async fn a_logout_of_a_session_ends_its_tokens_and_no_others() {
     let case = Case::new().await;
-    let (here, there) = (case.token("ann", "s-1", NOW - 5), case.token("ann", "s-2", NOW - 5));
-    assert!(case.is_good(&here).await && case.is_good(&there).await);
+    let (here, there) = (case.access_token("ann", "s-1", NOW - 5), case.access_token("ann", "s-2", NOW - 5));
+    assert!(case.is_accepted(&here).await && case.is_accepted(&there).await);
     let seen = case.post(HEADER, &case.logout()).await;
     assert_eq!((seen.status.as_u16(), seen.header("cache-control")), (200, "no-store"));
-    assert!(!case.is_good(&here).await);
-    assert!(case.is_good(&there).await);
+    assert!(!case.is_accepted(&here).await);
+    assert!(case.is_accepted(&there).await);
 }
 
 #[tokio::test]
@@ -77,17 +65,17 @@ async fn a_logout_of_a_subject_ends_what_it_was_issued_before_however_often_it_i
     let mut logout = case.logout();
     logout.as_object_mut().expect("an object").remove("sid");
     logout["sub"] = "ann".into();
-    let early = case.token("ann", "s-1", NOW - 5);
-    assert!(case.is_good(&early).await);
+    let early = case.access_token("ann", "s-1", NOW - 5);
+    assert!(case.is_accepted(&early).await);
     assert_eq!(case.post(HEADER, &logout).await.status, 200);
-    assert!(!case.is_good(&early).await);
+    assert!(!case.is_accepted(&early).await);
     case.product.jump(20);
-    let late = case.token("ann", "s-2", NOW + 10);
-    assert!(case.is_good(&late).await);
+    let late = case.access_token("ann", "s-2", NOW + 10);
+    assert!(case.is_accepted(&late).await);
     // Whoever has got hold of the logout token cannot use it to end a new session.
     assert_eq!(case.post(HEADER, &logout).await.status, 200);
-    assert!(case.is_good(&late).await);
-    assert!(case.is_good(&case.token("ben", "s-1", NOW - 5)).await);
+    assert!(case.is_accepted(&late).await);
+    assert!(case.is_accepted(&case.access_token("ben", "s-1", NOW - 5)).await);
 }
 
 #[tokio::test]
@@ -104,7 +92,7 @@ async fn older_issuers_send_logout_tokens_without_a_type_and_without_an_end() {
 #[tokio::test]
 async fn what_is_not_a_good_logout_token_logs_nobody_out() {
     let case = Case::new().await;
-    let token = case.token("ann", "s-1", NOW - 5);
+    let token = case.access_token("ann", "s-1", NOW - 5);
     let changed = |member: &str, value: Value| {
         let mut logout = case.logout();
         match value {
@@ -151,14 +139,15 @@ async fn what_is_not_a_good_logout_token_logs_nobody_out() {
     }
     let stranger = Key::es256("1").token_of(HEADER, &case.logout().to_string());
     let twice = case.logout().to_string().replacen('{', r#"{"sid":"s-2","#, 1);
-    for token in [stranger, case.key.token_of(HEADER, &twice), String::new(), "x".into(), case.token("ann", "s-1", NOW)]
+    for token in
+        [stranger, case.key.token_of(HEADER, &twice), String::new(), "x".into(), case.access_token("ann", "s-1", NOW)]
     {
         assert_eq!(case.post_token(&token).await.status, 400, "{token}");
     }
     for form in ["", "logout_token=", "logout_token=a&logout_token=b", "token=a"] {
         assert_eq!(case.post_form(form).await.status, 400, "{form}");
     }
-    assert!(case.is_good(&token).await);
+    assert!(case.is_accepted(&token).await);
 }
 
 #[tokio::test]

@@ -2,23 +2,11 @@ use halfbyte_core::Principal;
 use halfbyte_core::problem::Kind;
 use serde_json::{Value, json};
 
+use super::Case;
 use crate::remote::Issuer;
 use crate::support::{Key, NOW, Product, claims, get, send, with_token};
 
-struct Case {
-    key: Key,
-    issuer: Issuer,
-    product: Product,
-}
-
 impl Case {
-    async fn new() -> Self {
-        let key = Key::es256("1");
-        let issuer = Issuer::start(&[&key]).await;
-        let product = Product::of(&[issuer.id()]).await;
-        Self { key, issuer, product }
-    }
-
     fn token(&self, more: Value) -> String {
         let mut claims = claims(self.issuer.id());
         claims["iat"] = (NOW - 10).into();
