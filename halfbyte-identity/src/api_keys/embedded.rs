@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use halfbyte_core::home::Home;
-use halfbyte_core::live::{self, Live, Policy};
+use halfbyte_core::live::{self, Live};
 use halfbyte_core::{Lifecycle, Principal, TenantId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use super::record::{ISSUER, Record, Stored, Verdict, has_ended, judge};
 use super::spec::{ApiKey, refused};
 use super::{MAX_OF_TENANT, no_such_key};
 use crate::error::{Error, ErrorKind};
-use crate::state_file::{self, State, StateFile, blocking};
+use crate::state_file::{State, StateFile, blocking, reread};
 
 /// The most keys that the file holds; a read of it takes longer with each.
 const MAX_KEYS: usize = 100_000;
@@ -39,7 +39,7 @@ impl State for Keys {
     const FILE: &'static str = "api-keys.json";
     type View = Records;
 
-    fn view(&self) -> Result<Records, &'static str> {
+    fn view(&self, _now: Timestamp) -> Result<Records, &'static str> {
         if self.keys.len() > MAX_KEYS {
             return Err("too many keys");
         }
@@ -62,21 +62,10 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) async fn open(home: &Home, lifecycle: &Lifecycle) -> Result<Self, Error> {
-        let file = StateFile::new(state_file::folder(home)?);
+        let file = StateFile::in_home(home, lifecycle.clock())?;
         let opened = file.clone();
-        blocking(move || opened.read_or_make(|| Keys { version: Keys::VERSION, keys: BTreeMap::new() })).await?;
-        let policy = Policy {
-            fresh_for: Duration::from_secs(2),
-            // The file is on this machine: when it cannot be read, something is wrong that waiting does not mend.
-            max_stale: Duration::from_secs(60),
-            // Changes made here are read back at once; those made up elsewhere are held off by `demanded`.
-            demand_gap: Duration::ZERO,
-            ..Policy::default()
-        };
-        let records = Live::start("identity.api-keys", policy, file.clone(), lifecycle);
-        records.ready().await.map_err(|error| {
-            Error::new(ErrorKind::Storage, "the file of the API keys cannot be read").caused_by(error)
-        })?;
+        blocking(move || opened.read_or_make(|| Ok(Keys { version: Keys::VERSION, keys: BTreeMap::new() }))).await?;
+        let records = file.watch("identity.api-keys", lifecycle).await?;
         Ok(Self { file, records, demanded: Mutex::new(None) })
     }
 
@@ -99,18 +88,8 @@ impl Store {
         if !matches!(known, Verdict::Wrong) || !self.demand() {
             return Ok(known);
         }
-        self.reread().await?;
+        reread(&self.records).await?;
         Ok(judge(self.records.get().await?.get(&id), digest, now))
-    }
-
-    /// Has the records be no older than this call.
-    async fn reread(&self) -> Result<(), live::Error> {
-        // Twice, as the first may join a read that began before this call.
-        for _ in 0..2 {
-            let seen = self.records.load().map_or(u64::MAX, |records| records.generation());
-            self.records.refresh(seen).await?;
-        }
-        Ok(())
     }
 
     fn may_demand(&self) -> bool {
@@ -167,7 +146,7 @@ impl Store {
     ) -> Result<(), Error> {
         let file = self.file.clone();
         blocking(move || file.change(|state| change(&mut state.keys))).await?;
-        self.reread().await.map_err(|error| {
+        reread(&self.records).await.map_err(|error| {
             let message = "the change to the API keys is written, but cannot be read back and is not in force yet";
             Error::new(ErrorKind::Storage, message).caused_by(error)
         })

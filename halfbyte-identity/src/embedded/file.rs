@@ -1,14 +1,10 @@
 //! The issuer's state as it is kept: one file, changed as a whole under a lock.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::{digest, hmac, rand, signature};
+use aws_lc_rs::{hmac, rand, signature};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use halfbyte_core::home::Home;
-use halfbyte_core::live::{Fetched, Source};
-use halfbyte_core::{BoxError, Clock};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -18,17 +14,14 @@ use super::state::{State, key_id};
 use crate::claims::LEEWAY;
 use crate::error::{Error, ErrorKind};
 use crate::jose::MAX_KEYS;
-
-const FILE: &str = "issuer.json";
-const LOCK: &str = "issuer.lock";
-const VERSION: u32 = 1;
+use crate::state_file;
 
 /// What the file holds. It has private keys in it, and so no `Debug`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stored {
     version: u32,
-    issuer: String,
+    pub(super) issuer: String,
     /// Client secrets are derived from it, so that none is kept.
     client_secret_key: String,
     pub(super) keys: Vec<StoredKey>,
@@ -37,12 +30,6 @@ pub(super) struct Stored {
     /// revocation.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) revoked: BTreeMap<String, Timestamp>,
-}
-
-/// As much of the file as is read before the rest is understood.
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,12 +63,26 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
+impl state_file::State for Stored {
+    const VERSION: u32 = 1;
+    const FILE: &'static str = "issuer.json";
+    type View = State;
+
+    fn view(&self, now: Timestamp) -> Result<State, &'static str> {
+        State::from_stored(self, now)
+    }
+
+    fn good_until(view: &State) -> Option<Timestamp> {
+        view.good_until()
+    }
+}
+
 impl Stored {
     pub(super) fn new(issuer: &str) -> Result<Self, Error> {
         let mut secret_key = [0; 32];
         rand::fill(&mut secret_key).map_err(|_| no_entropy())?;
         Ok(Self {
-            version: VERSION,
+            version: <Self as state_file::State>::VERSION,
             issuer: issuer.to_owned(),
             client_secret_key: URL_SAFE_NO_PAD.encode(secret_key),
             keys: vec![StoredKey::generate(Role::Signing)?, StoredKey::generate(Role::Next)?],
@@ -171,128 +172,4 @@ fn no_entropy() -> Error {
 
 pub(super) fn corrupt(what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("the state of the embedded issuer is corrupt ({what}); it is left as it is"))
-}
-
-/// The file, and how it is read and changed.
-#[derive(Clone, Debug)]
-pub(super) struct StateFile {
-    folder: Home,
-    clock: Clock,
-    /// The content that was read last, as a digest, and how long the state that was made of it is good. Neither the time of
-    /// a file nor its number tells it from one that it replaced a moment ago.
-    seen: Arc<Mutex<Option<Seen>>>,
-}
-
-#[derive(Debug)]
-struct Seen {
-    content: Box<[u8]>,
-    good_until: Option<Timestamp>,
-}
-
-impl StateFile {
-    pub(super) fn new(folder: Home, clock: Clock) -> Self {
-        Self { folder, clock, seen: Arc::default() }
-    }
-
-    /// Answers the issuer's name; makes the state when there is none.
-    pub(super) fn make_or_read(&self, name: &str) -> Result<String, Error> {
-        let _lock = self.lock()?;
-        if let Some(content) = self.read()? {
-            return Ok(self.parse(&content)?.0.issuer);
-        }
-        self.write(&self.json(&Stored::new(name)?)?)?;
-        tracing::info!(issuer = name, "the embedded issuer is made");
-        Ok(name.to_owned())
-    }
-
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Stored) -> Result<T, Error>) -> Result<T, Error> {
-        let _lock = self.lock()?;
-        let before = self.read()?.ok_or_else(|| self.gone())?;
-        let (mut stored, _) = self.parse(&before)?;
-        let outcome = change(&mut stored)?;
-        let json = self.json(&stored)?;
-        // What is the same already costs no fsync, and nobody a cache.
-        if json != before {
-            self.write(&json)?;
-        }
-        Ok(outcome)
-    }
-
-    fn lock(&self) -> Result<std::fs::File, Error> {
-        self.folder.lock(LOCK).map_err(|error| self.failed("cannot be locked", Some(error.into())))
-    }
-
-    fn read(&self) -> Result<Option<Vec<u8>>, Error> {
-        self.folder.read_private(FILE).map_err(|error| self.failed("cannot be read", Some(error.into())))
-    }
-
-    /// What the file holds and what comes of it; all of it is checked before any of it is used.
-    fn parse(&self, content: &[u8]) -> Result<(Stored, State), Error> {
-        // Where the fault is, and never what stands there: it may be a key.
-        let unreadable = |error: serde_json::Error| {
-            self.corrupt(&format!("is corrupt at line {} column {}", error.line(), error.column()))
-        };
-        let Version { version } = serde_json::from_slice(content).map_err(unreadable)?;
-        if version != VERSION {
-            return Err(self.corrupt(&format!("is of version {version}, which this program does not know")));
-        }
-        let stored: Stored = serde_json::from_slice(content).map_err(unreadable)?;
-        let state = State::from_stored(&stored, self.clock.now())
-            .map_err(|what| self.corrupt(&format!("is corrupt ({what})")))?;
-        Ok((stored, state))
-    }
-
-    fn json(&self, stored: &Stored) -> Result<Vec<u8>, Error> {
-        serde_json::to_vec_pretty(stored).map_err(|error| self.failed("cannot be written", Some(error.into())))
-    }
-
-    fn write(&self, json: &[u8]) -> Result<(), Error> {
-        self.folder.replace(FILE, json).map_err(|error| self.failed("cannot be written", Some(error.into())))
-    }
-
-    fn corrupt(&self, what: &str) -> Error {
-        let path = self.folder.path().join(FILE);
-        Error::new(ErrorKind::Corrupt, format!("{} {what}; it is left as it is", path.display()))
-    }
-
-    fn gone(&self) -> Error {
-        self.failed("is gone", None)
-    }
-
-    fn failed(&self, what: &str, source: Option<BoxError>) -> Error {
-        let error = Error::new(ErrorKind::Storage, format!("{} {what}", self.folder.path().join(FILE).display()));
-        match source {
-            Some(source) => error.caused_by(source),
-            None => error,
-        }
-    }
-
-    /// The state with what it was made of; `None` when that is what was seen before.
-    fn look(&self) -> Result<Option<(State, Seen)>, Error> {
-        let content = self.read()?.ok_or_else(|| self.gone())?;
-        let digest: Box<[u8]> = digest::digest(&digest::SHA256, &content).as_ref().into();
-        if let Some(seen) = &*self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-            && seen.content == digest
-            && seen.good_until.is_none_or(|until| self.clock.now() < until)
-        {
-            return Ok(None);
-        }
-        let (_, state) = self.parse(&content)?;
-        let seen = Seen { content: digest, good_until: state.good_until() };
-        Ok(Some((state, seen)))
-    }
-}
-
-impl Source<State> for StateFile {
-    async fn fetch(&self) -> Result<Fetched<State>, BoxError> {
-        let file = self.clone();
-        Ok(match super::blocking(move || file.look()).await? {
-            None => Fetched::unchanged(),
-            Some((state, seen)) => {
-                // Not before the state is handed over: what is given up on the way was not seen.
-                *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
-                Fetched::new(state)
-            }
-        })
-    }
 }

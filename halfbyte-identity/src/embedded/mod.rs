@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halfbyte_core::home::Home;
-use halfbyte_core::live::{self, Live, Policy};
+use halfbyte_core::live::{self, Live};
 use halfbyte_core::{Clock, Lifecycle, error_chain};
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -27,13 +27,14 @@ use tokio::sync::Mutex;
 use url::Url;
 
 pub use self::clients::ClientSpec;
-use self::file::{StateFile, Stored};
+use self::file::Stored;
 pub use self::metadata::{INTROSPECTION_PATH, JWKS_PATH, REVOCATION_PATH, TOKEN_PATH};
 use self::request::Authenticated;
 pub(crate) use self::request::{OAuthError, OAuthRequest};
 use self::revocation::Revocation;
 pub(crate) use self::state::State;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+use crate::state_file::{StateFile, blocking, reread};
 
 /// How long an access token of this issuer is good.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(900);
@@ -64,7 +65,7 @@ pub struct Embedded(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    file: StateFile,
+    file: StateFile<Stored>,
     state: Live<State>,
     issuer: Box<str>,
     /// Under which this process answers the endpoints.
@@ -98,24 +99,14 @@ impl Embedded {
     ///
     /// The state cannot be read or made, is open to other users, or is corrupt. A corrupt one is left as it is.
     pub async fn open(home: &Home, url: &Url, audience: &str, lifecycle: &Lifecycle) -> Result<Self, Error> {
-        let folder = home.folder("identity").map_err(|error| {
-            Error::new(ErrorKind::Storage, "the folder of the embedded issuer cannot be used").caused_by(error)
-        })?;
-        let file = StateFile::new(folder, lifecycle.clock().clone());
+        let file = StateFile::in_home(home, lifecycle.clock())?;
         let (opened, name) = (file.clone(), url.as_str().trim_end_matches('/').to_owned());
-        let issuer = blocking(move || opened.make_or_read(&name)).await?;
-        let policy = Policy {
-            fresh_for: Duration::from_secs(2),
-            // The file is on this machine: when it cannot be read, something is wrong that waiting does not mend.
-            max_stale: Duration::from_secs(60),
-            // What is asked for is a look at a small file, and another process may have changed it just now.
-            demand_gap: Duration::ZERO,
-            ..Policy::default()
+        let made = move || {
+            tracing::info!(issuer = name, "the embedded issuer is made");
+            Stored::new(&name)
         };
-        let state = Live::start("identity.embedded", policy, file.clone(), lifecycle);
-        state.ready().await.map_err(|error| {
-            Error::new(ErrorKind::Storage, "the state of the embedded issuer cannot be read").caused_by(error)
-        })?;
+        let issuer = blocking(move || opened.read_or_make(made)).await?.issuer;
+        let state = file.watch("identity.embedded", lifecycle).await?;
         let (base, clock) = (url.clone(), lifecycle.clock().clone());
         let (audience, turn) = (audience.into(), Arc::default());
         Ok(Self(Arc::new(Inner { file, state, issuer: issuer.into(), base, audience, clock, turn })))
@@ -224,12 +215,7 @@ impl Embedded {
 
     /// Has the state be no older than this call.
     pub(crate) async fn reread(&self) -> Result<(), live::Error> {
-        // Twice, as the first may join a read that began before this call.
-        for _ in 0..2 {
-            let seen = self.0.state.load().map_or(u64::MAX, |state| state.generation());
-            self.0.state.refresh(seen).await?;
-        }
-        Ok(())
+        reread(&self.0.state).await
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -264,13 +250,6 @@ impl Embedded {
         }
         Ok(outcome)
     }
-}
-
-/// File locks and fsync block; they have threads of their own.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(Error::new(ErrorKind::Storage, "the work on the file ended early").caused_by(error))
-    })
 }
 
 impl From<OAuthError> for Failure {

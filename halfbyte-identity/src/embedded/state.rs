@@ -15,7 +15,7 @@ use super::clients::ClientSpec;
 use super::file::{Role, Stored, StoredClient, StoredKey, derive_secret};
 use super::revocation::Revoked;
 use crate::error::{Error, ErrorKind};
-use crate::jose::{self, JwkSet, Object};
+use crate::jose::{Compact, JwkSet, Object};
 
 /// A snapshot of the issuer.
 pub(crate) struct State {
@@ -95,7 +95,7 @@ impl State {
 
     /// Whether `token` names a key that is not published, as far as is known here.
     pub(super) fn lacks_key_of(&self, token: &str) -> bool {
-        let named = jose::unverified(token).ok().and_then(|(header, _)| header.key_id);
+        let named = Compact::parse(token).ok().and_then(|token| token.header.key_id);
         named.is_some_and(|id| self.public_keys.keys().iter().all(|key| key.key_id() != Some(&id)))
     }
 
