@@ -1,5 +1,5 @@
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use halfbyte_core::error_chain;
@@ -164,4 +164,15 @@ async fn what_was_made_is_found_again() {
     let again = Embedded::open(&kept.home, &url, AUDIENCE, &life()).await.expect("opened");
     assert_eq!(again.issuer(), "http://127.0.0.1:8080", "its name is for good");
     assert_eq!(fs::read(&kept.path).expect("read"), before, "opening writes nothing");
+}
+
+#[tokio::test]
+async fn a_change_that_changes_nothing_is_not_written() {
+    let kept = Kept::new().await;
+    let file = || fs::metadata(&kept.path).expect("there").ino();
+    let (issuer, before) = (kept.open().await.expect("opened"), file());
+    issuer.register(client("acme-app")).await.expect("registered as it is");
+    assert_eq!(file(), before, "the file is the same one");
+    issuer.register(client("globex-app")).await.expect("registered");
+    assert_ne!(file(), before);
 }
