@@ -7,7 +7,7 @@ use halfbyte_billing::Billing;
 use halfbyte_core::client::Client;
 use halfbyte_core::config::{Config, Environment, SecretsBackend};
 use halfbyte_core::home::Home;
-use halfbyte_core::{BoxError, Lifecycle, ProductId, TenantId};
+use halfbyte_core::{BoxError, Lifecycle, ProductId, TenantId, error_chain};
 use halfbyte_identity::embedded::ClientSpec;
 use halfbyte_identity::{Identity, TokenSource};
 use halfbyte_observe::{RequestIdLayer, ServerLayer, Telemetry};
@@ -132,6 +132,14 @@ impl Platform {
             self.store_local_secret(&name, Some(issuer.register(client.may_exchange()).await?)).await?;
         }
         let secret = self.secrets().get::<SecretString>(&name);
+        // The first token is asked for at once: a secret that is only on its way would cost it a failure and a pause.
+        if let Err(error) = secret.ready().await {
+            tracing::warn!(
+                secret = name,
+                error = error_chain(&error),
+                "calls to another product wait for their secret"
+            );
+        }
         let reveal = move || Ok(secret.load()?.expose_secret().clone());
         Ok(self.identity().tokens(id, reveal, other, scopes))
     }
