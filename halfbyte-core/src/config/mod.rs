@@ -186,11 +186,13 @@ pub enum ApiKeysBackend {
 }
 
 /// Where customers, subscriptions and usage are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum BillingBackend {
     /// A SQLite file; `None` is the one in the home folder.
     Sqlite(Option<PathBuf>),
+    /// `postgres://…`, a database that products and replicas share.
+    Postgres(SecretString),
 }
 
 impl Config {

@@ -55,7 +55,7 @@ pub(super) fn parse(vars: Vec<(String, String)>, not_text: Vec<String>) -> Resul
             environment,
             billing,
             BillingBackend::Sqlite(None),
-            |backend| *backend != BillingBackend::Sqlite(None),
+            |backend| !matches!(backend, BillingBackend::Sqlite(None)),
         ),
         lame_duck: reader.read("HALFBYTE_LAME_DUCK", seconds).unwrap_or(Duration::from_secs(if development {
             0
@@ -257,7 +257,8 @@ fn billing(text: &str) -> Result<BillingBackend, String> {
             Ok(BillingBackend::Sqlite(Some(PathBuf::from(path.as_ref()))))
         }
         "sqlite" => Err("must be sqlite:///absolute/path and nothing after it".into()),
-        other => Err(format!("\"{other}\" is not a billing backend of this version; use sqlite:///path")),
+        "postgres" | "postgresql" => Ok(BillingBackend::Postgres(text.into())),
+        other => Err(format!("\"{other}\" is not a billing backend; use sqlite:///path or postgres://...")),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use halfbyte_core::config::{
     ApiKeysBackend, BillingBackend, Config, ConfigError, Environment, IdentityBackend, KEYS, Preset, SecretsBackend,
 };
+use secrecy::ExposeSecret as _;
 
 fn parse(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::parse(vars.iter().copied())
@@ -47,7 +48,7 @@ fn with_nothing_said_everything_is_embedded_and_local() {
     assert_eq!(config.secrets, SecretsBackend::Local);
     assert_eq!(config.identity, [IdentityBackend::Embedded]);
     assert_eq!(config.audience, None);
-    assert_eq!(config.billing, BillingBackend::Sqlite(None));
+    assert!(matches!(config.billing, BillingBackend::Sqlite(None)));
     assert_eq!(config.lame_duck, Duration::ZERO);
 }
 
@@ -82,7 +83,7 @@ fn every_key_is_read() {
     assert!(matches!(config.api_keys, ApiKeysBackend::Off));
     assert_eq!(config.trusted_proxies, ["192.0.2.7/32".parse().unwrap()]);
     assert!(config.dpop_nonce);
-    assert_eq!(config.billing, BillingBackend::Sqlite(Some("/var/my lib/b.sqlite".into())));
+    assert!(matches!(config.billing, BillingBackend::Sqlite(Some(path)) if path == Path::new("/var/my lib/b.sqlite")));
     assert_eq!(config.lame_duck, Duration::from_secs(7));
 }
 
@@ -204,7 +205,7 @@ fn a_password_in_a_url_is_refused_and_never_repeated() {
         for url in [
             "https://u:hunter2@example.com",
             "https://hunter2@example.com",
-            "postgres://u:hunter2@db/x",
+            "mysql://u:hunter2@db/x",
             "sqlite://u:hunter2@/x",
             "file://hunter2/x",
             "https://u:hunter2@exa mple",
@@ -236,6 +237,20 @@ fn what_a_url_cannot_use_is_refused_and_not_ignored() {
         ("HALFBYTE_BILLING_URL", "mysql://x"),
     ] {
         fault(key, value);
+    }
+}
+
+#[test]
+fn billing_may_be_in_a_database_whose_password_nobody_sees_in_production_too() {
+    for scheme in ["postgres", "postgresql"] {
+        let url = format!("{scheme}://billing:hunter2@db.example:5432/billing?sslmode=require");
+        let mut vars = PRODUCTION.to_vec();
+        vars.retain(|(key, _)| *key != "HALFBYTE_BILLING_URL");
+        vars.push(("HALFBYTE_BILLING_URL", &url));
+        let config = good(&vars);
+        assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+        let BillingBackend::Postgres(kept) = config.billing else { panic!("{:?}", config.billing) };
+        assert_eq!(kept.expose_secret(), url);
     }
 }
 
