@@ -1,4 +1,7 @@
-//! Periods of a quota: pure arithmetic on UTC days, without a clock.
+//! Periods of an allowance: pure arithmetic, without a clock.
+
+mod anchor;
+mod slot;
 
 use std::fmt;
 use std::time::Duration;
@@ -6,16 +9,23 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-const DAY_SECONDS: i64 = 86_400;
+pub use self::anchor::Anchor;
+use self::slot::SLOT_SECONDS;
+pub(crate) use self::slot::{SLOT_MICROS, slot_of, slot_of_micros, slot_start};
 
-/// How often a quota starts anew. Always in UTC, so that every process and every product agree on the instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+const SLOTS_IN_A_DAY: i64 = 96;
+
+/// How often an allowance starts anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Per {
-    /// A calendar day.
+    /// Each day.
     Day,
-    /// A calendar month.
+    /// Each month.
     Month,
+    /// Each year.
+    Year,
 }
 
 impl Per {
@@ -24,15 +34,16 @@ impl Per {
         match self {
             Per::Day => "day",
             Per::Month => "month",
+            Per::Year => "year",
         }
     }
 
     pub(crate) fn from_word(word: &str) -> Option<Self> {
-        [Per::Day, Per::Month].into_iter().find(|per| per.as_str() == word)
+        [Per::Day, Per::Month, Per::Year].into_iter().find(|per| per.as_str() == word)
     }
 }
 
-/// One period of a quota: whole days in UTC, the first included, the end not.
+/// One period of an allowance: a range of quarter hours of UTC, the first included, the end not.
 ///
 /// ```
 /// use halfbyte_billing::{Per, Period};
@@ -42,33 +53,34 @@ impl Per {
 /// assert_eq!(period.end(), "2028-03-01T00:00:00Z".parse().unwrap());
 /// assert_eq!(period.length().as_secs(), 29 * 86_400);
 /// ```
+///
+/// Periods that are counted from an anniversary are made by [`Anchor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Period {
-    first: i32,
-    end: i32,
+    first: i64,
+    end: i64,
     per: Per,
 }
 
 impl Period {
-    /// The period of kind `per` that `at` lies in.
+    /// The calendar day, month or year in UTC that `at` lies in.
     pub fn containing(at: Timestamp, per: Per) -> Self {
-        match per {
-            Per::Day => {
-                let first = day_of(at);
-                Self { first, end: first + 1, per }
-            }
-            Per::Month => {
-                let date = TimeZone::UTC.to_datetime(at).date();
-                let first = day_of(at) - (i32::from(date.day()) - 1);
-                Self { first, end: first + i32::from(date.days_in_month()), per }
-            }
-        }
+        let day = slot_of(at).div_euclid(SLOTS_IN_A_DAY);
+        let date = TimeZone::UTC.to_datetime(at).date();
+        let (before, days) = match per {
+            Per::Day => (0, 1),
+            Per::Month => (i64::from(date.day()) - 1, i64::from(date.days_in_month())),
+            Per::Year => (i64::from(date.day_of_year()) - 1, i64::from(date.days_in_year())),
+        };
+        let first = day - before;
+        Self { first: first * SLOTS_IN_A_DAY, end: (first + days) * SLOTS_IN_A_DAY, per }
     }
 
-    /// The period before this one.
+    /// The calendar period before this one; for a period that is counted from an anniversary, the calendar period that
+    /// its last instant before lies in: ask its [`Anchor`] for the one before it.
     #[must_use]
     pub fn previous(self) -> Self {
-        let before = midnight(self.first).checked_sub(1.second()).unwrap_or(Timestamp::MIN);
+        let before = self.start().checked_sub(1.second()).unwrap_or(Timestamp::MIN);
         Self::containing(before, self.per)
     }
 
@@ -79,17 +91,17 @@ impl Period {
 
     /// Its first instant.
     pub fn start(self) -> Timestamp {
-        midnight(self.first)
+        slot_start(self.first)
     }
 
     /// The first instant after it.
     pub fn end(self) -> Timestamp {
-        midnight(self.end)
+        slot_start(self.end)
     }
 
     /// How long it is as a whole.
     pub fn length(self) -> Duration {
-        Duration::from_secs(u64::try_from(i64::from(self.end - self.first) * DAY_SECONDS).unwrap_or(0))
+        Duration::from_secs(u64::try_from((self.end - self.first) * SLOT_SECONDS).unwrap_or(0))
     }
 
     /// How long it is until the next one begins; zero once it has.
@@ -97,37 +109,36 @@ impl Period {
         Duration::try_from(self.end().duration_since(now)).unwrap_or(Duration::ZERO)
     }
 
-    /// Its first day, counted from 1970-01-01.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn first_day(self) -> i32 {
+    /// Its first quarter hour, counted from 1970-01-01.
+    pub(crate) fn first_slot(self) -> i64 {
         self.first
     }
 
-    /// The day after its last.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn end_day(self) -> i32 {
+    /// The first quarter hour after it.
+    #[cfg(test)]
+    pub(crate) fn end_slot(self) -> i64 {
         self.end
+    }
+
+    #[cfg(test)]
+    pub(crate) fn contains(self, at: Timestamp) -> bool {
+        (self.first..self.end).contains(&slot_of(at))
     }
 }
 
-/// `2028-02-10` for a day, `2028-02` for a month.
+/// `2028-02-10` for a day, `2028-02` for a month, `2028` for a year; `START/END` (ISO 8601) for what is no calendar period.
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self != Self::containing(self.start(), self.per) {
+            return write!(f, "{}/{}", self.start(), self.end());
+        }
         let date = TimeZone::UTC.to_datetime(self.start()).date();
         match self.per {
             Per::Day => write!(f, "{date}"),
             Per::Month => write!(f, "{:04}-{:02}", date.year(), date.month()),
+            Per::Year => write!(f, "{:04}", date.year()),
         }
     }
-}
-
-/// The day that `at` lies in, counted from 1970-01-01. Every timestamp's day fits.
-pub(crate) fn day_of(at: Timestamp) -> i32 {
-    i32::try_from(at.as_second().div_euclid(DAY_SECONDS)).unwrap_or(i32::MAX - 31)
-}
-
-fn midnight(day: i32) -> Timestamp {
-    Timestamp::from_second(i64::from(day) * DAY_SECONDS).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -150,8 +161,19 @@ mod tests {
             ("2000-02-01T00:00:00Z", 29),
             ("2026-04-30T23:59:59Z", 30),
             ("1969-12-31T23:59:59Z", 31),
+            ("1969-12-31T23:59:59.999Z", 31),
         ] {
             assert_eq!(month(at).length().as_secs(), days * 86_400, "{at}");
+        }
+    }
+
+    #[test]
+    fn years_have_their_calendar_lengths() {
+        for (at, days) in [("2028-02-29T12:00:00Z", 366), ("2026-12-31T23:59:59Z", 365), ("2100-01-01T00:00:00Z", 365)]
+        {
+            let year = Period::containing(at.parse().expect("a timestamp"), Per::Year);
+            assert_eq!(year.length().as_secs(), days * 86_400, "{at}");
+            assert_eq!(year.to_string(), at[..4]);
         }
     }
 
@@ -173,15 +195,30 @@ mod tests {
         assert_eq!(day.resets_in(Timestamp::MAX), Duration::ZERO);
     }
 
+    #[test]
+    fn the_first_and_the_last_instant_have_periods() {
+        for per in [Per::Day, Per::Month, Per::Year] {
+            for at in [Timestamp::MIN, Timestamp::MAX] {
+                let period = Period::containing(at, per);
+                assert!(period.contains(at) && period.start() <= at && at <= period.end(), "{period:?}");
+            }
+        }
+    }
+
+    fn any_per() -> impl Strategy<Value = Per> {
+        prop_oneof![Just(Per::Day), Just(Per::Month), Just(Per::Year)]
+    }
+
     proptest! {
         #[test]
         fn every_instant_lies_in_its_period_and_periods_are_seamless(
             second in -60_000_000_000_i64..250_000_000_000,
-            per in prop_oneof![Just(Per::Day), Just(Per::Month)],
+            nanosecond in 0_i32..1_000_000_000,
+            per in any_per(),
         ) {
-            let at = Timestamp::from_second(second).expect("in range");
+            let at = Timestamp::new(second, nanosecond).expect("in range");
             let period = Period::containing(at, per);
-            prop_assert!(period.start() <= at && at < period.end());
+            prop_assert!(period.start() <= at && at < period.end() && period.contains(at));
             prop_assert_eq!(Period::containing(period.end(), per).previous(), period);
             prop_assert_eq!(Period::containing(period.start(), per), period);
         }
