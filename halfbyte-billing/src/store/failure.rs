@@ -2,6 +2,7 @@ use halfbyte_core::BoxError;
 
 use crate::{Error, ErrorKind};
 
+const SQLITE_BUSY: i32 = 5;
 const SQLITE_CORRUPT: i32 = 11;
 const SQLITE_NOTADB: i32 = 26;
 
@@ -16,12 +17,12 @@ impl Failure {
         Self { kind: ErrorKind::Corrupt, source: what.into() }
     }
 
-    pub(super) fn into_error(self, doing: &str, file: &str) -> Error {
+    pub(super) fn into_error(self, doing: &str, name: &str) -> Error {
         let message = match self.kind {
             ErrorKind::Corrupt => {
-                format!("{file} is damaged and was left as it is; restore a copy of it, or move it away to start anew")
+                format!("{name} is damaged and was left as it is; restore a copy of it, or move it away to start anew")
             }
-            _ => format!("{doing} {file} failed"),
+            _ => format!("{doing} {name} failed"),
         };
         Error::because(self.kind, message, self.source)
     }
@@ -29,27 +30,59 @@ impl Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        // SQLite's extended codes keep the primary one in their lowest byte.
-        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok()).unwrap_or(0) & 0xff;
-        let damaged = matches!(code, SQLITE_CORRUPT | SQLITE_NOTADB);
+        let damaged = match Code::of(&error) {
+            Code::Sqlite(code) => matches!(code, SQLITE_CORRUPT | SQLITE_NOTADB),
+            Code::Postgres(code) => matches!(&code, b"XX001" | b"XX002"),
+            Code::None => false,
+        };
         let kind = if damaged { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
         Self { kind, source: error.into() }
     }
 }
 
-/// Says of a failed query what was being done to which file.
+/// Whether the same transaction may well succeed when it is tried again, on the same session after a rollback: it lost
+/// against another one, or waited for others too long.
+pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
+    match Code::of(error) {
+        Code::Sqlite(code) => code == SQLITE_BUSY,
+        // Statement timeout, lock timeout, deadlock, serialization.
+        Code::Postgres(code) => matches!(&code, b"57014" | b"55P03" | b"40P01" | b"40001"),
+        Code::None => false,
+    }
+}
+
+/// What a database calls an error.
+enum Code {
+    Sqlite(i32),
+    Postgres([u8; 5]),
+    None,
+}
+
+impl Code {
+    fn of(error: &sqlx::Error) -> Self {
+        let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return Code::None };
+        // SQLSTATE has five characters, a code of SQLite at most four.
+        if let Ok(state) = <[u8; 5]>::try_from(code.as_bytes()) {
+            return Code::Postgres(state);
+        }
+        // SQLite's extended codes keep the primary one in their lowest byte.
+        code.parse::<i32>().map_or(Code::None, |code| Code::Sqlite(code & 0xff))
+    }
+}
+
+/// Says of a failed query what was being done to which store.
 pub(super) trait Attempt<T> {
-    fn attempt(self, doing: &str, file: &str) -> Result<T, Error>;
+    fn attempt(self, doing: &str, name: &str) -> Result<T, Error>;
 }
 
 impl<T> Attempt<T> for Result<T, sqlx::Error> {
-    fn attempt(self, doing: &str, file: &str) -> Result<T, Error> {
-        self.map_err(|error| Failure::from(error).into_error(doing, file))
+    fn attempt(self, doing: &str, name: &str) -> Result<T, Error> {
+        self.map_err(|error| Failure::from(error).into_error(doing, name))
     }
 }
 
 impl<T> Attempt<T> for Result<T, std::io::Error> {
-    fn attempt(self, doing: &str, file: &str) -> Result<T, Error> {
-        self.map_err(|error| Failure { kind: ErrorKind::Unavailable, source: error.into() }.into_error(doing, file))
+    fn attempt(self, doing: &str, name: &str) -> Result<T, Error> {
+        self.map_err(|error| Failure { kind: ErrorKind::Unavailable, source: error.into() }.into_error(doing, name))
     }
 }

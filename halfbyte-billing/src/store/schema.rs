@@ -1,121 +1,138 @@
-//! The tables, and who may open a file that has them.
-
-use sqlx::{Connection as _, Row as _, SqliteConnection};
+//! The tables, and who may open a database that has them.
 
 use super::failure::{Attempt as _, Failure};
+use super::sql::{Dialect, Session, Value};
 use crate::{Error, ErrorKind};
 
-/// "HBbi", in the header of the file: says that it is ours.
+/// "HBbi", in the header of a SQLite file and the lock of a migration: says that it is ours.
 const APPLICATION_ID: i64 = 0x4842_6269;
-const VERSION: i64 = 1;
 
-// Rows of usage are kept by day: a sum over days answers for any period, whatever the plan was or will be.
-const TABLES: &str = "
-    CREATE TABLE revision (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), number INTEGER NOT NULL) STRICT;
-    INSERT INTO revision VALUES (1, 1);
-
-    CREATE TABLE customers (
-        tenant TEXT NOT NULL PRIMARY KEY,
-        since  INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
-
-    CREATE TABLE subscriptions (
-        id     INTEGER PRIMARY KEY,
-        tenant TEXT NOT NULL REFERENCES customers (tenant),
-        plan   TEXT NOT NULL,
-        since  INTEGER NOT NULL,
-        ended  INTEGER
-    ) STRICT;
-    CREATE UNIQUE INDEX current_subscription ON subscriptions (tenant) WHERE ended IS NULL;
-
-    CREATE TABLE usage_events (
-        tenant  TEXT NOT NULL,
-        product TEXT NOT NULL,
-        meter   TEXT NOT NULL,
-        key     BLOB NOT NULL,
-        feature TEXT NOT NULL,
-        units   INTEGER NOT NULL,
-        at      INTEGER NOT NULL,
-        PRIMARY KEY (tenant, product, meter, key)
-    ) STRICT, WITHOUT ROWID;
-
-    CREATE TABLE usage_totals (
-        tenant  TEXT NOT NULL,
-        product TEXT NOT NULL,
-        meter   TEXT NOT NULL,
-        day     INTEGER NOT NULL,
-        units   INTEGER NOT NULL,
-        PRIMARY KEY (tenant, product, meter, day)
-    ) STRICT, WITHOUT ROWID;
-
-    CREATE TABLE tranches (
-        tenant    TEXT NOT NULL,
-        product   TEXT NOT NULL,
-        meter     TEXT NOT NULL,
-        owner     TEXT NOT NULL,
-        feature   TEXT NOT NULL,
-        first_day INTEGER NOT NULL,
-        end_day   INTEGER NOT NULL,
-        quota     INTEGER NOT NULL,
-        units     INTEGER NOT NULL CHECK (units > 0),
-        PRIMARY KEY (tenant, product, meter, owner, feature, first_day, end_day, quota)
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX tranches_by_owner ON tranches (owner);
-
-    PRAGMA application_id = 0x48426269;
-    PRAGMA user_version = 1;
-";
-
-/// Whose a database is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    Fresh,
-    Current,
+/// A step from one version of the tables to the next.
+struct Migration {
+    version: i64,
+    script: &'static str,
+    /// SQLite keeps the version in the header of the file, and takes no parameter there.
+    sqlite: &'static str,
 }
 
-/// Looks at a database without writing to it.
-pub(super) async fn inspect(connection: &mut SqliteConnection, file: &str) -> Result<(), Error> {
-    origin(connection, file).await?;
-    let verdict: String = sqlx::query("PRAGMA quick_check(1)")
-        .fetch_one(connection)
-        .await
-        .and_then(|row| row.try_get(0))
-        .attempt("checking", file)?;
-    if verdict == "ok" { Ok(()) } else { Err(corrupt(file, &verdict)) }
-}
+/// Version 1 was of a crate that nobody was given.
+const MIGRATIONS: &[Migration] = &[Migration {
+    version: 2,
+    script: include_str!("tables.sql"),
+    sqlite: "PRAGMA application_id = 0x48426269; PRAGMA user_version = 2;",
+}];
 
-/// Makes the tables if they are not there; two processes may do so at once.
-pub(super) async fn prepare(connection: &mut SqliteConnection, file: &str) -> Result<(), Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.attempt("preparing", file)?;
-    if origin(&mut transaction, file).await? == Origin::Fresh {
-        sqlx::raw_sql(TABLES).execute(&mut *transaction).await.attempt("preparing", file)?;
+/// What this version of the crate works with.
+const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+/// Looks at a SQLite database without writing to it.
+pub(super) async fn inspect(session: &mut dyn Session, name: &str) -> Result<(), Error> {
+    version(session, name).await?;
+    let verdict = session.query("PRAGMA quick_check(1)", &[]).await.attempt("checking", name)?;
+    match verdict.first().map(|row| row.text(0)).transpose().attempt("checking", name)? {
+        Some("ok") => Ok(()),
+        other => Err(corrupt(name, other.unwrap_or("it could not be checked"))),
     }
-    transaction.commit().await.attempt("preparing", file)
 }
 
-async fn origin(connection: &mut SqliteConnection, file: &str) -> Result<Origin, Error> {
-    let id = number(connection, "PRAGMA application_id").await.attempt("opening", file)?;
-    let version = number(connection, "PRAGMA user_version").await.attempt("opening", file)?;
-    let tables = number(connection, "SELECT count(*) FROM sqlite_schema").await.attempt("opening", file)?;
-    match (id, version) {
-        (APPLICATION_ID, VERSION) => Ok(Origin::Current),
-        (0, 0) if tables == 0 => Ok(Origin::Fresh),
-        (APPLICATION_ID, later) => {
-            let message = format!(
-                "{file} has schema {later} and this version of halfbyte-billing knows {VERSION}; \
-                 run the later version, or point HALFBYTE_BILLING_URL elsewhere"
-            );
-            Err(Error::new(ErrorKind::Foreign, message))
+/// Brings the tables up to date; any number of processes may do so at once.
+pub(super) async fn prepare(session: &mut dyn Session, name: &str) -> Result<(), Error> {
+    // Without a lock and without rights to change anything, as long as there is nothing to do.
+    while version(session, name).await? < VERSION {
+        session.begin().await.attempt("preparing", name)?;
+        if session.dialect() == Dialect::Postgres {
+            session
+                .script(
+                    "SET LOCAL statement_timeout = '60s';
+                     SELECT pg_advisory_xact_lock(1212310121);
+                     CREATE SCHEMA IF NOT EXISTS halfbyte_billing",
+                )
+                .await
+                .attempt("preparing", name)?;
         }
-        _ => {
-            let message = format!("{file} is the database of another program; point HALFBYTE_BILLING_URL elsewhere");
-            Err(Error::new(ErrorKind::Foreign, message))
+        // Another process may have done it while this one waited.
+        let had = version(session, name).await?;
+        if let Some(next) = MIGRATIONS.iter().find(|migration| migration.version > had) {
+            session.script(next.script).await.attempt("preparing", name)?;
+            note(session, next).await.attempt("preparing", name)?;
+        }
+        session.commit().await.attempt("preparing", name)?;
+    }
+    Ok(())
+}
+
+async fn note(session: &mut dyn Session, done: &Migration) -> Result<(), sqlx::Error> {
+    if session.dialect() == Dialect::Sqlite {
+        return session.script(done.sqlite).await;
+    }
+    session
+        .script("CREATE TABLE IF NOT EXISTS version (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), number INTEGER NOT NULL)")
+        .await?;
+    session
+        .execute(
+            "INSERT INTO version VALUES (1, $1) ON CONFLICT (only_one) DO UPDATE SET number = excluded.number",
+            &[done.version.into()],
+        )
+        .await?;
+    Ok(())
+}
+
+/// The version of the tables that are there, 0 for none; what is not ours is refused.
+async fn version(session: &mut dyn Session, name: &str) -> Result<i64, Error> {
+    let found = match session.dialect() {
+        Dialect::Sqlite => of_file(session).await,
+        Dialect::Postgres => of_schema(session).await,
+    };
+    match found.attempt("opening", name)? {
+        Found::Nothing => Ok(0),
+        Found::Ours(version) if MIGRATIONS.iter().any(|known| known.version == version) => Ok(version),
+        Found::Ours(version) if version < MIGRATIONS[0].version => Err(foreign(format!(
+            "{name} was made by an earlier version that was never released; \
+             move it away, or point HALFBYTE_BILLING_URL elsewhere"
+        ))),
+        Found::Ours(later) => Err(foreign(format!(
+            "{name} has schema {later} and this version of halfbyte-billing knows {VERSION}; \
+             run the later version, or point HALFBYTE_BILLING_URL elsewhere"
+        ))),
+        Found::Anothers => {
+            Err(foreign(format!("{name} is the database of another program; point HALFBYTE_BILLING_URL elsewhere")))
         }
     }
 }
 
-async fn number(connection: &mut SqliteConnection, query: &'static str) -> Result<i64, sqlx::Error> {
-    sqlx::query(query).fetch_one(connection).await?.try_get(0)
+enum Found {
+    Nothing,
+    Ours(i64),
+    Anothers,
+}
+
+async fn of_file(session: &mut dyn Session) -> Result<Found, sqlx::Error> {
+    let id = number(session, "PRAGMA application_id", &[]).await?;
+    let version = number(session, "PRAGMA user_version", &[]).await?;
+    let tables = number(session, "SELECT count(*) FROM sqlite_schema", &[]).await?;
+    Ok(match (id, version) {
+        (APPLICATION_ID, version) => Found::Ours(version),
+        (0, 0) if tables == 0 => Found::Nothing,
+        _ => Found::Anothers,
+    })
+}
+
+async fn of_schema(session: &mut dyn Session) -> Result<Found, sqlx::Error> {
+    let named = "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname = 'halfbyte_billing' AND ($1 = '' OR c.relname = $1)";
+    if number(session, named, &["version".into()]).await? > 0 {
+        return Ok(Found::Ours(number(session, "SELECT number FROM version", &[]).await?));
+    }
+    let any = number(session, named, &["".into()]).await?;
+    Ok(if any == 0 { Found::Nothing } else { Found::Anothers })
+}
+
+async fn number(session: &mut dyn Session, sql: &'static str, values: &[Value<'_>]) -> Result<i64, sqlx::Error> {
+    session.query(sql, values).await?.first().ok_or(sqlx::Error::RowNotFound)?.int(0)
+}
+
+fn foreign(message: String) -> Error {
+    Error::new(ErrorKind::Foreign, message)
 }
 
 /// The error for a damaged file.

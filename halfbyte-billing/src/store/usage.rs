@@ -1,175 +1,164 @@
-//! Use that is counted: once for each key, and in the totals by day in the same transaction.
+//! What was used, read from the aggregates.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
-use sqlx::{Row as _, SqliteConnection};
+use super::aggregates::read;
+use super::failure::Attempt as _;
+use super::measured::to_json;
+use super::{Session, Store, Value};
+use crate::Error;
+use crate::metering::Latest;
+use crate::query::SlotRow;
 
-use super::{Attempt, Store};
-use crate::journal::Record;
-use crate::{Error, IdempotencyKey, Period};
-
-/// What became of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Counted {
-    /// It counts.
-    New,
-    /// Its key had been counted, with the same content.
-    Before,
-    /// Its key had been counted, with other content; what was there first stays.
-    Conflict,
+/// What one meter measured in a stretch of slots, as far as numbers can be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Total {
+    /// Which of the stretches that were asked for.
+    pub(crate) stretch: usize,
+    pub(crate) dimensions: Box<str>,
+    pub(crate) count: i64,
+    /// As large as it may be.
+    pub(crate) sum: i128,
+    pub(crate) min: Option<i64>,
+    pub(crate) max: Option<i64>,
 }
 
-/// So many records go into one statement.
-const CHUNK: usize = 4096;
-
-/// Counts `records`, in their order, within the caller's transaction.
-pub(crate) async fn count(
-    connection: &mut SqliteConnection,
-    records: &[Record<'_>],
-) -> Result<Vec<Counted>, sqlx::Error> {
-    let mut outcomes = Vec::with_capacity(records.len());
-    for chunk in records.chunks(CHUNK) {
-        outcomes.append(&mut count_chunk(connection, chunk).await?);
-    }
-    Ok(outcomes)
-}
-
-async fn count_chunk(connection: &mut SqliteConnection, records: &[Record<'_>]) -> Result<Vec<Counted>, sqlx::Error> {
-    let mut new = insert(connection, records).await?;
-    let mut outcomes = Vec::with_capacity(records.len());
-    let mut totals: BTreeMap<(&str, &str, &str, i32), i64> = BTreeMap::new();
-    for record in records {
-        // The first of several with one key is the one that was inserted.
-        if new.remove(&identity(record)) {
-            *totals.entry((record.tenant, record.product, record.meter, record.day())).or_default() +=
-                i64::from(record.units);
-            outcomes.push(Counted::New);
-        } else {
-            outcomes.push(Counted::Before);
-        }
-    }
-    add(connection, &totals).await?;
-    for (record, outcome) in records.iter().zip(&mut outcomes) {
-        if *outcome == Counted::Before && !is_same(connection, record).await? {
-            *outcome = Counted::Conflict;
-        }
-    }
-    Ok(outcomes)
-}
-
-type Identity = (String, String, String, Vec<u8>);
-
-fn identity(record: &Record<'_>) -> Identity {
-    (record.tenant.into(), record.product.into(), record.meter.into(), record.key.as_bytes().into())
-}
-
-/// Inserts what is not there yet; answers what it was. One statement however many they are.
-async fn insert(connection: &mut SqliteConnection, records: &[Record<'_>]) -> Result<HashSet<Identity>, sqlx::Error> {
-    let rows: Vec<_> = records
-        .iter()
-        .map(|record| {
-            let (key, at) = (record.key.to_string(), record.at.as_millisecond());
-            (record.tenant, record.product, record.meter, key, record.feature, record.units, at)
-        })
-        .collect();
-    let inserted = sqlx::query(
-        "INSERT INTO usage_events (tenant, product, meter, key, feature, units, at)
-         SELECT value ->> 0, value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4, value ->> 5, value ->> 6
-         FROM json_each(?) WHERE true
-         ON CONFLICT DO NOTHING
-         RETURNING tenant, product, meter, key",
-    )
-    .bind(to_json(&rows)?)
-    .fetch_all(connection)
-    .await?;
-    inserted.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))).collect()
-}
-
-async fn add(
-    connection: &mut SqliteConnection,
-    totals: &BTreeMap<(&str, &str, &str, i32), i64>,
-) -> Result<(), sqlx::Error> {
-    if totals.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<_> = totals.iter().collect();
-    sqlx::query(
-        "INSERT INTO usage_totals (tenant, product, meter, day, units)
-         SELECT value ->> '$[0][0]', value ->> '$[0][1]', value ->> '$[0][2]', value ->> '$[0][3]', value ->> '$[1]'
-         FROM json_each(?) WHERE true
-         ON CONFLICT DO UPDATE SET units = units + excluded.units",
-    )
-    .bind(to_json(&rows)?)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn is_same(connection: &mut SqliteConnection, record: &Record<'_>) -> Result<bool, sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT feature = ? AND units = ? FROM usage_events
-         WHERE tenant = ? AND product = ? AND meter = ? AND key = ?",
-    )
-    .bind(record.feature)
-    .bind(record.units)
-    .bind(record.tenant)
-    .bind(record.product)
-    .bind(record.meter)
-    .bind(record.key.as_bytes().as_slice())
-    .fetch_one(connection)
-    .await?;
-    row.try_get(0)
-}
-
-fn to_json(rows: &impl serde::Serialize) -> Result<String, sqlx::Error> {
-    serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))
-}
+/// Slots from the first, to the second without it.
+pub(crate) type Slots = std::ops::Range<i64>;
 
 impl Store {
-    /// Whether a key has been counted.
-    pub(crate) async fn is_counted(
-        &self,
-        tenant: &str,
-        product: &str,
-        meter: &str,
-        key: IdempotencyKey,
-    ) -> Result<bool, Error> {
-        let row = sqlx::query("SELECT 1 FROM usage_events WHERE tenant = ? AND product = ? AND meter = ? AND key = ?")
-            .bind(tenant)
-            .bind(product)
-            .bind(meter)
-            .bind(key.as_bytes().as_slice())
-            .fetch_optional(&self.pool)
-            .await
-            .attempt("reading", &self.file)?;
-        Ok(row.is_some())
+    /// Count, sum, min and max of each stretch and combination of dimensions in which there is something: added up by
+    /// the database. Ordered by stretch and dimensions.
+    pub(crate) async fn totals(&self, tenant: &str, meter: &str, stretches: &[Slots]) -> Result<Vec<Total>, Error> {
+        let mut reader = self.reader().await?;
+        totals(&mut *reader, tenant, meter, stretches).await.attempt("reading usage in", self.name())
     }
 
-    /// The units that a tenant used of a meter in a period.
-    pub(crate) async fn used(&self, tenant: &str, product: &str, meter: &str, period: Period) -> Result<u64, Error> {
-        let mut reader = self.pool.acquire().await.attempt("reading", &self.file)?;
-        used(&mut reader, tenant, product, meter, period).await.attempt("reading", &self.file)
+    /// The rows of `slots`, with their different values for a meter that counts those; ordered by slot and dimensions.
+    /// Answers at most `limit` rows.
+    pub(crate) async fn usage_rows(
+        &self,
+        tenant: &str,
+        meter: &str,
+        slots: Slots,
+        uniques: bool,
+        limit: i64,
+    ) -> Result<Vec<SlotRow>, Error> {
+        let mut reader = self.reader().await?;
+        let rows = usage_rows(&mut *reader, [tenant, meter], slots, uniques, limit);
+        rows.await.attempt("reading usage in", self.name())
+    }
+
+    /// The latest level before `slot` of each combination of dimensions.
+    pub(crate) async fn level_before(
+        &self,
+        tenant: &str,
+        meter: &str,
+        slot: i64,
+    ) -> Result<BTreeMap<Box<str>, Latest>, Error> {
+        let mut reader = self.reader().await?;
+        level_before(&mut *reader, tenant, meter, slot).await.attempt("reading usage in", self.name())
     }
 }
 
-/// As [`Store::used`], within a transaction.
-pub(super) async fn used(
-    connection: &mut SqliteConnection,
+fn bounds(stretches: &[Slots]) -> Result<String, sqlx::Error> {
+    to_json(&stretches.iter().enumerate().map(|(index, slots)| (index, slots.start, slots.end)).collect::<Vec<_>>())
+}
+
+async fn totals(
+    session: &mut dyn Session,
     tenant: &str,
-    product: &str,
     meter: &str,
-    period: Period,
-) -> Result<u64, sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT coalesce(sum(units), 0) FROM usage_totals
-         WHERE tenant = ? AND product = ? AND meter = ? AND day >= ? AND day < ?",
-    )
-    .bind(tenant)
-    .bind(product)
-    .bind(meter)
-    .bind(period.first_day())
-    .bind(period.end_day())
-    .fetch_one(connection)
-    .await?;
-    Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+    stretches: &[Slots],
+) -> Result<Vec<Total>, sqlx::Error> {
+    // The stretches are read once and not for each row.
+    // Added up in two parts, which no number of rows brings beyond what the databases can count to.
+    let found = session
+        .query(
+            "WITH stretches (number, first, past) AS MATERIALIZED (
+                 SELECT CAST(value ->> 0 AS INTEGER), CAST(value ->> 1 AS INTEGER), CAST(value ->> 2 AS INTEGER)
+                 FROM json_each($1))
+             SELECT number, dimensions, CAST(sum(count) AS INTEGER),
+                    CAST(sum(sum / 1000000000) AS INTEGER), CAST(sum(sum % 1000000000) AS INTEGER), min(min), max(max)
+             FROM stretches CROSS JOIN aggregates
+             WHERE tenant = $2 AND meter = $3 AND slot >= first AND slot < past
+             GROUP BY 1, 2 ORDER BY 1, 2",
+            &[bounds(stretches)?.as_str().into(), tenant.into(), meter.into()],
+        )
+        .await?;
+    let total = |row: &super::Row| {
+        Ok(Total {
+            stretch: usize::try_from(row.int(0)?).unwrap_or(usize::MAX),
+            dimensions: row.text(1)?.into(),
+            count: row.int(2)?,
+            sum: i128::from(row.int(3)?) * 1_000_000_000 + i128::from(row.int(4)?),
+            min: row.int_or_none(5)?,
+            max: row.int_or_none(6)?,
+        })
+    };
+    found.iter().map(total).collect()
+}
+
+async fn usage_rows(
+    session: &mut dyn Session,
+    [tenant, meter]: [&str; 2],
+    slots: Slots,
+    uniques: bool,
+    limit: i64,
+) -> Result<Vec<SlotRow>, sqlx::Error> {
+    let bounds: [Value<'_>; 5] = [tenant.into(), meter.into(), slots.start.into(), slots.end.into(), limit.into()];
+    // Rows and their values as they are at one instant.
+    session.begin_reading().await?;
+    let found = session
+        .query(
+            "SELECT count, sum, min, max, latest, latest_at, latest_id, first_at, area, slot, dimensions FROM aggregates
+             WHERE tenant = $1 AND meter = $2 AND slot >= $3 AND slot < $4 ORDER BY slot, dimensions LIMIT $5",
+            &bounds,
+        )
+        .await?;
+    let mut rows = Vec::with_capacity(found.len());
+    for row in &found {
+        rows.push(SlotRow { slot: row.int(9)?, dimensions: row.text(10)?.into(), aggregate: read(row)? });
+    }
+    if let (true, Some(last)) = (uniques, rows.last()) {
+        let values: [Value<'_>; 4] = [tenant.into(), meter.into(), slots.start.into(), (last.slot + 1).into()];
+        let found = session
+            .query(
+                "SELECT slot, dimensions, value, count FROM uniques
+                 WHERE tenant = $1 AND meter = $2 AND slot >= $3 AND slot < $4",
+                &values,
+            )
+            .await?;
+        for row in &found {
+            let (slot, dimensions) = (row.int(0)?, row.text(1)?);
+            let of = rows.binary_search_by(|row| (row.slot, &*row.dimensions).cmp(&(slot, dimensions)));
+            if let Ok(index) = of {
+                rows[index].aggregate.unique.insert(row.text(2)?.into(), row.int(3)?);
+            }
+        }
+    }
+    session.commit().await?;
+    Ok(rows)
+}
+
+async fn level_before(
+    session: &mut dyn Session,
+    tenant: &str,
+    meter: &str,
+    slot: i64,
+) -> Result<BTreeMap<Box<str>, Latest>, sqlx::Error> {
+    let found = session
+        .query(
+            "SELECT a.dimensions, a.latest, a.latest_at, a.latest_id
+             FROM (SELECT dimensions, max(slot) AS slot FROM aggregates
+                   WHERE tenant = $1 AND meter = $2 AND slot < $3 AND latest IS NOT NULL GROUP BY dimensions) AS newest
+             JOIN aggregates AS a
+             ON a.tenant = $1 AND a.meter = $2 AND a.slot = newest.slot AND a.dimensions = newest.dimensions",
+            &[tenant.into(), meter.into(), slot.into()],
+        )
+        .await?;
+    found
+        .iter()
+        .map(|row| Ok((row.text(0)?.into(), Latest { at: row.int(2)?, tie: row.text(3)?.into(), value: row.int(1)? })))
+        .collect()
 }

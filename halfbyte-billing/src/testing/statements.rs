@@ -1,0 +1,80 @@
+use super::fresh::Fresh;
+use super::parcel::{at, events, lot, using};
+use super::support::event;
+use crate::store::{Answer, Dialect, Row, Session, Value, count};
+
+/// A session that counts its statements.
+struct Counting(Box<dyn Session>, u32);
+
+impl Session for Counting {
+    fn dialect(&self) -> Dialect {
+        self.0.dialect()
+    }
+
+    fn begin(&mut self) -> Answer<'_, ()> {
+        self.0.begin()
+    }
+
+    fn begin_reading(&mut self) -> Answer<'_, ()> {
+        self.0.begin_reading()
+    }
+
+    fn commit(&mut self) -> Answer<'_, ()> {
+        self.0.commit()
+    }
+
+    fn rollback(&mut self) -> Answer<'_, ()> {
+        self.0.rollback()
+    }
+
+    fn query<'a>(&'a mut self, sql: &'static str, values: &'a [Value<'a>]) -> Answer<'a, Vec<Row>> {
+        self.1 += 1;
+        self.0.query(sql, values)
+    }
+
+    fn execute<'a>(&'a mut self, sql: &'static str, values: &'a [Value<'a>]) -> Answer<'a, u64> {
+        self.1 += 1;
+        self.0.execute(sql, values)
+    }
+
+    fn script(&mut self, sql: &'static str) -> Answer<'_, ()> {
+        self.1 += 1;
+        self.0.script(sql)
+    }
+
+    fn now(&mut self) -> Answer<'_, i64> {
+        self.1 += 1;
+        self.0.now()
+    }
+
+    fn close(self: Box<Self>) -> Answer<'static, ()> {
+        self.0.close()
+    }
+}
+
+pub(super) async fn events_that_charge_nothing_cost_nothing_more(fresh: Fresh) {
+    let mut session = Counting(fresh.session().await, 0);
+    session.begin().await.unwrap();
+    count(&mut session, at(10), &[event("counted")]).await.unwrap();
+    let alone = std::mem::take(&mut session.1);
+    events(vec![event("committed")]).within(&mut session).await;
+    assert_eq!(session.1, alone);
+}
+
+pub(super) async fn however_many_charges_there_are_the_statements_are_as_many(fresh: Fresh) {
+    let mut session = Counting(fresh.session().await, 0);
+    session.begin().await.unwrap();
+    let lots = [lot("plan", 1000)];
+    let (few, many) = (2, 50);
+    let mut statements = Vec::new();
+    for charges in [few, many] {
+        let entries: Vec<_> = (0..charges).map(|id| using(&format!("{charges}/{id}"), 1, None, &lots)).collect();
+        session.1 = 0;
+        count(&mut session, at(10), &entries).await.unwrap();
+        let counting = std::mem::take(&mut session.1);
+        let others = entries.iter().map(|entry| using(&format!("{}'", entry.event.id), 1, None, &lots)).collect();
+        events(others).within(&mut session).await;
+        statements.push(session.1 - counting);
+    }
+    assert_eq!(statements[1], 4, "existing, lots, burns");
+}
