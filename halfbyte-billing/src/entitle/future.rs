@@ -6,16 +6,14 @@ use std::task::{Context, Poll, ready};
 use halfbyte_core::body::Refusable;
 use halfbyte_core::{Problem, problem};
 use http::{Request, Response};
-use jiff::Timestamp;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::Gate;
 use super::service::attach;
+use super::{Gate, Pass};
 use crate::Decision;
-use crate::quota::Hold;
 
-type Answer = Result<Option<(Hold, Timestamp)>, Decision>;
+type Answer = Result<Pass, Decision>;
 
 pin_project! {
     /// The response future of [`Entitle`](super::Entitle).
@@ -89,8 +87,8 @@ where
                     let answer = ready!(asking.answer.as_mut().poll(cx));
                     let mut request = asking.request.take().expect("the answer comes once");
                     match answer {
-                        Ok(reserved) => {
-                            attach(&mut request, &asking.gate, reserved);
+                        Ok(pass) => {
+                            attach(&mut request, &asking.gate, pass);
                             State::Inner { future: asking.service.call(request) }
                         }
                         Err(decision) => {

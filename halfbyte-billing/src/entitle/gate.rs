@@ -8,30 +8,53 @@ use halfbyte_core::{TenantId, error_chain};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
+use crate::account::{MeteredRight, Mode};
+use crate::accounts::{FeatureIndex, Granted, LIVE_FOR, USABLE_FOR, What};
 use crate::catalog::suggestion;
-use crate::quota::{Cell, Hold, MeteredFeature};
-use crate::{Billing, Decision, Error, ErrorKind, Feature, Grant, IdempotencyKey, Period};
+use crate::quota::{Cell, Hold, Metered};
+use crate::{Basis, Billing, Decision, Error, ErrorKind, Fallback, Feature, IdempotencyKey};
 
 /// A request waits no longer than this for the store.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What a client is told to wait when it is not known how long the trouble lasts.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// One feature, for all requests to it.
-#[derive(Debug)]
-pub(crate) struct Gate {
+/// One feature, for all who may ask for it; made by [`Billing::gate`].
+#[derive(Clone, Debug)]
+pub struct Gate {
     billing: Billing,
     feature: Feature,
-    metered: Option<Arc<MeteredFeature>>,
+    index: FeatureIndex,
+    /// What use is counted by while nothing is known of an account.
+    metered: Option<Arc<Metered>>,
 }
 
 /// What can be said without asking the store.
 pub(crate) enum Verdict {
-    /// Allowed; with what was reserved if the feature is metered, and when.
-    Pass(Option<(Hold, Timestamp)>),
+    /// Allowed; with what was reserved if the feature is metered.
+    Pass(Pass),
     Refuse(Decision),
     /// The store may know more.
     Ask,
+}
+
+/// A request that may go on.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// What is reserved and when, if the feature is metered and it is not a repetition.
+    pub(crate) held: Option<(Hold, Timestamp)>,
+    /// What is left besides, as far as is known.
+    pub(crate) remaining: Option<u64>,
+    pub(crate) basis: Basis,
+    /// Its key has been counted before.
+    pub(crate) repetition: bool,
+}
+
+impl Pass {
+    fn new(held: Option<(Hold, Timestamp)>, basis: Basis) -> Self {
+        let remaining = held.as_ref().and_then(|(hold, _)| hold.cell().remaining());
+        Self { held, remaining, basis, repetition: false }
+    }
 }
 
 impl Gate {
@@ -39,8 +62,10 @@ impl Gate {
         let (product, catalog) = (billing.product(), billing.catalog());
         match catalog.feature(feature) {
             Some(found) if found.product == *product => {
-                let metered = found.meter.clone().map(|meter| MeteredFeature { feature: found.clone(), meter });
-                Ok(Self { billing: billing.clone(), feature: found.clone(), metered: metered.map(Arc::new) })
+                let meter = catalog.meter_of_feature(found).cloned();
+                let metered = meter.map(|meter| Arc::new(Metered { feature: found.clone(), meter }));
+                let index = billing.accounts().watch(found, metered.clone());
+                Ok(Self { billing: billing.clone(), feature: found.clone(), index, metered })
             }
             Some(found) => {
                 let message = format!("the feature \"{feature}\" is of \"{}\" and not of \"{product}\"", found.product);
@@ -58,28 +83,60 @@ impl Gate {
         &self.billing
     }
 
-    pub(crate) fn feature(&self) -> &str {
+    /// The name of the feature.
+    pub fn feature(&self) -> &str {
         &self.feature.name
     }
 
-    /// Decides without I/O.
-    pub(crate) fn decide(&self, tenant: &TenantId) -> Verdict {
-        let grant = match self.billing.accounts().load() {
-            Ok(accounts) => accounts.grant(tenant, &self.feature.name),
-            Err(error) => return Verdict::Refuse(Decision::Unavailable { retry_in: error.retry_in() }),
+    pub(crate) fn feature_of(&self) -> &Feature {
+        &self.feature
+    }
+
+    /// What the accounts are worth now.
+    fn basis(&self) -> Basis {
+        match self.billing.accounts().age() {
+            Some(age) if age <= LIVE_FOR => Basis::Live,
+            Some(age) if age <= USABLE_FOR => Basis::Stale(age),
+            _ => Basis::Fallback,
+        }
+    }
+
+    /// Decides without I/O, and reserves `units`.
+    pub(crate) fn decide(&self, tenant: &TenantId, units: u64) -> Verdict {
+        let basis = self.basis();
+        if basis == Basis::Fallback {
+            return self.fall_back(tenant, units);
+        }
+        let now = self.billing.clock().now();
+        let granted = self.billing.accounts().granted(tenant, self.index, now);
+        let hold = match &granted.what {
+            What::Nothing => return Verdict::Ask,
+            What::Unpaid => return Verdict::Ask,
+            What::Included | What::Value(_) => None,
+            What::Metered(_) if units > 0 && !self.billing.shared().journal.is_accepting() => {
+                return Verdict::Refuse(Decision::Unavailable { retry_in: RETRY });
+            }
+            What::Metered(cell) => match cell.reserve(units) {
+                Some(hold) => Some((hold, now)),
+                None => return Verdict::Ask,
+            },
         };
-        match (grant, &self.metered) {
-            (None, _) => Verdict::Ask,
-            (Some(Grant::Metered { .. }), Some(_)) if !self.billing.shared().journal.is_accepting() => {
-                Verdict::Refuse(Decision::Unavailable { retry_in: RETRY })
-            }
-            (Some(Grant::Metered { limit, per }), Some(metered)) => {
+        Verdict::Pass(Pass::new(hold, basis))
+    }
+
+    /// Nothing is known: the feature says what to do. What is let in is counted, and charged when the store is there again.
+    fn fall_back(&self, tenant: &TenantId, units: u64) -> Verdict {
+        let accepting = self.billing.shared().journal.is_accepting();
+        match (self.feature.fallback, &self.metered) {
+            (Fallback::Allow, None) => Verdict::Pass(Pass::new(None, Basis::Fallback)),
+            (Fallback::Allow, Some(metered)) if accepting => {
                 let now = self.billing.clock().now();
-                let period = Period::containing(now, per);
-                let cell = self.billing.shared().cells.cell(tenant, metered, period, limit);
-                cell.reserve(1).map_or(Verdict::Ask, |hold| Verdict::Pass(Some((hold, now))))
+                let cell =
+                    self.billing.shared().cells.make(tenant.clone(), metered.clone(), MeteredRight::unknown(now));
+                let hold = cell.reserve(units).map(|hold| (hold, now));
+                Verdict::Pass(Pass::new(hold, Basis::Fallback))
             }
-            (Some(_), _) => Verdict::Pass(None),
+            _ => Verdict::Refuse(Decision::Unavailable { retry_in: RETRY }),
         }
     }
 
@@ -88,34 +145,34 @@ impl Gate {
     pub(crate) async fn ask(
         &self,
         tenant: &TenantId,
+        units: u64,
         sent: Option<IdempotencyKey>,
-    ) -> Result<Option<(Hold, Timestamp)>, Decision> {
-        match timeout(PATIENCE, self.ask_patiently(tenant, sent)).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    error = error_chain(&error),
-                    feature = self.feature(),
-                    "no entitlement could be decided"
-                );
-                Err(Decision::Unavailable { retry_in: RETRY })
-            }
-            Err(_elapsed) => {
-                tracing::warn!(feature = self.feature(), "the store did not answer within {PATIENCE:?}");
-                Err(Decision::Unavailable { retry_in: RETRY })
-            }
+    ) -> Result<Pass, Decision> {
+        let outcome = match timeout(PATIENCE, self.ask_patiently(tenant, units, sent)).await {
+            Ok(Ok(outcome)) => return outcome,
+            Ok(Err(error)) => error_chain(&error),
+            Err(_elapsed) => format!("the store did not answer within {PATIENCE:?}"),
+        };
+        tracing::warn!(error = outcome, feature = self.feature(), "no entitlement could be decided");
+        match self.fall_back(tenant, units) {
+            Verdict::Pass(pass) => Ok(pass),
+            Verdict::Refuse(decision) => Err(decision),
+            Verdict::Ask => Err(Decision::Unavailable { retry_in: RETRY }),
         }
     }
 
     async fn ask_patiently(
         &self,
         tenant: &TenantId,
+        units: u64,
         sent: Option<IdempotencyKey>,
-    ) -> Result<Result<Option<(Hold, Timestamp)>, Decision>, Error> {
-        let outcome = self.ask_once(tenant, sent).await?;
+    ) -> Result<Result<Pass, Decision>, Error> {
+        let outcome = self.ask_once(tenant, units, sent).await?;
         match outcome {
-            Err(Decision::NotEntitled | Decision::QuotaExhausted(_)) if self.look_again().await => {
-                self.ask_once(tenant, sent).await
+            Err(Decision::NotEntitled | Decision::PaymentRequired | Decision::QuotaExhausted(_))
+                if self.look_again().await =>
+            {
+                self.ask_once(tenant, units, sent).await
             }
             outcome => Ok(outcome),
         }
@@ -124,79 +181,119 @@ impl Gate {
     async fn ask_once(
         &self,
         tenant: &TenantId,
+        units: u64,
         sent: Option<IdempotencyKey>,
-    ) -> Result<Result<Option<(Hold, Timestamp)>, Decision>, Error> {
-        let (cell, now) = match self.decide(tenant) {
-            Verdict::Pass(reserved) => return Ok(Ok(reserved)),
+    ) -> Result<Result<Pass, Decision>, Error> {
+        match self.decide(tenant, units) {
+            Verdict::Pass(pass) => return Ok(Ok(pass)),
             Verdict::Refuse(decision) => return Ok(Err(decision)),
-            Verdict::Ask => match self.cell(tenant) {
-                Some(found) => found,
-                None => return Ok(Err(Decision::NotEntitled)),
-            },
+            Verdict::Ask => {}
+        }
+        let (granted, now) = self.granted(tenant);
+        let cell = match &granted.what {
+            What::Metered(cell) => cell,
+            What::Unpaid => return Ok(Err(Decision::PaymentRequired)),
+            _ => return Ok(Err(Decision::NotEntitled)),
         };
-        if let Some(hold) = self.lease(&cell).await? {
-            return Ok(Ok(Some((hold, now))));
+        let basis = self.basis();
+        if let Some(hold) = self.lease(cell, units).await? {
+            return Ok(Ok(Pass::new(Some((hold, now)), basis)));
         }
         match sent {
-            Some(key) if self.billing.is_counted(&cell, key).await? => Ok(Ok(None)),
-            _ => Ok(Err(exhausted(&cell, now))),
+            Some(key) if self.billing.is_counted(cell, key).await? => {
+                Ok(Ok(Pass { held: None, remaining: cell.remaining(), basis, repetition: true }))
+            }
+            _ => Ok(Err(self.exhausted(&cell.right, cell.remaining().unwrap_or(0), now))),
         }
     }
 
     /// A tenant that is to be refused may just have got another plan, from another process: the accounts are read again,
     /// by one read for all who ask. Answers whether they have changed.
     async fn look_again(&self) -> bool {
-        let accounts = self.billing.accounts();
-        let Ok(seen) = accounts.load().map(|known| known.generation()) else { return false };
+        let before = self.billing.accounts().revision();
+        let synced = self.billing.synced();
+        let Ok(seen) = synced.load().map(|known| known.generation()) else { return false };
         // Where it fails the last good copy goes on answering; its state is readiness's to show.
-        accounts.refresh(seen).await.is_ok_and(|known| known.generation() > seen)
+        synced.refresh(seen).await.is_ok() && self.billing.accounts().revision() > before
     }
 
-    /// One unit from the store; one request asks and the others wait for what it brings.
-    async fn lease(&self, cell: &Arc<Cell>) -> Result<Option<Hold>, Error> {
-        let _waiting = cell.wait();
+    /// Units from the store; one request asks and the others wait for what it brings.
+    async fn lease(&self, cell: &Arc<Cell>, units: u64) -> Result<Option<Hold>, Error> {
+        let _waiting = cell.wait(units);
         let _turn = cell.turn.lock().await;
-        if let Some(hold) = cell.reserve(1) {
-            return Ok(Some(hold));
+        let hold = Hold::empty(cell.clone());
+        // What it has, it keeps: requests that do not wait cannot take it away between two leases.
+        loop {
+            let missing = hold.resize(units);
+            if missing == 0 {
+                return Ok(Some(hold));
+            }
+            if cell.is_exhausted(missing) {
+                return Ok(None);
+            }
+            match self.billing.lease(cell, missing).await? {
+                Some(more) => hold.join(&more),
+                None => {
+                    cell.set_exhausted(Some(missing));
+                    return Ok(None);
+                }
+            }
         }
-        if cell.is_exhausted() {
-            return Ok(None);
-        }
-        let hold = self.billing.lease(cell).await?;
-        cell.set_exhausted(hold.is_none());
-        Ok(hold)
     }
 
-    /// The cell of a tenant that has the feature, and the time it is for.
-    fn cell(&self, tenant: &TenantId) -> Option<(Arc<Cell>, Timestamp)> {
-        let accounts = self.billing.accounts().load().ok()?;
-        let Grant::Metered { limit, per } = accounts.grant(tenant, &self.feature.name)? else { return None };
+    fn granted(&self, tenant: &TenantId) -> (Arc<Granted>, Timestamp) {
         let now = self.billing.clock().now();
-        let period = Period::containing(now, per);
-        Some((self.billing.shared().cells.cell(tenant, self.metered.as_ref()?, period, limit), now))
+        (self.billing.accounts().granted(tenant, self.index, now), now)
     }
 
-    /// As [`decide`](Self::decide), without reserving anything.
-    pub(crate) fn check(&self, tenant: &TenantId) -> Decision {
-        match self.decide(tenant) {
-            Verdict::Pass(_) => Decision::Allowed,
-            Verdict::Refuse(decision) => decision,
-            Verdict::Ask => match self.cell(tenant) {
-                None => Decision::NotEntitled,
-                Some((cell, now)) if cell.quota.limit == 0 || cell.is_exhausted() => exhausted(&cell, now),
-                Some(_) => Decision::Allowed,
+    /// Whether `tenant` may use the feature now, without reserving anything: no I/O, no lock, and no allocation unless it
+    /// refuses, or the tenant's rights have changed since they were last asked for.
+    pub fn check(&self, tenant: &TenantId) -> Decision {
+        let basis = self.basis();
+        if basis == Basis::Fallback {
+            return match self.feature.fallback {
+                Fallback::Allow => Decision::Allow { remaining: None, basis },
+                Fallback::Deny => Decision::Unavailable { retry_in: RETRY },
+            };
+        }
+        let (granted, now) = self.granted(tenant);
+        match &granted.what {
+            What::Nothing => Decision::NotEntitled,
+            What::Unpaid => Decision::PaymentRequired,
+            What::Included | What::Value(_) => Decision::Allow { remaining: None, basis },
+            What::Metered(cell) => match (cell.right.mode, cell.remaining()) {
+                (Mode::Hard | Mode::Prepaid, Some(0)) => self.exhausted(&cell.right, 0, now),
+                (Mode::Hard | Mode::Prepaid, _) if cell.is_exhausted(1) && cell.available() == 0 => {
+                    self.exhausted(&cell.right, 0, now)
+                }
+                (_, remaining) => Decision::Allow { remaining, basis },
             },
         }
     }
-}
 
-fn exhausted(cell: &Cell, now: Timestamp) -> Decision {
-    let quota = &cell.quota;
-    Decision::QuotaExhausted(Quota {
-        name: (*quota.metered.feature.name).into(),
-        limit: quota.limit,
-        remaining: 0,
-        window: quota.period.length(),
-        resets_in: quota.period.resets_in(now),
-    })
+    /// What the plan of `tenant` says of a feature that plans give a value; `None` if it says nothing, or nothing is known of
+    /// the tenant now. No I/O.
+    pub fn value(&self, tenant: &TenantId) -> Option<Box<str>> {
+        if self.basis() == Basis::Fallback {
+            return None;
+        }
+        match &self.granted(tenant).0.what {
+            What::Value(value) => Some(value.clone()),
+            _ => None,
+        }
+    }
+
+    /// Why `remaining` is not enough.
+    pub(crate) fn exhausted(&self, right: &MeteredRight, remaining: u64, now: Timestamp) -> Decision {
+        if right.mode == Mode::Prepaid {
+            return Decision::PaymentRequired;
+        }
+        Decision::QuotaExhausted(Quota {
+            name: (*self.feature.name).into(),
+            limit: right.limit,
+            remaining: remaining.min(right.limit),
+            window: right.period.length(),
+            resets_in: right.period.resets_in(now),
+        })
+    }
 }

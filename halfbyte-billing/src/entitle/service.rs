@@ -1,28 +1,35 @@
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use halfbyte_core::body::Refusable;
 use halfbyte_core::{Principal, Problem, problem};
-use http::{HeaderMap, HeaderName, Request, Response};
-use jiff::Timestamp;
+use http::{Request, Response};
 use tower_service::Service;
 
-use super::{Gate, Reservation, ResponseFuture, Verdict};
-use crate::IdempotencyKey;
-use crate::quota::Hold;
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+use super::granted::sent_key;
+use super::{Asked, Gate, Granted, Pass, ResponseFuture, Units, Verdict};
 
 /// The service that [`EntitleLayer`](super::EntitleLayer) makes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Entitle<S> {
     inner: S,
     gate: Arc<Gate>,
+    units: Option<Units>,
 }
 
 impl<S> Entitle<S> {
-    pub(super) fn new(inner: S, gate: Arc<Gate>) -> Self {
-        Self { inner, gate }
+    pub(super) fn new(inner: S, gate: Arc<Gate>, units: Option<Units>) -> Self {
+        Self { inner, gate, units }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Entitle<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entitle")
+            .field("inner", &self.inner)
+            .field("feature", &self.gate.feature())
+            .finish_non_exhaustive()
     }
 }
 
@@ -42,9 +49,10 @@ where
         let Some(principal) = request.extensions().get::<Principal>() else {
             return ResponseFuture::refused(&Problem::unauthenticated(), &problem::Context::of(&request));
         };
-        match self.gate.decide(principal.tenant()) {
-            Verdict::Pass(reserved) => {
-                attach(&mut request, &self.gate, reserved);
+        let units = self.units.as_ref().map_or(1, |units| units(&Asked::of(&request)));
+        match self.gate.decide(principal.tenant(), units) {
+            Verdict::Pass(pass) => {
+                attach(&mut request, &self.gate, pass);
                 ResponseFuture::inner(self.inner.call(request))
             }
             Verdict::Refuse(decision) => {
@@ -57,21 +65,17 @@ where
                 // The service that was polled ready is the one that will be called.
                 let ready = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, ready);
-                ResponseFuture::asking(async move { gate.ask(&tenant, sent).await }, self.gate.clone(), request, ready)
+                let answer = async move { gate.ask(&tenant, units, sent).await };
+                ResponseFuture::asking(answer, self.gate.clone(), request, ready)
             }
         }
     }
 }
 
-/// Puts what was reserved where the meter finds it.
-pub(super) fn attach<B>(request: &mut Request<B>, gate: &Gate, reserved: Option<(Hold, Timestamp)>) {
-    if let Some((hold, at)) = reserved {
-        let key = sent_key(request.headers()).unwrap_or_else(IdempotencyKey::unique);
-        let reservation = Reservation::new(gate.billing().clone(), hold, key, at);
-        request.extensions_mut().insert(reservation);
-    }
-}
-
-fn sent_key(headers: &HeaderMap) -> Option<IdempotencyKey> {
-    headers.get(IDEMPOTENCY_KEY).map(|sent| IdempotencyKey::of(sent.as_bytes()))
+/// Puts what was decided where the meter and the handler find it.
+pub(super) fn attach<B>(request: &mut Request<B>, gate: &Arc<Gate>, pass: Pass) {
+    // The headers are read while the extensions are written: one reference cannot lend both.
+    let mut extensions = std::mem::take(request.extensions_mut());
+    Granted::attach(pass, gate, request.headers(), &mut extensions);
+    *request.extensions_mut() = extensions;
 }

@@ -1,30 +1,38 @@
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use halfbyte_core::BoxError;
 use halfbyte_core::body::Refusable;
 use halfbyte_core::problem;
 use http::{Request, Response};
+use http_body::Body;
 use tower_service::Service;
 
-use super::ResponseFuture;
-use crate::entitle::Reservation;
+use super::future::Metering;
+use super::rules::Rules;
+use super::{Metered, ResponseFuture};
+use crate::entitle::{Asked, Granted};
 
 /// The service that [`MeterLayer`](super::MeterLayer) makes.
 #[derive(Clone, Debug)]
 pub struct Meter<S> {
     inner: S,
+    rules: Arc<Rules>,
 }
 
 impl<S> Meter<S> {
-    pub(super) fn new(inner: S) -> Self {
-        Self { inner }
+    pub(super) fn new(inner: S, rules: Arc<Rules>) -> Self {
+        Self { inner, rules }
     }
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Meter<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body,
+    ResBody::Error: Into<BoxError>,
 {
-    type Response = Response<Refusable<ResBody>>;
+    type Response = Response<Refusable<Metered<ResBody>>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
@@ -32,9 +40,13 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let reservation = request.extensions_mut().remove::<Reservation>();
-        let metered = reservation.map(|reservation| (reservation, problem::Context::of(&request)));
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let metered = Granted::claim(request.extensions()).map(|claim| Metering {
+            claim,
+            rules: self.rules.clone(),
+            data: self.rules.dimensions.as_ref().and_then(|dimensions| dimensions.of(&Asked::of(&request))),
+            context: problem::Context::of(&request),
+        });
         ResponseFuture::new(self.inner.call(request), metered)
     }
 }
