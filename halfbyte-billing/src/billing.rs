@@ -2,24 +2,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halfbyte_core::config::BillingBackend;
-use halfbyte_core::home::Home;
 use halfbyte_core::{Clock, Lifecycle, Live, ProductId, TenantId, error_chain};
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::accounts::{self, Accounts};
-use crate::catalog::suggestion;
-use crate::committer::{Command, Committer, Pending, Shared, adopt, blocking, channel, closed};
+use crate::catalog::{self, suggestion, unusable};
+use crate::committer::{Command, Committer, Pending, PendingUse, Shared, Stats, adopt, blocking, channel, closed};
 use crate::entitle::Gate;
+use crate::export::{Export, Exporter};
 use crate::journal::Folder;
-use crate::quota::{Cell, Hold};
+use crate::quota::{Cell, Cells, Hold};
 use crate::store::{Place, Store};
-use crate::{
-    Catalog, Customers, Decision, EntitleLayer, Error, ErrorKind, Grant, IdempotencyKey, MeterLayer, Per, Period, Usage,
-};
+use crate::{Catalog, Customers, Decision, EntitleLayer, Error, ErrorKind, IdempotencyKey, MeterLayer, Settings};
 
-/// Billing for one product in one process: makes the layers, answers for usage.
+/// Billing for one product in one process: makes the layers, takes in usage, answers for it.
 ///
 /// Clones share everything. When the last clone and the last layer are gone, or the [`Lifecycle`] stops its tasks,
 /// everything that is queued is committed and what is leased is given back.
@@ -28,62 +26,91 @@ pub struct Billing(Arc<Inner>);
 
 struct Inner {
     product: ProductId,
-    catalog: Catalog,
     store: Store,
-    accounts: Live<Accounts>,
+    accounts: Arc<Accounts>,
+    /// The revision of the store that `accounts` is of.
+    synced: Live<i64>,
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     clock: Clock,
+    lifecycle: Lifecycle,
+    tolerance: Duration,
 }
 
 impl Billing {
     /// Opens the store, takes over what dead processes left there, and starts the committer. Answers when the first
     /// snapshot of the accounts is there.
     ///
-    /// The whole file is checked first: about a second for each gigabyte.
+    /// A SQLite file is checked as a whole first: about a second for each gigabyte. A PostgreSQL database that cannot be
+    /// reached is not waited for: readiness says when it is there, and until then each feature's fallback decides.
     ///
     /// # Errors
     ///
-    /// The catalogue does not have `product` ([`ErrorKind::Catalog`]); the file is damaged ([`ErrorKind::Corrupt`]), or
-    /// another program's or a later version's ([`ErrorKind::Foreign`]), and is left as it is; or it cannot be opened
-    /// ([`ErrorKind::Unavailable`]).
-    pub async fn open(
-        backend: &BillingBackend,
-        home: &Home,
-        product: ProductId,
-        catalog: Catalog,
-        lifecycle: &Lifecycle,
-    ) -> Result<Self, Error> {
-        if catalog.product(product.as_str()).is_none() {
-            let hint = suggestion(product.as_str(), catalog.products().map(|product| product.id.as_str()));
+    /// The catalogue cannot be used or does not have the product ([`ErrorKind::Catalog`]), or none was published to the store
+    /// it is to come from ([`ErrorKind::Unavailable`]); the file is damaged
+    /// ([`ErrorKind::Corrupt`]), or another program's or a later version's ([`ErrorKind::Foreign`]), and is left as it is;
+    /// or it cannot be opened ([`ErrorKind::Unavailable`]).
+    pub async fn open(settings: Settings, lifecycle: &Lifecycle) -> Result<Self, Error> {
+        let place = Place::of(&settings.backend, &settings.home)?;
+        let store = Store::open(&place).await?;
+        let catalog = catalog::live(settings.catalog.clone(), store.clone(), lifecycle);
+        let current = match catalog.get().await {
+            Ok(current) => (*current).clone(),
+            Err(error) => return Err(unusable(&settings.catalog, error)),
+        };
+        let product = settings.product;
+        if current.product(product.as_str()).is_none() {
+            let hint = suggestion(product.as_str(), current.products().map(|product| product.id.as_str()));
             return Err(Error::new(ErrorKind::Catalog, format!("the catalogue has no product \"{product}\"{hint}")));
         }
-        let place = Place::of(backend, home)?;
-        let store = Store::open(&place).await?;
-        let folder = Folder::new(place.journals);
-        let mut writer = store.writer().await?;
-        adopt(&folder, &store, &mut writer, None).await?;
+        let clock = lifecycle.clock().clone();
+        let cells = Arc::new(Cells::default());
+        let accounts = Arc::new(Accounts::new(current.clone(), cells.clone()));
+        let synced = accounts::live(store.clone(), catalog, accounts.clone(), lifecycle);
+
+        let folder = Folder::new(place.journals().clone());
         let made = folder.clone();
         let journal = blocking(move || made.create()).await.map_err(|error| {
-            Error::because(ErrorKind::Unavailable, format!("no journal can be made for {}", store.file()), error)
+            Error::because(ErrorKind::Unavailable, format!("no journal can be made for {}", store.name()), error)
         })?;
-
-        let shared = Arc::new(Shared::new(journal));
-        let (commands, asked) = channel();
-        let committer = Committer::new(shared.clone(), store.clone(), folder, writer);
-        lifecycle.spawn("billing.committer", committer.run(asked, lifecycle.stopping()));
+        let own = journal.owner();
+        let shared = Arc::new(Shared::new(journal, cells));
         let weak = Arc::downgrade(&shared);
         lifecycle.health().register(move || Some(weak.upgrade()?.check()));
 
-        let accounts = accounts::live(store.clone(), catalog.clone(), lifecycle);
-        accounts.ready().await.map_err(|error| {
-            Error::because(ErrorKind::Unavailable, format!("reading {} failed", store.file()), error)
-        })?;
-        let clock = lifecycle.clock().clone();
-        Ok(Self(Arc::new(Inner { product, catalog, store, accounts, shared, commands, clock })))
+        // What is not there now is there later: the committer goes on trying.
+        let warm = async {
+            store.register(&current, clock.now()).await?;
+            synced.ready().await.map_err(|error| {
+                Error::because(ErrorKind::Unavailable, format!("reading {} failed", store.name()), error)
+            })?;
+            let mut session = store.writer().await?;
+            adopt(&folder, &store, &accounts, clock.now(), session.as_mut(), Some(own)).await
+        };
+        let is_there = match warm.await {
+            Err(error) if error.kind() == ErrorKind::Unavailable && store.is_shared_by_machines() => {
+                tracing::warn!(error = error_chain(&error), "billing starts without its store");
+                false
+            }
+            outcome => outcome.map(|()| true)?,
+        };
+
+        let (commands, asked) = channel();
+        let committer = Committer::new(
+            shared.clone(),
+            accounts.clone(),
+            store.clone(),
+            folder,
+            clock.clone(),
+            settings.lease,
+            is_there,
+        );
+        lifecycle.spawn("billing.committer", committer.run(asked, lifecycle.stopping()));
+        let (tolerance, lifecycle) = (settings.tolerance, lifecycle.clone());
+        Ok(Self(Arc::new(Inner { product, store, accounts, synced, shared, commands, clock, lifecycle, tolerance })))
     }
 
-    /// A layer that lets in only tenants whose plan has `feature`, and reserves a unit of it if it is metered.
+    /// A layer that lets in only tenants whose plan has `feature`, and reserves units of it if it is metered.
     ///
     /// # Errors
     ///
@@ -97,43 +124,30 @@ impl Billing {
         MeterLayer::new()
     }
 
-    /// Whether `tenant` may use `feature` now; does no I/O. An unknown feature is one that no plan has.
+    /// Whether tenants may use `feature`: to keep, and to [check](Gate::check) as often as one likes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`entitle`](Self::entitle).
+    pub fn gate(&self, feature: &str) -> Result<Gate, Error> {
+        Gate::new(self, feature)
+    }
+
+    /// Whether `tenant` may use `feature` now; does no I/O. An unknown feature is one that no plan has. What is asked for
+    /// often is asked of a [`gate`](Self::gate).
     pub fn check(&self, tenant: &TenantId, feature: &str) -> Decision {
         Gate::new(self, feature).map_or(Decision::NotEntitled, |gate| gate.check(tenant))
     }
 
     /// The back office, seen from here: its changes show in this process when they answer.
     pub fn customers(&self) -> Customers {
-        let inner = &self.0;
-        Customers::of(inner.store.clone(), inner.catalog.clone(), inner.clock.clone(), inner.accounts.clone())
-    }
-
-    /// The units that a tenant used of a meter in a period. Everything that this process answered for is included;
-    /// of other processes, everything older than 50 ms.
-    ///
-    /// # Errors
-    ///
-    /// The catalogue has no such meter, or the store cannot be written or read.
-    pub async fn usage(&self, tenant: &TenantId, meter: &str, period: Period) -> Result<u64, Error> {
-        self.commit_queue(false).await?;
-        self.customers().usage(tenant, meter, period).await
-    }
-
-    /// What a tenant used of each meter of this product in the period that its plan counts in, and what the plan allows; a
-    /// meter that no feature of the plan limits is shown for the month. As current as [`usage`](Self::usage).
-    ///
-    /// # Errors
-    ///
-    /// The store cannot be written or read.
-    pub async fn usage_of(&self, tenant: &TenantId) -> Result<Vec<Usage>, Error> {
-        self.commit_queue(false).await?;
-        let now = self.0.clock.now();
-        let mut rows = self.meters_of(tenant, now);
-        for row in &mut rows {
-            let product = row.product.as_str();
-            row.used = self.0.store.used(tenant.as_str(), product, &row.meter, row.period).await?;
-        }
-        Ok(rows)
+        let (inner, accounts) = (self.0.clone(), self.0.accounts.clone());
+        let shown = move |revision| {
+            let inner = inner.clone();
+            async move { inner.show(revision).await }
+        };
+        let catalog = move || Some(accounts.catalog());
+        Customers::new(self.0.store.clone(), catalog, self.0.clock.clone()).on_change(shown)
     }
 
     /// Commits all that is queued and gives back all that is leased and not reserved: for a drain, when requests are done.
@@ -148,63 +162,52 @@ impl Billing {
         timeout(budget, self.commit_queue(true)).await.map_err(late)?
     }
 
-    /// How many uses this process settled under a key that had been counted with another feature or amount. What
-    /// was there first stays; each is in the log.
-    pub fn conflicts(&self) -> u64 {
-        self.0.shared.conflicts()
+    /// Starts sending every event of the store to elsewhere: see [`export`](crate::export). It runs until the process stops,
+    /// or until the last clone of what this answers is dropped.
+    pub fn export(&self, export: Export) -> Exporter {
+        Exporter::start(export, Arc::new(self.0.store.clone()), self.0.shared.bell.clone(), &self.0.lifecycle)
     }
 
-    /// Meters without their usage, one row for each feature of the plan that limits one.
-    fn meters_of(&self, tenant: &TenantId, now: jiff::Timestamp) -> Vec<Usage> {
-        let inner = &self.0;
-        let plan = inner.accounts.load().ok().and_then(|accounts| accounts.plan(tenant).cloned());
-        let mut rows = Vec::new();
-        for meter in inner.catalog.meters().filter(|meter| meter.product == inner.product) {
-            let row = |per, feature, limit| Usage {
-                product: meter.product.clone(),
-                meter: meter.name.clone(),
-                unit: meter.unit.clone(),
-                period: Period::containing(now, per),
-                used: 0,
-                feature,
-                limit,
-            };
-            let before = rows.len();
-            for feature in inner.catalog.features().filter(|feature| feature.meter.as_ref() == Some(&meter.name)) {
-                if let Some(Grant::Metered { limit, per }) = plan.as_ref().and_then(|plan| plan.grant(&feature.name)) {
-                    rows.push(row(per, Some(feature.name.clone()), Some(limit)));
-                }
-            }
-            if rows.len() == before {
-                rows.push(row(Per::Month, None, None));
-            }
-        }
-        rows
-    }
-
-    async fn commit_queue(&self, give_back: bool) -> Result<(), Error> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Command::Flush { give_back, answer }).await?;
-        answered.await.map_err(|_| closed())?
-    }
-
-    async fn ask(&self, command: Command) -> Result<(), Error> {
-        self.0.commands.send(command).await.map_err(|_| closed())
+    /// What billing has seen in this process since it was opened; does no I/O.
+    pub fn stats(&self) -> Stats {
+        self.0.shared.stats()
     }
 }
 
-/// What the layers use.
+impl Inner {
+    /// Waits until this process knows `revision`; a store that stopped answering is not waited for.
+    async fn show(&self, revision: i64) {
+        while self.accounts.revision() < revision {
+            let seen = self.synced.load().map_or(0, |known| known.generation());
+            match self.synced.refresh(seen).await {
+                Ok(_) if self.accounts.revision() >= revision => return,
+                Ok(_) => tokio::time::sleep(accounts::DEMAND_GAP).await,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// What the layers and the other parts of the handle use.
 impl Billing {
     pub(crate) fn product(&self) -> &ProductId {
         &self.0.product
     }
 
-    pub(crate) fn catalog(&self) -> &Catalog {
-        &self.0.catalog
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
     }
 
-    pub(crate) fn accounts(&self) -> &Live<Accounts> {
+    pub(crate) fn catalog(&self) -> Catalog {
+        self.0.accounts.catalog()
+    }
+
+    pub(crate) fn accounts(&self) -> &Arc<Accounts> {
         &self.0.accounts
+    }
+
+    pub(crate) fn synced(&self) -> &Live<i64> {
+        &self.0.synced
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -215,24 +218,44 @@ impl Billing {
         &self.0.clock
     }
 
-    /// One unit of a new tranche for `cell`, or `None` when nothing is left.
-    pub(crate) async fn lease(&self, cell: &Arc<Cell>) -> Result<Option<Hold>, Error> {
+    pub(crate) fn tolerance(&self) -> Duration {
+        self.0.tolerance
+    }
+
+    pub(crate) async fn commit_queue(&self, give_back: bool) -> Result<(), Error> {
+        self.ask(|answer| Command::Flush { give_back, answer }).await
+    }
+
+    /// Asks the committer for something.
+    pub(crate) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
+    ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
-        self.ask(Command::Lease { cell: cell.clone(), answer }).await?;
+        self.0.commands.send(command(answer)).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
 
-    /// Whether a use of the cell's meter has been counted under `key`, by any process.
-    pub(crate) async fn is_counted(&self, cell: &Cell, key: IdempotencyKey) -> Result<bool, Error> {
-        self.commit_queue(false).await?;
-        let (quota, names) = (&cell.quota, &cell.quota.metered);
-        self.0.store.is_counted(quota.tenant.as_str(), names.feature.product.as_str(), &names.meter, key).await
+    /// `units` of a new tranche for `cell`, or `None` when not as many are left.
+    pub(crate) async fn lease(&self, cell: &Arc<Cell>, units: u64) -> Result<Option<Hold>, Error> {
+        let cell = cell.clone();
+        self.ask(|answer| Command::Lease { cell, units, answer }).await
     }
 
-    /// Puts a use into the journal: when this answers well, it counts whatever happens to the process.
-    pub(crate) fn settle(&self, hold: Hold, key: IdempotencyKey, at: jiff::Timestamp) -> Result<(), Error> {
+    /// Whether a use of the cell's feature has been counted under `key`, by any process.
+    pub(crate) async fn is_counted(&self, cell: &Cell, key: IdempotencyKey) -> Result<bool, Error> {
+        self.commit_queue(false).await?;
+        let source = crate::assemble::source(&cell.metered.feature.product, cell.tenant.as_str());
+        let id = crate::assemble::id(&cell.metered.meter.name, key);
+        Ok(self.0.store.event(&source, &id).await?.is_some())
+    }
+
+    /// Puts a use of what is held into the journal: when this answers well, it counts whatever happens to the process, and
+    /// what was held for it is spent.
+    pub(crate) fn settle(&self, hold: &Hold, used: Use) -> Result<(), Error> {
         let shared = &self.0.shared;
-        let pending = Pending { cell: hold.cell().clone(), key, at, units: hold.units() };
+        let Use { key, at, units, data } = used;
+        let pending = Pending::Use(PendingUse { cell: hold.cell().clone(), key, at, units, held: hold.held(), data });
         match shared.journal.append(pending, Pending::record) {
             Ok(first) => {
                 hold.spend();
@@ -251,11 +274,22 @@ impl Billing {
     }
 }
 
+/// A use on its way to the journal.
+#[derive(Debug)]
+pub(crate) struct Use {
+    pub(crate) key: IdempotencyKey,
+    /// When its units were reserved.
+    pub(crate) at: Timestamp,
+    pub(crate) units: u64,
+    /// The text of a JSON object.
+    pub(crate) data: Option<Box<str>>,
+}
+
 impl fmt::Debug for Billing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Billing")
             .field("product", &self.0.product)
-            .field("store", &self.0.store.file())
+            .field("store", &self.0.store.name())
             .finish_non_exhaustive()
     }
 }

@@ -20,6 +20,10 @@ pub enum ErrorKind {
     Timeout,
     /// The process is stopping and takes no more work.
     Closed,
+    /// What was asked for makes no sense, or is more than is allowed; the message says why.
+    Invalid,
+    /// It contradicts what is there: an id that came with another content, or a name that belongs to another.
+    Conflict,
 }
 
 /// A fault of billing.
@@ -37,7 +41,6 @@ pub struct Error {
     source: Option<BoxError>,
 }
 
-#[cfg(feature = "sqlite")]
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Box<str>>) -> Self {
         Self { kind, message: message.into(), source: None }

@@ -30,12 +30,10 @@ impl IdempotencyKey {
         Self(Uuid::now_v7().into_bytes())
     }
 
-    #[cfg(feature = "sqlite")]
     pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    #[cfg(feature = "sqlite")]
     pub(crate) fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }

@@ -1,43 +1,61 @@
-//! What tenants may use, and what they used: plans from a TOML file, entitlements that cost no I/O to check, hard limits
-//! that hold across processes, and usage that is counted exactly once and survives the death of the process.
-#![cfg_attr(feature = "sqlite", doc = include_str!("docs/guide.md"))]
+//! What tenants may use, and what they used: plans, entitlements that cost no I/O to check, limits that hold across processes
+//! and machines, and usage that is counted exactly once and survives the death of the process.
+#![doc = include_str!("docs/guide.md")]
+#![cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres")),
+    allow(dead_code, unused_imports, reason = "what one database alone needs; a build with both shows the rest")
+)]
 
-#[cfg(feature = "sqlite")]
+mod account;
 mod accounts;
-#[cfg(feature = "sqlite")]
+mod assemble;
+mod balance;
 mod billing;
 mod catalog;
-#[cfg(feature = "sqlite")]
 mod committer;
-#[cfg(feature = "sqlite")]
 mod customers;
 mod decision;
-#[cfg(feature = "sqlite")]
 pub mod entitle;
 mod error;
-#[cfg(feature = "sqlite")]
+mod event;
+pub mod export;
+mod ingest;
 mod journal;
 mod key;
-#[cfg(feature = "sqlite")]
+mod ledger;
 pub mod meter;
+mod metering;
 mod period;
-#[cfg(feature = "sqlite")]
+mod query;
 mod quota;
-#[cfg(feature = "sqlite")]
+mod reserve;
+mod settings;
 mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod usage;
 
-#[cfg(feature = "sqlite")]
+pub use self::account::{
+    Account, Answer, Grant, GrantSpec, Operation, OwnedAddOn, PlanRef, Standing, Subscription, Then, Trial, When,
+};
+pub use self::balance::{Balance, LotBalance};
 pub use self::billing::Billing;
-pub use self::catalog::{Catalog, CatalogError, Fault, Feature, Grant, Meter, Plan, Product};
-#[cfg(feature = "sqlite")]
+pub use self::catalog::{
+    AddOn, Aggregation, Allowance, Catalog, CatalogError, CatalogSource, Entitlement, Fallback, Fault, Feature,
+    FeatureKind, Filter, Limit, Meter, Plan, PlanVersion, Product, Reset,
+};
+pub use self::committer::Stats;
 pub use self::customers::Customers;
-pub use self::decision::Decision;
-#[cfg(feature = "sqlite")]
-pub use self::entitle::EntitleLayer;
+pub use self::decision::{Basis, Decision};
+pub use self::entitle::{Asked, EntitleLayer, Entitled, FeatureName, Gate};
 pub use self::error::{Error, ErrorKind};
+pub use self::event::{Event, EventError, EventRef};
+pub use self::ingest::{MAX_BATCH, Receipt};
 pub use self::key::IdempotencyKey;
-#[cfg(feature = "sqlite")]
-pub use self::meter::MeterLayer;
-pub use self::period::{Per, Period};
+pub use self::meter::{Answered, MeterLayer, Metered};
+pub use self::period::{Anchor, Per, Period};
+pub use self::query::{Bucket, UsageQuery, UsageRow, UsageTable};
+pub use self::reserve::{Reservation, Reserved};
+pub use self::settings::Settings;
+pub use self::store::{OperationRecord, Published};
 pub use self::usage::Usage;

@@ -1,25 +1,28 @@
 //! The one task that writes usage and leases: whatever is queued goes into the store in one transaction.
 
 mod adopt;
+mod batch;
+mod heartbeat;
 mod shared;
-mod work;
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halfbyte_core::error_chain;
-use sqlx::{Connection as _, SqliteConnection};
+use halfbyte_core::{Clock, error_chain};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 pub(crate) use self::adopt::{adopt, blocking};
-pub(crate) use self::shared::{Command, Pending, Shared};
-use self::work::{Done, Work};
+use self::batch::Job;
+use self::heartbeat::Heartbeat;
+pub use self::shared::Stats;
+pub(crate) use self::shared::{Command, Ingested, Pending, PendingUse, Shared, Taken};
+use crate::accounts::Accounts;
 use crate::journal::Folder;
-use crate::quota::{Cell, Hold};
-use crate::store::{Counted, Store, release_of};
+use crate::quota::Cell;
+use crate::store::{Release, Session, Store};
 use crate::{Error, ErrorKind};
 
 /// How long the first use of a batch waits for others to share its commit. Requests do not wait for it.
@@ -30,17 +33,39 @@ const ADOPT_TICKS: u32 = 2;
 /// The wait after the first commit that failed; it doubles with each further one, five times.
 const RETRY: Duration = Duration::from_millis(250);
 const COMMANDS: usize = 1024;
+/// So often others are let run, who wait to add something to a batch that somebody waits for.
+const TURNS: usize = 8;
 
 pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) store: Store,
     pub(crate) folder: Folder,
-    connection: Option<SqliteConnection>,
-    /// Uses whose commit has not worked yet.
+    pub(crate) clock: Clock,
+    session: Option<Box<dyn Session>>,
+    heartbeat: Heartbeat,
+    /// Whether the store is known to keep the plan versions of the catalogue.
+    registered: bool,
+    /// What is in the journal and whose commit has not worked yet.
     taken: Vec<Pending>,
-    dirty: Vec<Arc<Cell>>,
+    /// Units that cells have given up and that the store still has as held.
+    given_up: Vec<(Arc<Cell>, u64)>,
+    /// Reservations that nobody was there to take.
+    abandoned: Vec<Release>,
+    /// The number of the last batch; what is written with one tells later whether it was committed.
+    number: i64,
+    /// A batch whose commit may have worked, with what its leases were for.
+    doubt: Option<Doubt>,
     retry_at: Option<Instant>,
     failures: u32,
+    /// How many asked for the last batch that somebody waited for.
+    crowd: usize,
+}
+
+/// A batch of which it is not known whether it was committed.
+struct Doubt {
+    number: i64,
+    leases: Vec<Arc<Cell>>,
 }
 
 /// What woke the committer.
@@ -55,16 +80,32 @@ enum Event {
 }
 
 impl Committer {
-    pub(crate) fn new(shared: Arc<Shared>, store: Store, folder: Folder, connection: SqliteConnection) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        accounts: Arc<Accounts>,
+        store: Store,
+        folder: Folder,
+        clock: Clock,
+        lease: Duration,
+        registered: bool,
+    ) -> Self {
         Self {
+            heartbeat: Heartbeat::new(lease),
+            registered,
             shared,
+            accounts,
             store,
             folder,
-            connection: Some(connection),
+            clock,
+            session: None,
             taken: Vec::new(),
-            dirty: Vec::new(),
+            given_up: Vec::new(),
+            abandoned: Vec::new(),
+            number: 0,
+            doubt: None,
             retry_at: None,
             failures: 0,
+            crowd: 0,
         }
     }
 
@@ -76,6 +117,9 @@ impl Committer {
         let mut ticks = 0_u32;
         let mut asked = Vec::new();
         let store = self.store.clone();
+        if let Err(error) = self.beat().await {
+            tracing::debug!(error = error_chain(&error), "this process has no lease yet");
+        }
         let stop = loop {
             let event = tokio::select! {
                 () = &mut stopping => Event::Stop,
@@ -100,7 +144,8 @@ impl Committer {
                         continue;
                     }
                 }
-                Event::Commands | Event::Due => {}
+                Event::Commands => self.gather(&mut commands, &mut asked).await,
+                Event::Due => {}
             }
             self.round(std::mem::take(&mut asked)).await;
         };
@@ -110,6 +155,22 @@ impl Committer {
         }
     }
 
+    /// Those who waited for the last batch come back together: the next one is worth a moment, until as many are there.
+    async fn gather(&mut self, commands: &mut mpsc::Receiver<Command>, asked: &mut Vec<Command>) {
+        let mut idle = 0;
+        while asked.len() < self.crowd && idle < TURNS {
+            tokio::task::yield_now().await;
+            let before = asked.len();
+            while asked.len() < COMMANDS
+                && let Ok(command) = commands.try_recv()
+            {
+                asked.push(command);
+            }
+            idle = if asked.len() == before { idle + 1 } else { 0 };
+        }
+        self.crowd = asked.len();
+    }
+
     /// What is done every second.
     async fn tidy(&mut self, adopt_now: bool) {
         let idle = self.shared.cells.sweep();
@@ -117,17 +178,37 @@ impl Committer {
         if let Err(error) = self.shared.journal.tend() {
             tracing::error!(journal = %self.shared.journal.path().display(), %error, "the journal cannot be written");
         }
-        if adopt_now && let Err(error) = self.adopt().await {
+        if let Err(error) = self.beat().await {
+            tracing::debug!(error = error_chain(&error), "the lease of this process could not be renewed");
+        }
+        if !self.registered {
+            self.register().await;
+        }
+        if adopt_now
+            && self.accounts.age().is_some()
+            && let Err(error) = self.adopt().await
+        {
             tracing::warn!(error = error_chain(&error), "journals that were left could not be adopted");
         }
     }
 
+    /// The store was not there when billing was opened: what the catalogue sells is registered once it is.
+    async fn register(&mut self) {
+        match self.store.register(&self.accounts.catalog(), self.clock.now()).await {
+            Ok(()) => self.registered = true,
+            Err(error) if error.kind() == ErrorKind::Unavailable => {}
+            Err(error) => {
+                self.registered = true;
+                tracing::error!(error = error_chain(&error), "the plans of the catalogue could not be registered");
+            }
+        }
+    }
+
     async fn adopt(&mut self) -> Result<(), Error> {
-        self.store.is_in_place()?;
-        let mut connection = self.connect().await?;
+        let mut session = self.connected().await?;
         let owner = Some(self.shared.journal.owner());
-        adopt(&self.folder, &self.store, &mut connection, owner).await?;
-        self.connection = Some(connection);
+        adopt(&self.folder, &self.store, &self.accounts, self.clock.now(), session.as_mut(), owner).await?;
+        self.session = Some(session);
         Ok(())
     }
 
@@ -136,64 +217,75 @@ impl Committer {
         for cell in cells {
             let units = cell.withdraw();
             if units > 0 {
-                cell.set_held(cell.held().saturating_sub(units));
-                cell.set_exhausted(false);
-                self.dirty.push(cell);
+                cell.set_exhausted(None);
+                self.given_up.push((cell, units));
             }
         }
     }
 
     /// Commits what is there, and answers.
     async fn round(&mut self, commands: Vec<Command>) {
-        let (mut leases, mut lease_answers, mut flush_answers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut job = Job::default();
+        let mut flushes = Vec::new();
         for command in commands {
             match command {
                 // Nobody waits for it any more.
                 Command::Lease { answer, .. } if answer.is_closed() => {}
-                Command::Lease { cell, answer } => {
-                    leases.push(cell);
-                    lease_answers.push(answer);
+                // Another one has taken its place.
+                Command::Lease { cell, answer, .. } if cell.is_lost() => {
+                    _ = answer.send(Err(Error::new(ErrorKind::Unavailable, "the lease of this process is a new one")));
                 }
+                Command::Reserve { answer, .. } if answer.is_closed() => {}
+                Command::Lease { cell, units, answer } => job.leases.push((cell, units, answer)),
+                Command::Ingest { events, answer } => job.ingests.push((events, answer)),
+                Command::Reserve { ask, answer } => job.reserves.push((ask, answer)),
+                Command::Release { release, answer } => job.releases.push((release, answer)),
                 Command::Flush { give_back, answer } => {
                     if give_back {
                         self.give_back(self.shared.cells.all());
                     }
-                    flush_answers.push(answer);
+                    flushes.push(answer);
                 }
             }
         }
-        match self.commit_all(&leases).await {
-            Ok(granted) => {
-                for ((cell, answer), granted) in leases.into_iter().zip(lease_answers).zip(granted) {
-                    let first = (granted > 0).then(|| Hold::new(cell.clone(), 1));
-                    cell.deposit(granted.saturating_sub(1));
-                    // A hold that nobody takes puts its unit back.
-                    _ = answer.send(Ok(first));
-                }
-                flush_answers.into_iter().for_each(|answer| _ = answer.send(Ok(())));
-            }
+        // Whoever leases for the cell that took the place may need just these.
+        self.give_back(self.shared.cells.retired());
+        let outcome = self.commit_all(&job).await;
+        let answer = outcome.as_ref().map(drop).map_err(|error| (error.kind(), error_chain(error)));
+        match outcome {
+            Ok(done) => self.abandoned.extend(job.answer(done)),
             Err(error) => {
-                let again = || Error::new(error.kind(), error_chain(&error));
-                lease_answers.into_iter().for_each(|answer| _ = answer.send(Err(again())));
-                flush_answers.into_iter().for_each(|answer| _ = answer.send(Err(again())));
+                let ingests = job.refuse(&error);
+                self.spool(ingests, &error).await;
             }
+        }
+        for flush in flushes {
+            _ = flush.send(answer.clone().map_err(|(kind, message)| Error::new(kind, message)));
         }
     }
 
-    /// Commits what did not work before, then all that is queued together with `leases`.
-    async fn commit_all(&mut self, leases: &[Arc<Cell>]) -> Result<Vec<u64>, Error> {
+    /// Commits what did not work before, then all that is queued together with `job`.
+    async fn commit_all(&mut self, job: &Job) -> Result<batch::Done, Error> {
         let outcome = async {
-            if !self.taken.is_empty() {
-                self.commit(&[]).await?;
+            if self.accounts.age().is_none() {
+                // It would be charged as if nobody had a plan, and to aliases as if they were customers.
+                return Err(Error::new(ErrorKind::Unavailable, "the accounts have not been read yet"));
+            }
+            self.settle_doubt().await?;
+            while !self.taken.is_empty() || !self.given_up.is_empty() || !self.abandoned.is_empty() {
+                self.commit(&Job::default()).await?;
             }
             self.taken = self.shared.journal.take();
-            self.commit(leases).await
+            while self.taken.len() > batch::CHUNK {
+                self.commit(&Job::default()).await?;
+            }
+            self.commit(job).await
         };
         let outcome = outcome.await;
         match &outcome {
             Ok(_) => {
                 if std::mem::take(&mut self.failures) > 0 {
-                    tracing::info!(store = self.store.file(), "usage is committed again");
+                    tracing::info!(store = self.store.name(), "usage is committed again");
                 }
                 self.retry_at = None;
                 self.shared.note_outcome(None);
@@ -212,49 +304,39 @@ impl Committer {
         outcome
     }
 
-    /// One transaction.
-    async fn commit(&mut self, leases: &[Arc<Cell>]) -> Result<Vec<u64>, Error> {
-        let work = Work { owner: self.shared.journal.owner(), taken: &self.taken, dirty: &self.dirty, leases };
-        if work.taken.is_empty() && work.dirty.is_empty() && leases.is_empty() {
-            return Ok(Vec::new());
-        }
-        let outcome = async {
-            self.store.is_in_place()?;
-            let connection = match self.connection.take() {
-                Some(connection) => connection,
-                None => self.store.writer().await?,
-            };
-            transact(connection, &work).await.map_err(|error| self.store.explain("writing", error))
-        };
-        match outcome.await {
-            Ok((connection, done)) => {
-                self.connection = Some(connection);
-                done.settle();
-                for (pending, counted) in self.taken.iter().zip(&done.counted) {
-                    if *counted != Counted::New {
-                        // Its unit went back to where everybody can lease it.
-                        pending.cell.set_exhausted(false);
-                    }
-                    if *counted == Counted::Conflict {
-                        self.shared.note_conflict(&pending.record());
+    /// Events that the store did not take go into the journal, on the disk of this machine, and are counted from there.
+    async fn spool(&mut self, ingests: Vec<batch::Ingest>, error: &Error) {
+        for (events, answer) in ingests {
+            // A correction is of what the store has, and a settlement is of what a reservation has there.
+            let needs_store = |event: &Ingested| event.release.is_some() || event.entry.correction.is_some();
+            if !self.shared.journal.is_accepting() || events.iter().any(needs_store) {
+                _ = answer.send(Err(Error::new(error.kind(), error_chain(error))));
+                continue;
+            }
+            let shared = self.shared.clone();
+            let spooled = blocking(move || {
+                let count = events.len();
+                for (index, event) in events.into_iter().enumerate() {
+                    let json = event.entry.event.to_json().into();
+                    let pending = Pending::Event { json, entry: Box::new(event.entry) };
+                    // Nobody else lets the files take turns: with the last one, the disk has all.
+                    if index + 1 < count {
+                        shared.journal.append(pending, Pending::record)?;
+                    } else {
+                        shared.journal.append_durably(pending, Pending::record)?;
                     }
                 }
-                self.shared.journal.committed();
-                self.taken.clear();
-                self.dirty.clear();
-                Ok(done.granted)
-            }
-            Err(error) => {
-                // A commit that failed can still have happened: what the store has of these cells is written again.
-                self.dirty = work.cells();
-                Err(error)
-            }
+                Ok(vec![Taken::Spooled; count])
+            });
+            let unwritable = |error| Error::because(ErrorKind::Unavailable, "the journal cannot be written", error);
+            _ = answer.send(spooled.await.map_err(unwritable));
         }
     }
 
-    async fn connect(&mut self) -> Result<SqliteConnection, Error> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
+    async fn connected(&mut self) -> Result<Box<dyn Session>, Error> {
+        self.store.is_in_place()?;
+        match self.session.take() {
+            Some(session) => Ok(session),
             None => self.store.writer().await,
         }
     }
@@ -278,10 +360,8 @@ impl Committer {
     async fn leave(mut self) {
         let owner = self.shared.journal.owner();
         let released = async {
-            let mut connection = self.connect().await?;
-            let released = release_of(&mut connection, owner).await;
-            released.map_err(|error| self.store.explain("writing", error))?;
-            connection.close().await.map_err(|error| self.store.explain("closing", error))
+            let mut session = self.connected().await?;
+            adopt::forget(&self.store, session.as_mut(), owner).await
         };
         if let Err(error) = released.await {
             tracing::warn!(error = error_chain(&error), "leases could not be given back; another process will");
@@ -290,14 +370,6 @@ impl Committer {
             tracing::warn!(journal = %self.shared.journal.path().display(), %error, "a journal could not be removed");
         }
     }
-}
-
-/// A connection that failed is not used again: dropping it rolls back.
-async fn transact(mut connection: SqliteConnection, work: &Work<'_>) -> Result<(SqliteConnection, Done), sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let done = work.run(&mut transaction).await?;
-    transaction.commit().await?;
-    Ok((connection, done))
 }
 
 /// The error for asking a committer that has ended.

@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 pub(crate) use self::folder::{Folder, Orphan};
-pub(crate) use self::record::{Contents, Record};
+pub(crate) use self::record::{Contents, Record, Use};
 use self::segment::Segment;
 
 /// As many records may wait for a store that does not answer; then metered requests are refused. About 25 MB.
@@ -43,16 +43,19 @@ struct State<T> {
     active: Segment,
     sealed: Segment,
     queue: Vec<T>,
+    /// How many were taken out of the queue and are not in the store yet.
+    taken: usize,
     scratch: Vec<u8>,
     closed: bool,
 }
 
 impl<T> Journal<T> {
     fn new(owner: Uuid, path: PathBuf, lock: File, active: Segment, sealed: Segment) -> Self {
+        let state = State { active, sealed, queue: Vec::new(), taken: 0, scratch: Vec::new(), closed: false };
         Self {
             owner,
             path,
-            state: Mutex::new(State { active, sealed, queue: Vec::new(), scratch: Vec::new(), closed: false }),
+            state: Mutex::new(state),
             failing: AtomicBool::new(false),
             full: AtomicBool::new(false),
             _lock: lock,
@@ -74,6 +77,12 @@ impl<T> Journal<T> {
         !self.failing.load(Ordering::Relaxed) && !self.full.load(Ordering::Relaxed)
     }
 
+    /// How many records wait for the store.
+    pub(crate) fn backlog(&self) -> usize {
+        let state = self.state();
+        state.queue.len() + state.taken
+    }
+
     /// Whether the last append failed.
     pub(crate) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
@@ -83,11 +92,14 @@ impl<T> Journal<T> {
     ///
     /// Answers whether the queue was empty before.
     pub(crate) fn append(&self, item: T, record: impl FnOnce(&T) -> Record<'_>) -> io::Result<bool> {
-        let mut state = self.state();
+        self.write(&mut self.state(), item, record)
+    }
+
+    fn write(&self, state: &mut State<T>, item: T, record: impl FnOnce(&T) -> Record<'_>) -> io::Result<bool> {
         if state.closed {
             return Err(io::Error::other("the process is stopping"));
         }
-        let State { active, queue, scratch, .. } = &mut *state;
+        let State { active, queue, taken, scratch, .. } = state;
         scratch.clear();
         record(&item).encode(scratch);
         if let Err(error) = active.append(scratch) {
@@ -95,28 +107,44 @@ impl<T> Journal<T> {
             return Err(error);
         }
         queue.push(item);
-        if queue.len() >= MAX_BACKLOG {
+        if queue.len() + *taken >= MAX_BACKLOG {
             self.full.store(true, Ordering::Relaxed);
         }
         Ok(queue.len() == 1)
+    }
+
+    /// As [`append`](Self::append), and waits until the disk has it: what is written survives a loss of power as well. For
+    /// threads that may wait.
+    pub(crate) fn append_durably(&self, item: T, record: impl FnOnce(&T) -> Record<'_>) -> io::Result<bool> {
+        let (first, file) = {
+            let mut state = self.state();
+            let first = self.write(&mut state, item, record)?;
+            // Taken under the lock: the files may take turns meanwhile.
+            (first, state.active.handle()?)
+        };
+        file.sync_data()?;
+        Ok(first)
     }
 
     /// Takes all that is queued, in the order of the journal. [`committed`](Self::committed) must follow, once the store
     /// has it, before the next take.
     pub(crate) fn take(&self) -> Vec<T> {
         let mut state = self.state();
-        let State { active, sealed, queue, .. } = &mut *state;
+        let State { active, sealed, queue, taken, .. } = &mut *state;
         // Emptying it can have failed before. Without a turn the active file only grows: replaying twice counts once.
         if !queue.is_empty() && (sealed.is_empty() || sealed.clear().is_ok()) {
             std::mem::swap(active, sealed);
         }
-        self.full.store(false, Ordering::Relaxed);
+        *taken += queue.len();
         std::mem::take(queue)
     }
 
     /// The store has all that was taken.
     pub(crate) fn committed(&self) {
-        if let Err(error) = self.state().sealed.clear() {
+        let mut state = self.state();
+        state.taken = 0;
+        self.full.store(state.queue.len() >= MAX_BACKLOG, Ordering::Relaxed);
+        if let Err(error) = state.sealed.clear() {
             tracing::warn!(journal = %self.path.display(), %error, "a committed journal could not be emptied");
         }
     }
@@ -163,7 +191,8 @@ mod tests {
 
     fn record(tenant: &String) -> Record<'_> {
         let key = IdempotencyKey::of(tenant.as_bytes());
-        Record { tenant, product: "p", meter: "m", feature: "f", key, at: jiff::Timestamp::UNIX_EPOCH, units: 1 }
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        Record::Use(Use { tenant, feature: "f", key, at, units: 1, held: 0, cell: 0, data: "" })
     }
 
     fn folder(parent: &tempfile::TempDir) -> Folder {
@@ -178,7 +207,11 @@ mod tests {
     }
 
     fn tenants(bytes: &[u8]) -> Vec<String> {
-        Contents::read(bytes).records.iter().map(|record| record.tenant.to_owned()).collect()
+        let tenant = |record: &Record<'_>| match record {
+            Record::Use(used) => used.tenant.to_owned(),
+            Record::Event(json) => (*json).to_owned(),
+        };
+        Contents::read(bytes).records.iter().map(tenant).collect()
     }
 
     #[test]
@@ -239,6 +272,23 @@ mod tests {
         journal.state().active = Segment::create(&parent.path().join("roomy")).expect("made");
         journal.tend().expect("there is room");
         assert!(journal.is_accepting());
+    }
+
+    #[test]
+    fn what_was_taken_counts_into_the_backlog_until_it_is_committed() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let journal = folder(&parent).create().expect("made");
+        for _ in 0..MAX_BACKLOG / 2 {
+            journal.append("acme".to_owned(), record).expect("written");
+        }
+        journal.take();
+        for _ in 0..MAX_BACKLOG / 2 {
+            assert!(journal.is_accepting());
+            journal.append("acme".to_owned(), record).expect("written");
+        }
+        assert_eq!((journal.backlog(), journal.is_accepting()), (MAX_BACKLOG, false));
+        journal.committed();
+        assert_eq!((journal.backlog(), journal.is_accepting()), (MAX_BACKLOG / 2, true));
     }
 
     #[test]

@@ -1,52 +1,59 @@
-//! How one use of a meter is written into a journal, and how a journal is read back after whatever happened to it.
-//! Pure: bytes in, records out.
+//! How what a process has answered for is written into a journal, and how a journal is read back after whatever happened
+//! to it. Pure: bytes in, records out.
 //!
 //! A record is `length: u32 LE`, `check: 8 bytes`, then `length` bytes of body; `check` is the start of the SHA-256 of
-//! length and body. A body is a version, the key, the time in milliseconds, the units, and four names.
+//! length and body. A body is a kind and its content.
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
 
 use crate::IdempotencyKey;
-use crate::period::day_of;
 
-const VERSION: u8 = 1;
+const USE: u8 = 2;
+const EVENT: u8 = 3;
 const HEADER: usize = 4 + 8;
-const FIXED: usize = 1 + 16 + 8 + 4;
-/// Four names of at most 255 bytes with a byte of length each.
-const LONGEST: usize = FIXED + 4 * 256;
+/// Kind, key, time in microseconds, units, units held, cell.
+const FIXED: usize = 1 + 16 + 8 + 8 + 8 + 8;
+/// The longest body: an event with 64 KiB of data, each byte of which may be written as six.
+const LONGEST: usize = 512 * 1024;
 
-/// One use of a meter. The names are valid where they are made; a journal only carries them.
+/// What is in a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Record<'a> {
+pub(crate) enum Record<'a> {
+    /// A request that was answered well.
+    Use(Use<'a>),
+    /// An event that was taken in while the store could not be written, as CloudEvents JSON.
+    Event(&'a str),
+}
+
+/// One use of a metered feature. The names are valid where they are made; a journal only carries them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Use<'a> {
     pub(crate) tenant: &'a str,
-    pub(crate) product: &'a str,
-    pub(crate) meter: &'a str,
     pub(crate) feature: &'a str,
     pub(crate) key: IdempotencyKey,
     /// When the units were reserved: what decides the period that they count in.
     pub(crate) at: Timestamp,
-    pub(crate) units: u32,
+    /// In the meter's smallest unit.
+    pub(crate) units: u64,
+    /// So many of them were held by `cell` of the process.
+    pub(crate) held: u64,
+    pub(crate) cell: i64,
+    /// What else the event says: a JSON object, or empty.
+    pub(crate) data: &'a str,
 }
 
 impl<'a> Record<'a> {
-    /// The UTC day that the use counts in.
-    pub(crate) fn day(&self) -> i32 {
-        day_of(self.at)
-    }
-
     /// Appends the record to `out`.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; HEADER]);
-        out.push(VERSION);
-        out.extend_from_slice(self.key.as_bytes());
-        out.extend_from_slice(&self.at.as_millisecond().to_le_bytes());
-        out.extend_from_slice(&self.units.to_le_bytes());
-        for name in [self.tenant, self.product, self.meter, self.feature] {
-            debug_assert!(name.len() <= 255, "names are bounded where they are made");
-            out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-            out.extend_from_slice(&name.as_bytes()[..name.len().min(255)]);
+        match self {
+            Record::Use(used) => used.encode(out),
+            Record::Event(json) => {
+                out.push(EVENT);
+                out.extend_from_slice(json.as_bytes());
+            }
         }
         let length = u32::try_from(out.len() - start - HEADER).unwrap_or(0).to_le_bytes();
         let check = check(length, &out[start + HEADER..]);
@@ -59,31 +66,55 @@ impl<'a> Record<'a> {
         let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
         let length = [header[0], header[1], header[2], header[3]];
         let size = usize::try_from(u32::from_le_bytes(length)).ok()?;
-        let body = rest.get(..size).filter(|_| (FIXED + 4..=LONGEST).contains(&size))?;
+        let body = rest.get(..size).filter(|_| (1..=LONGEST).contains(&size))?;
         if check(length, body) != header[4..] {
             return None;
         }
-        let (fixed, mut names) = body.split_first_chunk::<FIXED>()?;
-        if fixed[0] != VERSION {
-            return None;
+        let record = match body.split_first()? {
+            (&USE, _) => Record::Use(Use::decode(body)?),
+            (&EVENT, json) => Record::Event(std::str::from_utf8(json).ok()?),
+            _ => return None,
+        };
+        Some((record, HEADER + size))
+    }
+}
+
+impl<'a> Use<'a> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(USE);
+        out.extend_from_slice(self.key.as_bytes());
+        out.extend_from_slice(&self.at.as_microsecond().to_le_bytes());
+        out.extend_from_slice(&self.units.to_le_bytes());
+        out.extend_from_slice(&self.held.to_le_bytes());
+        out.extend_from_slice(&self.cell.to_le_bytes());
+        for name in [self.tenant, self.feature] {
+            debug_assert!(name.len() <= 255, "names are bounded where they are made");
+            out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+            out.extend_from_slice(&name.as_bytes()[..name.len().min(255)]);
         }
+        out.extend_from_slice(self.data.as_bytes());
+    }
+
+    fn decode(body: &'a [u8]) -> Option<Self> {
+        let (fixed, mut names) = body.split_first_chunk::<FIXED>()?;
         let mut name = || {
             let (length, rest) = names.split_first()?;
             let (name, rest) = rest.split_at_checked(usize::from(*length))?;
             names = rest;
             std::str::from_utf8(name).ok()
         };
-        let (tenant, product, meter, feature) = (name()?, name()?, name()?, name()?);
-        let record = Self {
+        let (tenant, feature) = (name()?, name()?);
+        let number = |at: usize| Some(u64::from_le_bytes(fixed.get(at..at + 8)?.try_into().ok()?));
+        Some(Self {
             tenant,
-            product,
-            meter,
             feature,
             key: IdempotencyKey::from_bytes(fixed[1..17].try_into().ok()?),
-            at: Timestamp::from_millisecond(i64::from_le_bytes(fixed[17..25].try_into().ok()?)).ok()?,
-            units: u32::from_le_bytes(fixed[25..29].try_into().ok()?),
-        };
-        Some((record, HEADER + size))
+            at: Timestamp::from_microsecond(number(17)?.cast_signed()).ok()?,
+            units: number(25)?,
+            held: number(33)?,
+            cell: number(41)?.cast_signed(),
+            data: std::str::from_utf8(names).ok()?,
+        })
     }
 }
 
@@ -144,7 +175,7 @@ fn is_torn(tail: &[u8]) -> bool {
         None => true,
         Some(length) => {
             let size = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-            (FIXED + 4..=LONGEST).contains(&size) && tail.len() < HEADER + size
+            (1..=LONGEST).contains(&size) && tail.len() < HEADER + size
         }
     };
     cut_short || tail.iter().all(|byte| *byte == 0)
@@ -156,10 +187,10 @@ mod tests {
 
     use super::*;
 
-    fn record(tenant: &str, units: u32) -> Record<'_> {
+    fn record(tenant: &str, units: u64) -> Record<'_> {
         let key = IdempotencyKey::of(tenant.as_bytes());
         let at = Timestamp::from_millisecond(1_900_000_000_123).expect("in range");
-        Record { tenant, product: "parcel", meter: "labels", feature: "labels", key, at, units }
+        Record::Use(Use { tenant, feature: "labels", key, at, units, held: 1, cell: 3, data: "{\"carrier\":\"dhl\"}" })
     }
 
     fn journal(records: &[Record<'_>]) -> Vec<u8> {
@@ -171,7 +202,7 @@ mod tests {
     #[test]
     fn a_journal_cut_anywhere_gives_back_every_whole_record_and_calls_the_rest_torn() {
         let long = "x".repeat(128);
-        let records = [record("acme", 1), record("globex", 7), record(&long, u32::MAX)];
+        let records = [record("acme", 1), record("globex", 7), record(&long, u64::MAX)];
         let bytes = journal(&records);
         let ends = [0, journal(&records[..1]).len(), journal(&records[..2]).len(), bytes.len()];
         for cut in 0..=bytes.len() {
@@ -216,16 +247,15 @@ mod tests {
     proptest! {
         #[test]
         fn any_record_survives_the_journal(
-            names in prop::array::uniform4("[!-~]{1,128}"), sent in any::<[u8; 8]>(), units in any::<u32>(),
-            millisecond in 0_i64..250_000_000_000_000,
+            names in prop::array::uniform2("[!-~]{1,128}"), data in ".{0,300}", sent in any::<[u8; 8]>(),
+            units in any::<u64>(), held in any::<u64>(), cell in any::<i64>(), microsecond in 0_i64..250_000_000_000_000_000,
         ) {
-            let record = Record {
-                tenant: &names[0], product: &names[1], meter: &names[2], feature: &names[3],
-                key: IdempotencyKey::of(&sent), units,
-                at: Timestamp::from_millisecond(millisecond).expect("in range"),
-            };
-            let bytes = journal(&[record, record]);
-            prop_assert_eq!(Contents::read(&bytes).records, [record, record]);
+            let used = Record::Use(Use {
+                tenant: &names[0], feature: &names[1], key: IdempotencyKey::of(&sent), units, held, cell, data: &data,
+                at: Timestamp::from_microsecond(microsecond).expect("in range"),
+            });
+            let bytes = journal(&[used, Record::Event(&data), used]);
+            prop_assert_eq!(Contents::read(&bytes).records, [used, Record::Event(&data), used]);
         }
 
         #[test]

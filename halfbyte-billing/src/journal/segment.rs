@@ -64,6 +64,11 @@ impl Segment {
         Ok(())
     }
 
+    /// The file once more, to wait for the disk without keeping others from writing.
+    pub(super) fn handle(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }

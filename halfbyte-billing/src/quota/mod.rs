@@ -1,127 +1,85 @@
-//! Hard limits: what this process holds of each quota, spent without asking anyone.
+//! What this process holds of each quota, spent without asking anyone.
 
-mod arithmetic;
 mod cell;
+mod moments;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use halfbyte_core::TenantId;
 
-pub(crate) use self::arithmetic::tranche;
-pub(crate) use self::cell::{Cell, Hold, MeteredFeature, Quota};
-use crate::Period;
+pub(crate) use self::cell::{Cell, Hold, Metered};
+pub(crate) use self::moments::Moments;
+use crate::account::MeteredRight;
 
 /// A cell that was not used for so many rounds of the sweep gives back what it has.
 const IDLE_ROUNDS: u64 = 3;
 
-/// A change of plan changes the limit, and with it the key: what was leased under the old one falls idle.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    tenant: TenantId,
-    feature: Arc<str>,
-    period: Period,
-    limit: u64,
-}
-
-/// All cells of this process.
+/// The cells of this process that hold something or are about to. Requests find theirs by their tenant's account and not
+/// here: this is for whoever gives back and tidies up.
 #[derive(Debug, Default)]
 pub(crate) struct Cells {
-    cells: RwLock<HashMap<Key, Arc<Cell>>>,
-    round: AtomicU64,
+    cells: Mutex<HashMap<i64, Arc<Cell>>>,
+    /// Others have taken their place: what they have is given back at once.
+    retired: Mutex<Vec<Arc<Cell>>>,
+    last: AtomicI64,
+    pub(crate) moments: Arc<Moments>,
 }
 
 impl Cells {
-    /// The cell of a quota, made if there is none.
-    pub(crate) fn cell(
-        &self,
-        tenant: &TenantId,
-        metered: &Arc<MeteredFeature>,
-        period: Period,
-        limit: u64,
-    ) -> Arc<Cell> {
-        let key = Key { tenant: tenant.clone(), feature: metered.feature.name.clone(), period, limit };
-        let known = self.cells.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        let cell = known.unwrap_or_else(|| {
-            let quota = Quota { tenant: tenant.clone(), metered: metered.clone(), period, limit };
-            let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
-            cells.entry(key).or_insert_with(|| Arc::new(Cell::new(quota))).clone()
-        });
-        cell.use_in(self.round.load(Ordering::Relaxed));
-        cell
+    /// A new cell.
+    pub(crate) fn make(&self, tenant: TenantId, metered: Arc<Metered>, right: MeteredRight) -> Arc<Cell> {
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        Arc::new(Cell::new(id, tenant, metered, right, self.moments.clone()))
     }
 
-    /// Forgets cells that hold nothing and that nobody uses, and answers those that have been idle and still have something.
+    /// Keeps an eye on a cell that is about to hold something.
+    pub(crate) fn register(&self, cell: &Arc<Cell>) {
+        self.cells().entry(cell.id).or_insert_with(|| cell.clone());
+    }
+
+    /// Forgets cells that hold nothing, and answers those that have been idle and still have something.
     pub(crate) fn sweep(&self) -> Vec<Arc<Cell>> {
-        let round = self.round.fetch_add(1, Ordering::Relaxed) + 1;
+        let round = self.moments.next_round();
         let mut idle = Vec::new();
-        self.cells.write().unwrap_or_else(PoisonError::into_inner).retain(|_, cell| {
+        self.cells().retain(|_, cell| {
             if round.saturating_sub(cell.used_in()) < IDLE_ROUNDS {
                 return true;
             }
             if cell.available() > 0 {
                 idle.push(cell.clone());
             }
-            // Cells are handed out under this lock only: one that nobody else has cannot come to hold anything.
-            cell.held() > 0 || cell.available() > 0 || Arc::strong_count(cell) > 1
+            cell.held() > 0 || cell.available() > 0 || cell.waiting() > 0
         });
         idle
     }
 
+    /// Another cell has taken the place of this one.
+    pub(crate) fn retire(&self, cell: &Arc<Cell>) {
+        if cell.available() > 0 {
+            self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(cell.clone());
+        }
+    }
+
+    /// Takes the cells that were retired.
+    pub(crate) fn retired(&self) -> Vec<Arc<Cell>> {
+        std::mem::take(&mut self.retired.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// All cells, for giving everything back.
     pub(crate) fn all(&self) -> Vec<Arc<Cell>> {
-        self.cells.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Catalog, Per};
-
-    fn metered() -> Arc<MeteredFeature> {
-        let text = "[products.p]\n[meters.m]\nproduct = \"p\"\n[features.f]\nproduct = \"p\"\nmeter = \"m\"\n";
-        let catalog = Catalog::parse("c.toml", text).expect("good");
-        let feature = catalog.feature("f").expect("there").clone();
-        Arc::new(MeteredFeature { meter: feature.meter.clone().expect("metered"), feature })
+        self.cells().values().cloned().collect()
     }
 
-    fn cell(cells: &Cells, limit: u64) -> Arc<Cell> {
-        let tenant = TenantId::new("acme").expect("valid");
-        cells.cell(&tenant, &metered(), Period::containing(jiff::Timestamp::UNIX_EPOCH, Per::Month), limit)
+    /// Forgets all of them: what they held is not this process's any more.
+    pub(crate) fn lose(&self) {
+        for (_, cell) in self.cells().drain() {
+            cell.lose();
+        }
     }
 
-    #[test]
-    fn a_reservation_that_is_dropped_is_put_back_and_one_that_is_spent_is_not() {
-        let cell = cell(&Cells::default(), 10);
-        cell.deposit(2);
-        let (first, second) = (cell.reserve(1).expect("there are two"), cell.reserve(1).expect("there is one"));
-        assert!(cell.reserve(1).is_none());
-        drop(first);
-        second.spend();
-        assert_eq!(cell.available(), 1);
-    }
-
-    #[test]
-    fn cells_that_fall_idle_are_told_and_then_forgotten() {
-        let cells = Cells::default();
-        cell(&cells, 10).deposit(4);
-        assert!(cells.sweep().is_empty());
-        assert!(cells.sweep().is_empty());
-        let idle = cells.sweep();
-        assert_eq!(idle.iter().map(|cell| cell.withdraw()).sum::<u64>(), 4);
-        drop(idle);
-        cells.sweep();
-        assert!(cells.all().is_empty());
-    }
-
-    #[test]
-    fn a_cell_in_use_is_never_forgotten() {
-        let cells = Cells::default();
-        let in_use = cell(&cells, 10);
-        (0..10).for_each(|_| drop(cells.sweep()));
-        assert!(Arc::ptr_eq(&in_use, &cell(&cells, 10)));
-        assert!(!Arc::ptr_eq(&in_use, &cell(&cells, 20)), "another limit is another cell");
+    fn cells(&self) -> MutexGuard<'_, HashMap<i64, Arc<Cell>>> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

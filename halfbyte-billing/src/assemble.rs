@@ -1,0 +1,139 @@
+//! From what happened to what the store is given: which meters count it, and which lots it is charged to.
+
+use std::sync::Arc;
+
+use halfbyte_core::{ProductId, TenantId};
+use jiff::Timestamp;
+
+use crate::account::{Mode, Right};
+use crate::accounts::Accounts;
+use crate::event::{Correction, Event};
+use crate::journal::Use;
+use crate::metering::{Measured, Measurement, measure};
+use crate::quota::Cell;
+use crate::store::{Charge, Entry, Held, Holder};
+use crate::{Aggregation, Error, ErrorKind, Feature, IdempotencyKey, Meter};
+
+/// A settled use: the event that it is, with what was held for it.
+pub(crate) fn of_use(accounts: &Accounts, used: &Use<'_>, held: Option<Held>, now: Timestamp) -> Result<Entry, Error> {
+    let catalog = accounts.catalog();
+    let unknown = || {
+        let message = format!("the catalogue has no metered feature \"{}\"", used.feature);
+        Error::new(ErrorKind::Catalog, message)
+    };
+    let feature = catalog.feature(used.feature).ok_or_else(unknown)?;
+    let meter = catalog.meter_of_feature(feature).ok_or_else(unknown)?;
+    let tenant = TenantId::new(used.tenant).map_err(|error| Error::because(ErrorKind::Invalid, "a journal", error))?;
+    let build = |used: &Use<'_>| {
+        let event = event_of_use(used, &feature.product, meter)?;
+        of_event(accounts, event, tenant.clone(), None, now)
+    };
+    let mut entry = match build(used) {
+        // Its dimensions are no good for the meters: that it was used counts all the same.
+        Err(_) if !used.data.is_empty() => build(&Use { data: "", ..*used })?,
+        entry => entry?,
+    };
+    // A repetition of it comes at another time, and with other dimensions it is still the same: the key says so.
+    entry.digest = Some(format!("use:{}:{}", used.feature, used.units).into());
+    match (held, entry.charges.iter_mut().find(|charge| &*charge.feature == used.feature)) {
+        (None, _) => {}
+        (held, Some(charge)) => charge.held = held,
+        // Nothing limits it any more: what was held for it goes back.
+        (held, None) => {
+            let feature = feature.name.clone();
+            entry.charges.push(Charge { feature, units: 0, held, lots: Arc::default() });
+        }
+    }
+    Ok(entry)
+}
+
+/// The source of all uses of a tenant: an idempotency key is one's own.
+pub(crate) fn source(product: &ProductId, tenant: &str) -> String {
+    format!("/{product}/{tenant}")
+}
+
+/// The id of a use: a key counts once for each meter.
+pub(crate) fn id(meter: &str, key: IdempotencyKey) -> String {
+    format!("{meter}/{key}")
+}
+
+/// The event that a use is.
+fn event_of_use(used: &Use<'_>, product: &ProductId, meter: &Meter) -> Result<Event, Error> {
+    let mut data: serde_json::Map<String, serde_json::Value> = if used.data.is_empty() {
+        serde_json::Map::new()
+    } else {
+        serde_json::from_str(used.data).map_err(|error| Error::because(ErrorKind::Invalid, "data of a use", error))?
+    };
+    if meter.aggregation != Aggregation::Count {
+        let amount = crate::metering::decimal(used.units, meter.decimals);
+        data.insert((*meter.value).to_owned(), amount.to_string().into());
+    }
+    let event =
+        Event::new(&source(product, used.tenant), &id(&meter.name, used.key), &meter.event, used.tenant, used.at)
+            .and_then(|event| event.data(&data))
+            .map_err(|error| Error::because(ErrorKind::Invalid, "the event of a use", error))?;
+    Ok(event)
+}
+
+/// An event of `tenant`, with everything that it changes; a correction comes with the use that it corrects in the end.
+pub(crate) fn of_event(
+    accounts: &Accounts,
+    event: Event,
+    tenant: TenantId,
+    correction: Option<(Correction, Event)>,
+    now: Timestamp,
+) -> Result<Entry, Error> {
+    let catalog = accounts.catalog();
+    // What takes the place of something else counts as and when that did.
+    let (counted, correction) = match correction {
+        None => (Some(event.clone()), None),
+        Some((correction, target)) => {
+            let amended = correction.data.clone().map(|data| Event { data, ..target });
+            (amended, Some(correction))
+        }
+    };
+    let measurements = match &counted {
+        Some(event) => {
+            measure(catalog.meters_of_event(&event.kind).iter().map(|meter| &**meter), &event.kind, &event.data)
+                .map_err(|error| Error::because(ErrorKind::Invalid, "the event cannot be counted", error))?
+        }
+        None => Vec::new(),
+    };
+    let at = counted.as_ref().map_or(event.time, |event| event.time);
+    let charged = |measurement: &Measurement| {
+        let feature = catalog.feature_of_meter(&measurement.meter)?;
+        let units = units(&measurement.value)?;
+        charge(accounts, &tenant, feature, units, (at, now))
+    };
+    let charges = measurements.iter().filter_map(charged).collect();
+    Ok(Entry { event, tenant: tenant.clone(), at, digest: None, measurements, charges, correction })
+}
+
+fn units(value: &Measured) -> Option<u64> {
+    match value {
+        Measured::Amount(amount) => u64::try_from(*amount).ok().filter(|units| *units > 0),
+        Measured::Unique(_) | Measured::Level(_) => None,
+    }
+}
+
+/// What `units` of a feature are charged to; `None` where nothing limits it.
+fn charge(
+    accounts: &Accounts,
+    tenant: &TenantId,
+    feature: &Feature,
+    units: u64,
+    (at, now): (Timestamp, Timestamp),
+) -> Option<Charge> {
+    let lots = match accounts.right(tenant, feature, at, now) {
+        Right::Metered(right) if right.mode == Mode::Unlimited => return None,
+        Right::Metered(right) => right.lots,
+        // It was used although the plan does not have it: all of it is overage.
+        Right::None | Right::Unpaid | Right::Included | Right::Value(_) => Arc::default(),
+    };
+    Some(Charge { feature: feature.name.clone(), units, held: None, lots })
+}
+
+/// Who holds what a cell of the process `owner` has.
+pub(crate) fn holder(owner: uuid::Uuid, cell: &Cell) -> Holder {
+    Holder { owner, cell: cell.id }
+}
