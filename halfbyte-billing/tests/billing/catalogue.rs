@@ -1,3 +1,4 @@
+use halfbyte_billing::Settings;
 use halfbyte_billing::{Billing, ErrorKind};
 use halfbyte_core::config::BillingBackend;
 use halfbyte_core::home::Home;
@@ -27,7 +28,8 @@ async fn a_product_that_the_catalogue_lacks_does_not_open() {
     let folder = Folder::new();
     let (home, life) = (Home::open(folder.home()).expect("a home"), Lifecycle::new(Clock::system()));
     let product = ProductId::new("parzel").expect("valid");
-    let opened = Billing::open(&BillingBackend::Sqlite(None), &home, product, catalog(), &life).await;
+    let settings = Settings::new(&BillingBackend::Sqlite(None), &home, product, catalog());
+    let opened = Billing::open(settings, &life).await;
     let error = opened.expect_err("there is none");
     assert_eq!(error.to_string(), "the catalogue has no product \"parzel\"; did you mean \"parcel\"?");
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use halfbyte_billing::{Event, IdempotencyKey, Receipt, Reservation};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
-use crate::support::{Desk, keyed, raw, request};
+use crate::support::{Desk, keyed, labels, raw, request, tenant};
 
 /// Told apart from what the test harness prints.
 const MARK: &str = "> ";
@@ -82,6 +83,8 @@ async fn a_child_process() {
         "ingest" => ingest(&desk, &argument).await,
         "fill" => fill(&desk).await,
         "take" => take(desk).await,
+        "spool" => spool(&desk).await,
+        "work" => work(&desk, &argument).await,
         other => panic!("nobody does {other}"),
     }
 }
@@ -127,7 +130,7 @@ async fn ingest(desk: &Desk, round: &str) {
 async fn fill(desk: &Desk) {
     let say = async |when: &str| {
         let status = desk.status("labels", keyed("acme", when)).await;
-        let state = desk.life.health().report()[0].state;
+        let state = desk.store_check().state;
         println!("{MARK}{when} {status} {state}");
     };
     say("before").await;
@@ -135,11 +138,80 @@ async fn fill(desk: &Desk) {
     say("full").await;
     say("still-full").await;
     limit_files("unlimited");
-    while !desk.life.health().report()[0].ready {
+    while !desk.store_check().ready {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     say("full").await;
     println!("{MARK}{}", desk.used("acme").await);
+}
+
+/// Waits until events are spooled, one of them twice, and then to be killed.
+async fn spool(desk: &Desk) {
+    println!("{MARK}opened");
+    let now = desk.life.clock().now();
+    for (id, units) in [("one", 2), ("two", 5), ("two", 5), ("three", 5)] {
+        while desk.ingest(labels(id, "acme", now, units)).await != Receipt::Spooled {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    println!("{MARK}spooled");
+    std::future::pending().await
+}
+
+/// Ingests events, answers requests, and reserves and settles, for six tenants from the `first` on, and keeps giving back
+/// what it has leased; says the id and the units of all that was acknowledged. Six things at most are under way.
+async fn work(desk: &Desk, argument: &str) {
+    let (child, first) = argument.split_once(' ').expect("a name and a number");
+    let first: u64 = first.parse().expect("a number");
+    let mut tasks = JoinSet::new();
+    for writer in 0..6_u64 {
+        let (billing, app, child) = (desk.billing.clone(), desk.app("labels"), child.to_owned());
+        let clock = desk.life.clock().clone();
+        tasks.spawn(async move {
+            for count in 0_u64.. {
+                let name = format!("t{}", first + (count * 5 + writer) % 6);
+                let unique = format!("{child}-{writer}-{count}");
+                let key = IdempotencyKey::of(unique.as_bytes());
+                match writer {
+                    0 | 1 => {
+                        let event = Event::new("/child", &unique, "parcel.rush", &name, clock.now()).expect("an event");
+                        let event = event.data(serde_json::json!({ "units": 1 + count % 3 })).expect("data");
+                        let receipt = billing.ingest(event).await.expect("taken in");
+                        assert_eq!(receipt, Receipt::Counted { overage: 0 });
+                        println!("{MARK}{unique} {}", 1 + count % 3);
+                    }
+                    2 => {
+                        let asked = billing.reserve(&tenant(&name), "labels", 4, Duration::from_secs(5)).await;
+                        if let Reservation::Held(reserved) = asked.expect("an answer") {
+                            billing.settle_reserved(&reserved, 1 + count % 4, key).await.expect("settled");
+                            println!("{MARK}labels/{key} {}", 1 + count % 4);
+                        }
+                    }
+                    _ => {
+                        match app.clone().oneshot(keyed(&name, &unique)).await.expect("infallible").status().as_u16() {
+                            200 => println!("{MARK}labels/{key} 1"),
+                            429 => tokio::time::sleep(Duration::from_millis(5)).await,
+                            other => panic!("answered {other}"),
+                        }
+                    }
+                }
+            }
+        });
+    }
+    let billing = desk.billing.clone();
+    tasks.spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(11)).await;
+            billing.flush(Duration::from_secs(5)).await.expect("flushed");
+        }
+    });
+    while let Some(ended) = tasks.join_next().await {
+        // What went wrong must be known, and the others not go on.
+        if let Err(error) = ended {
+            println!("{MARK}failed {error}");
+            std::process::exit(1);
+        }
+    }
 }
 
 /// Lets no file of this process grow beyond `bytes`.

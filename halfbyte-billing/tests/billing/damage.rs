@@ -111,7 +111,7 @@ async fn a_database_with_one_damaged_page_is_reported_and_left_as_it_is() {
     }
     desk.stop().await;
     // A page that nothing reads before the first event is written.
-    let page = "SELECT rootpage FROM sqlite_schema WHERE name = 'usage_events'";
+    let page = "SELECT rootpage FROM sqlite_schema WHERE name = 'events'";
     let page = usize::try_from(number(&folder.database(), page).await).expect("a page");
     let mut bytes = fs::read(folder.database()).expect("read");
     bytes[(page - 1) * 4096..][..64].fill(0xa5);
@@ -167,7 +167,7 @@ async fn a_journal_that_is_taken_away_stops_metered_requests_and_readiness() {
     tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
     assert_eq!(desk.status("labels", request("acme")).await, 503);
     assert_eq!(desk.status("tracking", request("acme")).await, 200, "what is not metered goes on");
-    let check = &desk.life.health().report()[0];
+    let check = desk.store_check();
     assert_eq!((check.ready, check.state), (false, "journal-failing"));
 }
 
@@ -186,7 +186,7 @@ async fn a_database_that_is_taken_away_is_reported_and_what_was_answered_for_wai
     assert_eq!(desk.status("labels", keyed("acme", "meanwhile")).await, 200, "a tranche is left");
     let error = desk.billing.flush(std::time::Duration::from_secs(2)).await.expect_err("there is no store");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert_eq!(desk.life.health().report()[0].state, "behind");
+    assert_eq!(desk.store_check().state, "behind");
     for end in ["", "-wal", "-shm"] {
         let name = format!("billing.sqlite{end}");
         fs::rename(kept.join(&name), folder.database().with_file_name(&name)).expect("moved back");

@@ -3,13 +3,29 @@
 #![cfg(feature = "sqlite")]
 #![allow(clippy::disallowed_methods, reason = "a child process learns from its environment what to do")]
 
+mod allocations;
+mod bodies;
 mod catalogue;
 mod children;
+mod corrections;
 mod customers;
 mod damage;
+mod entitled;
+mod export;
+mod fallback;
+mod grants;
+mod ingest;
+mod kills;
 mod layers;
 mod limits;
+mod meters;
 mod model;
+mod plans;
 mod processes;
+mod reference;
+mod reservations;
+mod scripted;
+mod spool;
 mod support;
+mod units;
 mod usage;

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use halfbyte_billing::{Billing, Catalog, Error, Per, Period};
+use halfbyte_billing::{
+    Billing, Catalog, CatalogSource, Error, Event, Metered, Operation, Per, Period, Receipt, Settings,
+};
 use halfbyte_core::body::Refusable;
 use halfbyte_core::config::BillingBackend;
 use halfbyte_core::home::Home;
+use halfbyte_core::lifecycle::Check;
 use halfbyte_core::{Clock, Lifecycle, Principal, ProductId, TenantId};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -23,12 +26,14 @@ pub const CATALOGUE: &str = r#"
 [meters.labels]
 product = "parcel"
 unit = "label"
+[meters.rush]
+product = "parcel"
 [features.labels]
 product = "parcel"
 meter = "labels"
 [features.rush]
 product = "parcel"
-meter = "labels"
+meter = "rush"
 [features.tracking]
 product = "parcel"
 [features.booking]
@@ -42,12 +47,15 @@ features.labels = { limit = 3, per = "day" }
 [plans.pro]
 features.labels = { limit = 500, per = "month" }
 features.tracking = true
+[plans.busy]
+features.labels = { limit = 200, per = "month" }
+features.rush = { limit = 1_000_000_000, per = "month" }
 [plans.endless]
 features.labels = { limit = 1_000_000_000, per = "month" }
 features.rush = { limit = 1_000_000_000, per = "month" }
 "#;
 
-pub type Body = Refusable<Refusable<Full<Bytes>>>;
+pub type Body = Refusable<Refusable<Metered<Full<Bytes>>>>;
 pub type App = BoxCloneSyncService<Request<()>, Response<Body>, Infallible>;
 
 pub fn catalog() -> Catalog {
@@ -70,10 +78,16 @@ impl Desk {
     }
 
     pub async fn try_open(home: &Path, clock: Clock) -> Result<Self, Error> {
+        Self::of(home, clock, catalog()).await
+    }
+
+    /// With another catalogue, which has the product "parcel".
+    pub async fn of(home: &Path, clock: Clock, catalog: impl Into<CatalogSource>) -> Result<Self, Error> {
         let life = Lifecycle::new(clock);
         let home = Home::open(home).expect("a home");
         let product = ProductId::new("parcel").expect("valid");
-        let billing = Billing::open(&BillingBackend::Sqlite(None), &home, product, catalog(), &life).await?;
+        let settings = Settings::new(&BillingBackend::Sqlite(None), &home, product, catalog);
+        let billing = Billing::open(settings, &life).await?;
         Ok(Self { billing, life })
     }
 
@@ -113,10 +127,30 @@ impl Desk {
         self.call(feature, request).await.status().as_u16()
     }
 
+    pub async fn ingest(&self, event: Event) -> Receipt {
+        self.billing.ingest(event).await.expect("it is taken in")
+    }
+
+    /// What back offices do.
+    pub async fn operate(&self, id: &str, name: &str, operation: Operation) {
+        self.billing.customers().operate(id, &tenant(name), operation).await.expect("done");
+    }
+
     /// The labels of this month.
     pub async fn used(&self, name: &str) -> u64 {
+        self.used_of(name, "labels").await
+    }
+
+    /// What a meter has counted this month.
+    pub async fn used_of(&self, name: &str, meter: &str) -> u64 {
         let period = Period::containing(self.life.clock().now(), Per::Month);
-        self.billing.usage(&tenant(name), "labels", period).await.expect("it answers")
+        let used = self.billing.usage(&tenant(name), meter, period).await.expect("it answers");
+        u64::try_from(used).expect("whole and not negative")
+    }
+
+    /// What readiness says of the store.
+    pub fn store_check(&self) -> Check {
+        self.life.health().report().into_iter().find(|check| &*check.name == "billing.store").expect("it is there")
     }
 
     /// Ends as a process does that drains.
@@ -145,6 +179,23 @@ pub fn answering(mut request: Request<()>, status: u16) -> Request<()> {
     request
 }
 
+/// `2026-01-31` or `2026-01-31T12:00:00`, in UTC.
+pub fn at(text: &str) -> Timestamp {
+    let time = if text.contains('T') { "" } else { "T00:00:00" };
+    format!("{text}{time}Z").parse().expect("a time")
+}
+
+/// Moves a clock of a test to an instant.
+pub fn jump_to(clock: &Clock, time: Timestamp) {
+    clock.jump(time.duration_since(clock.now()));
+}
+
+/// An event of the type that the meter "labels" counts.
+pub fn labels(id: &str, subject: &str, time: Timestamp, units: u64) -> Event {
+    let event = Event::new("/warehouse", id, "parcel.labels", subject, time).expect("an event");
+    event.data(serde_json::json!({ "units": units })).expect("data")
+}
+
 pub struct Folder(TempDir);
 
 impl Folder {
@@ -160,6 +211,30 @@ impl Folder {
         self.home().join("billing/billing.sqlite")
     }
 
+    /// Takes the database away, as a disk does that is unmounted.
+    pub fn take_database(&self) {
+        self.move_database(&self.home().join("billing"), &self.kept());
+    }
+
+    pub fn bring_database_back(&self) {
+        self.move_database(&self.kept(), &self.home().join("billing"));
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.0.path().join("kept")
+    }
+
+    fn move_database(&self, from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).expect("made");
+        for end in ["-shm", "-wal", ""] {
+            let name = format!("billing.sqlite{end}");
+            // A database that nobody has open has one file.
+            if from.join(&name).exists() {
+                std::fs::rename(from.join(&name), to.join(&name)).expect("moved");
+            }
+        }
+    }
+
     /// The names of what is in the folder of journals, without locks.
     pub fn journals(&self) -> Vec<PathBuf> {
         let folder = self.home().join("billing/journal");
@@ -172,6 +247,14 @@ impl Folder {
 pub async fn raw(database: &Path) -> sqlx::SqliteConnection {
     use sqlx::ConnectOptions as _;
     sqlx::sqlite::SqliteConnectOptions::new().filename(database).connect().await.expect("opened")
+}
+
+/// What is burned and held of each lot of a tenant, by its name.
+pub async fn lots(database: &Path, name: &str) -> Vec<(String, i64, i64)> {
+    use sqlx::Row as _;
+    let query = "SELECT lot, burned, held FROM lots WHERE tenant = $1 ORDER BY lot";
+    let rows = sqlx::query(query).bind(name).fetch_all(&mut raw(database).await).await.expect("queried");
+    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
 }
 
 /// One number out of the database.
