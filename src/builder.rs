@@ -1,4 +1,4 @@
-use halfbyte_billing::{Billing, Catalog};
+use halfbyte_billing::{Billing, Catalog, CatalogError, CatalogSource};
 use halfbyte_core::client::Client;
 use halfbyte_core::config::{ApiKeysBackend, BillingBackend, Config, IdentityBackend, SecretsBackend};
 use halfbyte_core::home::Home;
@@ -23,9 +23,16 @@ pub struct Builder {
     name: String,
     contract: Contract,
     version: String,
-    catalog: Option<(String, String)>,
+    catalog: Option<Plans>,
     demo: Option<Demo>,
     config: Option<Config>,
+}
+
+/// What was said of the plan catalogue.
+#[derive(Clone, Debug)]
+enum Plans {
+    Text { file: String, text: String },
+    Source(CatalogSource),
 }
 
 impl Builder {
@@ -42,7 +49,19 @@ impl Builder {
 
     /// The plan catalogue, where the product has plans; `file` names it in errors, `text` is `include_str!` of it.
     pub fn catalog(mut self, file: &str, text: &str) -> Self {
-        self.catalog = Some((file.to_owned(), text.to_owned()));
+        self.catalog = Some(Plans::Text { file: file.to_owned(), text: text.to_owned() });
+        self
+    }
+
+    /// A plan catalogue that changes while the product runs, in place of one that is built in: a file, or what was last
+    /// [published](halfbyte_billing::Customers::publish) to the store.
+    ///
+    /// ```no_run
+    /// # use halfbyte::{Contract, Platform, billing::CatalogSource};
+    /// let builder = Platform::builder("parcel", Contract::V1).catalog_source(CatalogSource::File("/etc/plans.toml".into()));
+    /// ```
+    pub fn catalog_source(mut self, source: impl Into<CatalogSource>) -> Self {
+        self.catalog = Some(Plans::Source(source.into()));
         self
     }
 
@@ -74,9 +93,7 @@ impl Builder {
             |error: BoxError| Error::new(ErrorKind::Configuration, "the configuration cannot be used").caused_by(error);
         let product = ProductId::new(&self.name).map_err(|error| configuration(error.into()))?;
         let config = self.config.map_or_else(Config::from_env, Ok).map_err(|error| configuration(error.into()))?;
-        // A product that sells nothing yet need not say so.
-        let (file, text) = self.catalog.unwrap_or_else(|| ("catalog.toml".to_owned(), format!("[products.{product}]")));
-        let catalog = Catalog::parse(&file, &text).map_err(|error| configuration(error.into()))?;
+        let catalog = catalog(self.catalog, &product).map_err(|error| configuration(error.into()))?;
 
         let settings = halfbyte_observe::Settings::new(&product, &self.version, &config);
         let telemetry = match halfbyte_observe::init(settings) {
@@ -95,14 +112,15 @@ impl Builder {
         };
 
         let lifecycle = Lifecycle::new(Clock::system());
-        vitals::register(lifecycle.health());
+        vitals::register_health(lifecycle.health());
         let home = open_home(&config)?;
         let client = Client::new()
             .map_err(|error| Error::new(ErrorKind::Unavailable, "outbound calls cannot be set up").caused_by(error))?;
         let secrets = Secrets::open(&config, &lifecycle)?;
         let settings = identity_settings(&self.name, &config, &public_url, &home, &secrets);
         let identity = Identity::open(settings, client.clone(), &lifecycle).await?;
-        let billing = Billing::open(&config.billing, &home, product.clone(), catalog, &lifecycle).await?;
+        let settings = halfbyte_billing::Settings::new(&config.billing, &home, product.clone(), catalog);
+        let billing = Billing::open(settings, &lifecycle).await?;
 
         let manifest = Manifest::new(&product, &self.version, self.contract, &config, &public_url);
         let systems = Systems { lifecycle, client, secrets, identity, billing };
@@ -116,11 +134,22 @@ impl Builder {
             manifest,
             Held { telemetry, public, admin },
         );
+        vitals::register_usage(platform.usage_stats());
         if let Some(demo) = self.demo {
             demo.set_up(&platform).await?;
         }
         Ok(platform)
     }
+}
+
+/// A product that sells nothing yet need not say so.
+fn catalog(plans: Option<Plans>, product: &ProductId) -> Result<CatalogSource, CatalogError> {
+    let catalog = match plans {
+        Some(Plans::Source(source)) => return Ok(source),
+        Some(Plans::Text { file, text }) => Catalog::parse(&file, &text),
+        None => Catalog::parse("catalog.toml", &format!("[products.{product}]")),
+    };
+    catalog.map(CatalogSource::Fixed)
 }
 
 fn identity_settings(
@@ -150,7 +179,8 @@ fn open_home(config: &Config) -> Result<Home, Error> {
     let embedded = config.secrets == SecretsBackend::Local
         || config.identity.contains(&IdentityBackend::Embedded)
         || matches!(config.api_keys, ApiKeysBackend::Embedded)
-        || config.billing == BillingBackend::Sqlite(None);
+        // With PostgreSQL the journal of usage is there.
+        || matches!(config.billing, BillingBackend::Sqlite(None) | BillingBackend::Postgres(_));
     if !embedded {
         return Ok(Home::unopened(&config.home));
     }

@@ -89,7 +89,10 @@ impl From<BoxError> for Error {
 impl From<halfbyte_billing::Error> for Error {
     fn from(error: halfbyte_billing::Error) -> Self {
         let kind = match error.kind() {
-            halfbyte_billing::ErrorKind::Catalog => ErrorKind::Configuration,
+            // Trying again as it is would end the same way.
+            halfbyte_billing::ErrorKind::Catalog
+            | halfbyte_billing::ErrorKind::Invalid
+            | halfbyte_billing::ErrorKind::Conflict => ErrorKind::Configuration,
             _ => ErrorKind::Unavailable,
         };
         Self::new(kind, "billing could not start").caused_by(error)

@@ -1,8 +1,10 @@
+use std::num::NonZeroU64;
 use std::time::Duration;
 
-use halfbyte_billing::entitle::{Entitle, EntitleLayer};
-use halfbyte_billing::meter::{Meter, MeterLayer};
+use halfbyte_billing::entitle::{Asked, Entitle, EntitleLayer};
+use halfbyte_billing::meter::{Answered, Meter, MeterLayer};
 use halfbyte_identity::layers::{Require, RequireLayer};
+use http::{HeaderMap, StatusCode};
 use tower::Layer;
 
 use crate::error::Error;
@@ -30,8 +32,23 @@ pub struct Guard {
     pub(crate) require: RequireLayer,
 }
 
-/// What a route asks of its caller: a principal with scopes, whose plan has a feature. One unit of a metered feature is
-/// reserved before the handler runs, and recorded when it has succeeded.
+/// What a route asks of its caller, from [`Guard::feature`]: a principal with scopes, whose plan has a feature.
+///
+/// One unit of a metered feature is reserved before the handler runs, and recorded when it has succeeded. A route that is
+/// worth more says so by [`units`](Self::units); one that knows only afterwards, by one of the other setters, which are those
+/// of [`MeterLayer`], or in its handler by [`Entitled`](halfbyte_billing::Entitled).
+///
+/// ```no_run
+/// # fn example(platform: &halfbyte::Platform) -> Result<(), halfbyte::Error> {
+/// // 10 are reserved, and what was made is counted, apart for each region.
+/// let labels = platform
+///     .require(&["labels:write"])
+///     .feature("labels")?
+///     .units(|_asked| 10)
+///     .units_of_response(|answered| answered.headers.get("x-labels-made")?.to_str().ok()?.parse().ok())
+///     .dimensions(|asked| asked.uri.path().starts_with("/eu/").then(|| r#"{"region":"eu"}"#.to_owned()));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct FeatureGuard {
     require: RequireLayer,
@@ -78,6 +95,50 @@ impl Guard {
         let entitle = billing.entitle(feature)?;
         self.platform.manifest().add_feature(feature);
         Ok(FeatureGuard { require: self.require.clone(), entitle, meter: billing.meter() })
+    }
+}
+
+impl FeatureGuard {
+    /// Reserves as many units as `units` says of a request, in place of one: see [`EntitleLayer::units`].
+    #[must_use]
+    pub fn units(self, units: impl Fn(&Asked<'_>) -> u64 + Send + Sync + 'static) -> Self {
+        Self { entitle: self.entitle.units(units), ..self }
+    }
+
+    /// Counts as many units as `units` says of a response: see [`MeterLayer::units_of_response`].
+    #[must_use]
+    pub fn units_of_response(self, units: impl Fn(&Answered<'_>) -> Option<u64> + Send + Sync + 'static) -> Self {
+        Self { meter: self.meter.units_of_response(units), ..self }
+    }
+
+    /// Counts the bytes of response bodies, `unit` of them to a unit: see [`MeterLayer::units_of_body`].
+    #[must_use]
+    pub fn units_of_body(self, unit: NonZeroU64) -> Self {
+        Self { meter: self.meter.units_of_body(unit), ..self }
+    }
+
+    /// Counts when the body of the response has ended, by what the handler says: see [`MeterLayer::at_end_of_body`].
+    #[must_use]
+    pub fn at_end_of_body(self) -> Self {
+        Self { meter: self.meter.at_end_of_body(), ..self }
+    }
+
+    /// Counts refused and failed responses of the handler as well: see [`MeterLayer::bill_failures`].
+    #[must_use]
+    pub fn bill_failures(self, bill: bool) -> Self {
+        Self { meter: self.meter.bill_failures(bill), ..self }
+    }
+
+    /// Counts the responses that `bill` says: see [`MeterLayer::bill_when`].
+    #[must_use]
+    pub fn bill_when(self, bill: impl Fn(StatusCode, &HeaderMap) -> bool + Send + Sync + 'static) -> Self {
+        Self { meter: self.meter.bill_when(bill), ..self }
+    }
+
+    /// Keeps usage apart by what `dimensions` says of a request: see [`MeterLayer::dimensions`].
+    #[must_use]
+    pub fn dimensions(self, dimensions: impl Fn(&Asked<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { meter: self.meter.dimensions(dimensions), ..self }
     }
 }
 

@@ -111,6 +111,7 @@ fn billing(backend: &BillingBackend) -> String {
     match backend {
         BillingBackend::Sqlite(None) => "sqlite: in the state folder".into(),
         BillingBackend::Sqlite(Some(path)) => format!("sqlite://{}", path.display()),
+        BillingBackend::Postgres(_) => "postgres:".into(),
         _ => "another".into(),
     }
 }

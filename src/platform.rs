@@ -3,7 +3,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use halfbyte_billing::Billing;
+use halfbyte_billing::{Billing, Stats};
 use halfbyte_core::client::Client;
 use halfbyte_core::config::{Config, Environment, SecretsBackend};
 use halfbyte_core::home::Home;
@@ -221,6 +221,12 @@ impl Platform {
     /// What callers may use, and what they used.
     pub fn billing(&self) -> &Billing {
         &self.0.systems.billing
+    }
+
+    /// What billing has seen, for as long as the platform is there: asking for it does not keep it.
+    pub(crate) fn usage_stats(&self) -> impl Fn() -> Option<Stats> + Clone + Send + Sync + 'static {
+        let inner = Arc::downgrade(&self.0);
+        move || Some(inner.upgrade()?.systems.billing.stats())
     }
 
     pub(crate) fn manifest(&self) -> &Manifest {

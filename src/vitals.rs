@@ -1,10 +1,12 @@
-//! The state of everything that readiness asks, as metrics.
+//! The state of everything that readiness asks, and of billing, as metrics.
 
+use halfbyte_billing::Stats;
 use halfbyte_core::lifecycle::Health;
+use halfbyte_observe::opentelemetry::metrics::AsyncInstrument;
 use halfbyte_observe::opentelemetry::{KeyValue, global};
 
 /// Registers `halfbyte.check.ready` (1 or 0) and `halfbyte.check.age` (seconds), each by `halfbyte.check.name`.
-pub(crate) fn register(health: &Health) {
+pub(crate) fn register_health(health: &Health) {
     let meter = global::meter("halfbyte");
     let (for_ready, for_age) = (health.clone(), health.clone());
     meter
@@ -29,6 +31,36 @@ pub(crate) fn register(health: &Health) {
             }
         })
         .build();
+}
+
+/// Registers what `stats` says of billing; it says nothing more once billing is gone.
+pub(crate) fn register_usage(stats: impl Fn() -> Option<Stats> + Clone + Send + Sync + 'static) {
+    let meter = global::meter("halfbyte");
+    let level = |name, unit, description, read: fn(&Stats) -> u64| {
+        let stats = stats.clone();
+        let observe = move |gauge: &dyn AsyncInstrument<u64>| _ = stats().map(|stats| gauge.observe(read(&stats), &[]));
+        meter.u64_observable_gauge(name).with_unit(unit).with_description(description).with_callback(observe).build();
+    };
+    let total = |name, unit, description, read: fn(&Stats) -> u64| {
+        let stats = stats.clone();
+        let observe = move |total: &dyn AsyncInstrument<u64>| _ = stats().map(|stats| total.observe(read(&stats), &[]));
+        meter.u64_observable_counter(name).with_unit(unit).with_description(description).with_callback(observe).build();
+    };
+    level(
+        "halfbyte.billing.backlog",
+        "{event}",
+        "Usage on the disk of this machine that is not in the store yet",
+        |s| s.backlog as u64,
+    );
+    level("halfbyte.billing.stranded", "{unit}", "What processes that have gone hold until their lease ends", |s| {
+        s.stranded
+    });
+    total("halfbyte.billing.reclaimed", "{unit}", "What was given back of processes that have gone", |s| s.reclaimed);
+    total("halfbyte.billing.overage", "{unit}", "What was used beyond what there was", |s| s.overage);
+    total("halfbyte.billing.conflicts", "{event}", "Events and keys that were used again for something else", |s| {
+        s.conflicts
+    });
+    total("halfbyte.billing.late", "{event}", "Events that came after their period was closed", |s| s.late);
 }
 
 fn name(name: &str) -> KeyValue {

@@ -13,7 +13,7 @@ use halfbyte::identity::{ApiKeys, Error, ErrorKind};
 use halfbyte::problem::Kind;
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,41 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-/// A new, empty database.
-struct Database {
-    url: String,
-    sql: PgConnection,
-}
-
-impl Database {
-    async fn new(name: &str) -> Self {
-        let server = crate::server("HB_TEST_POSTGRES_URL");
-        let mut sql = PgConnection::connect(&server).await.unwrap();
-        for statement in [format!("drop database if exists {name} with (force)"), format!("create database {name}")] {
-            sqlx::query(AssertSqlSafe(statement)).execute(&mut sql).await.unwrap();
-        }
-        let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
-        let sql = PgConnection::connect(&url).await.unwrap();
-        Self { url, sql }
-    }
-
-    async fn run(&mut self, sql: &'static str) {
-        sqlx::raw_sql(sql).execute(&mut self.sql).await.unwrap();
-    }
-
-    async fn count(&mut self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&mut self.sql).await.unwrap()
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.url.split(['@', '/']).find_map(|part| part.parse().ok()).unwrap()
-    }
-
-    /// The same database behind another address.
-    fn at(&self, address: SocketAddr) -> String {
-        self.url.replace(&self.address().to_string(), &address.to_string())
-    }
-}
+use crate::database::Database;
 
 struct Product {
     keys: ApiKeys,

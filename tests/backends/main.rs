@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect fails there")]
 
 mod api_keys;
+mod billing;
+mod database;
 mod oidc;
 mod otlp_collector;
 

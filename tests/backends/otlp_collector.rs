@@ -10,6 +10,18 @@ use halfbyte::observe::testing::Receiver;
 use halfbyte::{Contract, Platform};
 use tokio::task::JoinSet;
 
+const METRICS: [&str; 9] = [
+    "http.server.request.duration",
+    "halfbyte.check.age",
+    "halfbyte.check.ready",
+    "halfbyte.billing.backlog",
+    "halfbyte.billing.conflicts",
+    "halfbyte.billing.late",
+    "halfbyte.billing.overage",
+    "halfbyte.billing.reclaimed",
+    "halfbyte.billing.stranded",
+];
+
 #[tokio::test]
 async fn traces_metrics_and_logs_arrive_behind_the_collector() {
     let receiver = Receiver::bind(crate::server("HB_TEST_OTLP_SINK_ADDR").parse().unwrap()).await.unwrap();
@@ -46,7 +58,7 @@ async fn traces_metrics_and_logs_arrive_behind_the_collector() {
     let arrived = receiver.wait_for(
         |received| {
             received.spans.iter().any(|span| span.trace_id == trace_id && span.name == "GET /orders/{id}")
-                && received.metric_names.iter().any(|name| name == "http.server.request.duration")
+                && METRICS.iter().all(|metric| received.metric_names.iter().any(|name| name == metric))
                 && received
                     .logs
                     .iter()

@@ -5,3 +5,4 @@ mod credentials;
 mod layers;
 mod product;
 mod start;
+mod usage;

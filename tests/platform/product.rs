@@ -92,7 +92,7 @@ impl Product {
 
     async fn used(&self, tenant: &str) -> u64 {
         let usage = self.platform.billing().usage_of(&tenant.parse().unwrap()).await.unwrap();
-        usage.iter().map(|usage| usage.used).sum()
+        usage.iter().map(|usage| u64::try_from(usage.used).unwrap()).sum()
     }
 }
 
