@@ -74,6 +74,15 @@ async fn show(State(app): State<App>, caller: Principal, Path(id): Path<String>)
 async fn usage(State(app): State<App>, caller: Principal, context: problem::Context) -> Refusable<Json<Vec<Value>>> {
     let usage = app.platform.billing().usage_of(caller.tenant()).await;
     let usage = usage.map_err(|_| Problem::unavailable(Duration::from_secs(1)).refuse(&context))?;
-    let row = |usage: &Usage| json!({ "meter": &*usage.meter, "used": usage.used, "limit": usage.limit, "resets_at": usage.period.end().to_string() });
+    // Labels are whole, and numbers are what clients of this address expect.
+    let number = |units| u64::try_from(units).ok();
+    let row = |usage: &Usage| {
+        json!({
+            "meter": &*usage.meter,
+            "used": number(usage.used),
+            "limit": usage.limit.and_then(number),
+            "resets_at": usage.period.end().to_string(),
+        })
+    };
     Ok(Json(usage.iter().map(row).collect()))
 }

@@ -32,10 +32,11 @@ pub struct Company {
 }
 
 /// A customer's client: its tenant and what it may do.
-const CLIENTS: [(&str, &str, &str, &[&str]); 4] = [
+const CLIENTS: [(&str, &str, &str, &[&str]); 5] = [
     ("acme-app", "acme", "parcel", &["labels:read", "labels:write"]),
     ("globex-app", "globex", "parcel", &["labels:read", "labels:write"]),
     ("globex-desk", "globex", "clinic", &["appointments:read", "appointments:write"]),
+    ("hooli-app", "hooli", "parcel", &["labels:read", "labels:write"]),
     ("initech-desk", "initech", "clinic", &["appointments:read", "appointments:write"]),
 ];
 
@@ -70,15 +71,19 @@ impl Company {
         let api_keys = api_keys.ok_or("API keys are off")?;
         let catalog = Catalog::parse("catalog.toml", include_str!("../catalog.toml"))?;
         let customers = Customers::open(&BillingBackend::Sqlite(None), &home, catalog, &lifecycle).await?;
-        for (tenant, plan) in
-            [("acme", "starter"), ("globex", "business"), ("initech", "starter"), ("clinic", "business")]
-        {
+        for (tenant, plan) in [
+            ("acme", "starter"),
+            ("globex", "business"),
+            ("hooli", "team"),
+            ("initech", "starter"),
+            ("clinic", "business"),
+        ] {
             let tenant: TenantId = tenant.parse()?;
             customers.create(&tenant).await?;
             customers.subscribe(&tenant, plan).await?;
         }
         let secrets = Local::open(&home)?;
-        screen.seen("both ready; three customers, and Clinic as a customer of Parcel");
+        screen.seen("both ready; four customers, and Clinic as a customer of Parcel");
         Ok(Self { folder: folder.to_owned(), collector, issuer, api_keys, customers, secrets, parcel, clinic })
     }
 
@@ -107,7 +112,7 @@ impl Company {
     /// Labels that a tenant has used this month, as the back office reads them from the store.
     pub async fn labels_used(&self, tenant: &str) -> Outcome<u64> {
         let month = Period::containing(Clock::system().now(), Per::Month);
-        Ok(self.customers.usage(&tenant.parse::<TenantId>()?, "labels", month).await?)
+        Ok(self.customers.usage(&tenant.parse::<TenantId>()?, "labels", month).await?.try_into()?)
     }
 
     /// As [`labels_used`](Self::labels_used), once it is what it should be, or what it still is after a moment: usage is

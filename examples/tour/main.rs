@@ -1,5 +1,5 @@
-//! A tour of the platform: starts two products and drives them over real HTTP, through refusals, rotations, a crash and a
-//! drain. Exits with 1 if anything went otherwise than it says.
+//! A tour of the platform: starts two products and drives them over real HTTP, through refusals, rotations, a
+//! shared quota, a crash and a drain. Exits with 1 if anything went otherwise than it says.
 //!
 //! `cargo run --example tour`
 #![allow(clippy::disallowed_methods, reason = "the tour is not a product: it starts some")]
@@ -15,6 +15,7 @@ mod http;
 mod load;
 mod process;
 mod refusals;
+mod replicas;
 mod rotation;
 mod screen;
 mod trace;
@@ -66,6 +67,7 @@ async fn walk(screen: &mut Screen, folder: &Path) -> Outcome {
     credentials::show(screen, &company).await?;
     trace::show(screen, &company).await?;
     rotation::show(screen, &company).await?;
+    replicas::show(screen, &company).await?;
     load::show_crash(screen, &mut company).await?;
     drain::show(screen, &mut company).await
 }

@@ -38,6 +38,16 @@ impl Product {
         Ok((product, took))
     }
 
+    /// Starts another process of the same product beside this one, on ports of its own.
+    pub async fn replica(&self, folder: &Path) -> Outcome<(Self, Duration)> {
+        let own = |key: &str| key.starts_with("HALFBYTE_");
+        let environment: Vec<_> =
+            self.environment.iter().filter(|(key, _)| !own(key)).map(|(key, value)| (&**key, &**value)).collect();
+        let (mut replica, took) = Self::start(self.name, folder, &environment).await?;
+        replica.wait_until_ready().await?;
+        Ok((replica, took))
+    }
+
     /// Starts the product again where it was.
     pub async fn restart(&mut self) -> Outcome<Duration> {
         self.child = spawn(self.name, &self.environment, &self.log)?;
