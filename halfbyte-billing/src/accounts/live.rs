@@ -1,7 +1,6 @@
 //! Keeps the accounts: the store is asked every second, and read only where something has changed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use halfbyte_core::live::{Fetched, Live, Policy};
@@ -24,17 +23,10 @@ pub(crate) fn live(store: Store, catalog: Live<Catalog>, accounts: Arc<Accounts>
         max_backoff: LIVE_FOR - Duration::from_secs(1),
         ..Policy::default()
     };
-    let (registered, clock) = (Arc::new(AtomicBool::new(false)), lifecycle.clock().clone());
     let fetch = move || {
         let (store, catalog, accounts) = (store.clone(), catalog.clone(), accounts.clone());
-        let (registered, clock) = (registered.clone(), clock.clone());
         async move {
             take_over_catalog(&accounts, &catalog);
-            // Here, because the store may have been away when the process started.
-            if !registered.load(Ordering::Relaxed) {
-                store.register(&accounts.catalog(), clock.now()).await?;
-                registered.store(true, Ordering::Relaxed);
-            }
             // A file that was moved or replaced can still be read by whoever has it open.
             store.is_in_place()?;
             let known = accounts.revision();
