@@ -1,5 +1,6 @@
 //! All three signals through a real collector.
 
+use std::process::Command;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,6 +11,7 @@ use halfbyte::observe::testing::Receiver;
 use halfbyte::{Contract, Platform};
 use tokio::task::JoinSet;
 
+const ALONE: &str = "HB_TEST_COLLECTOR_ALONE";
 const METRICS: [&str; 9] = [
     "http.server.request.duration",
     "halfbyte.check.age",
@@ -22,8 +24,24 @@ const METRICS: [&str; 9] = [
     "halfbyte.billing.stranded",
 ];
 
+/// Telemetry is set up once a process, and other tests of this binary start products as well: this one has a process of its
+/// own.
+#[test]
+fn traces_metrics_and_logs_arrive_behind_the_collector() {
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    alone.args(["--exact", "otlp_collector::alone", "--nocapture"]).env(ALONE, "yes");
+    let output = alone.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complained}");
+}
+
+/// What the test does, in its process; nothing in another.
 #[tokio::test]
-async fn traces_metrics_and_logs_arrive_behind_the_collector() {
+async fn alone() {
+    if std::env::var_os(ALONE).is_none() {
+        return;
+    }
     let receiver = Receiver::bind(crate::server("HB_TEST_OTLP_SINK_ADDR").parse().unwrap()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home").display().to_string();
