@@ -177,13 +177,17 @@ async fn work(desk: &Desk, argument: &str) {
                         let event = Event::new("/child", &unique, "parcel.rush", &name, clock.now()).expect("an event");
                         let event = event.data(serde_json::json!({ "units": 1 + count % 3 })).expect("data");
                         let receipt = billing.ingest(event).await.expect("taken in");
-                        assert_eq!(receipt, Receipt::Counted { overage: 0 });
+                        // Where the store does not answer in time, it is on the disk and counted later.
+                        assert!(matches!(receipt, Receipt::Counted { overage: 0 } | Receipt::Spooled), "{receipt:?}");
                         println!("{MARK}{unique} {}", 1 + count % 3);
                     }
                     2 => {
                         let asked = billing.reserve(&tenant(&name), "labels", 4, Duration::from_secs(5)).await;
-                        if let Reservation::Held(reserved) = asked.expect("an answer") {
-                            billing.settle_reserved(&reserved, 1 + count % 4, key).await.expect("settled");
+                        if let Ok(Reservation::Held(reserved)) = asked {
+                            if billing.settle_reserved(&reserved, 1 + count % 4, key).await.is_err() {
+                                // It may be counted or not: as what was under way when it was killed.
+                                std::future::pending::<()>().await;
+                            }
                             println!("{MARK}labels/{key} {}", 1 + count % 4);
                         }
                     }
@@ -191,6 +195,8 @@ async fn work(desk: &Desk, argument: &str) {
                         match app.clone().oneshot(keyed(&name, &unique)).await.expect("infallible").status().as_u16() {
                             200 => println!("{MARK}labels/{key} 1"),
                             429 => tokio::time::sleep(Duration::from_millis(5)).await,
+                            // On a busy machine the store need not answer within a request's patience.
+                            503 => tokio::time::sleep(Duration::from_millis(50)).await,
                             other => panic!("answered {other}"),
                         }
                     }
