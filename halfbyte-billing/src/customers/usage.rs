@@ -79,7 +79,7 @@ impl Customers {
         self.store.close_until(tenant, until).await
     }
 
-    /// What came for a tenant after its period was closed, in the order of arrival, at most `limit` from the `skip`th on.
+    /// What came for a tenant after its period was closed, in the order of arrival, the first `limit`.
     ///
     /// # Errors
     ///

@@ -188,3 +188,13 @@ async fn tasks_that_ask_for_many_units_never_get_more_than_the_limit_and_get_all
     }
     assert_eq!((granted.load(Ordering::Relaxed), desk.used("acme").await), (500, 500));
 }
+
+#[tokio::test]
+async fn a_use_counts_though_its_dimensions_are_more_than_an_event_can_hold() {
+    let folder = Folder::new();
+    let desk = Desk::with_plan(&folder.home(), "pro").await;
+    let deep = format!("{{\"a\":{}1{}}}", "[".repeat(60), "]".repeat(60));
+    let meter = desk.billing.meter().dimensions(move |_| Some(deep.clone()));
+    assert_eq!(send(of(&desk), meter, request("acme")).await.status(), 200);
+    assert_eq!(desk.used("acme").await, 1);
+}
