@@ -110,6 +110,8 @@ async fn a_database_with_one_damaged_page_is_reported_and_left_as_it_is() {
         assert_eq!(desk.status("labels", keyed("acme", &count.to_string())).await, 200);
     }
     desk.stop().await;
+    // Connections that are closed at the same time can each leave the log to the other: a page there hides the one in the file.
+    assert_eq!(number(&folder.database(), "PRAGMA wal_checkpoint(TRUNCATE)").await, 0, "somebody still reads");
     // A page that nothing reads before the first event is written.
     let page = "SELECT rootpage FROM sqlite_schema WHERE name = 'events'";
     let page = usize::try_from(number(&folder.database(), page).await).expect("a page");

@@ -251,14 +251,19 @@ pub async fn raw(database: &Path) -> sqlx::SqliteConnection {
 
 /// What is burned and held of each lot of a tenant, by its name.
 pub async fn lots(database: &Path, name: &str) -> Vec<(String, i64, i64)> {
-    use sqlx::Row as _;
+    use sqlx::{Connection as _, Row as _};
     let query = "SELECT lot, burned, held FROM lots WHERE tenant = $1 ORDER BY lot";
-    let rows = sqlx::query(query).bind(name).fetch_all(&mut raw(database).await).await.expect("queried");
+    let mut raw = raw(database).await;
+    let rows = sqlx::query(query).bind(name).fetch_all(&mut raw).await.expect("queried");
+    raw.close().await.expect("closed");
     rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
 }
 
 /// One number out of the database.
 pub async fn number(database: &Path, query: &'static str) -> i64 {
-    use sqlx::Row as _;
-    sqlx::query(query).fetch_one(&mut raw(database).await).await.expect("queried").get(0)
+    use sqlx::{Connection as _, Row as _};
+    let mut raw = raw(database).await;
+    let row = sqlx::query(query).fetch_one(&mut raw).await.expect("queried");
+    raw.close().await.expect("closed");
+    row.get(0)
 }
