@@ -34,7 +34,7 @@ pub(crate) fn of_use(accounts: &Accounts, used: &Use<'_>, held: Option<Held>, no
         entry => entry?,
     };
     // A repetition of it comes at another time, and with other dimensions it is still the same: the key says so.
-    entry.digest = Some(format!("use:{}:{}", used.feature, used.units).into());
+    entry.digest = format!("use:{}:{}", used.feature, used.units).into();
     match (held, entry.charges.iter_mut().find(|charge| &*charge.feature == used.feature)) {
         (None, _) => {}
         (held, Some(charge)) => charge.held = held,
@@ -106,7 +106,8 @@ pub(crate) fn of_event(
         charge(accounts, &tenant, feature, units, (at, now))
     };
     let charges = measurements.iter().filter_map(charged).collect();
-    Ok(Entry { event, tenant: tenant.clone(), at, digest: None, measurements, charges, correction })
+    let digest = event.digest().into();
+    Ok(Entry { event, tenant, at, digest, measurements, charges, correction })
 }
 
 fn units(value: &Measured) -> Option<u64> {

@@ -1,5 +1,7 @@
 //! Taking in usage events.
 
+use std::sync::Arc;
+
 use halfbyte_core::TenantId;
 
 use crate::committer::{Command, Ingested, Taken};
@@ -71,7 +73,7 @@ impl Billing {
         for (index, event) in events.iter().enumerate() {
             match self.entry(event, &events[..index]).await {
                 Ok(Some(entry)) => {
-                    good.push(Ingested { entry, release: None });
+                    good.push(Ingested { entry: Arc::new(entry), release: None });
                     answers.push(None);
                 }
                 Ok(None) => answers.push(Some(Ok(Receipt::NothingToCorrect))),

@@ -165,7 +165,7 @@ impl Billing {
             Some(Held { by: reserved.holder(), units: reserved.units }),
             self.clock().now(),
         )?;
-        let receipts = self.take(vec![Ingested { entry, release: Some(reserved.release()) }]).await?;
+        let receipts = self.take(vec![Ingested { entry: Arc::new(entry), release: Some(reserved.release()) }]).await?;
         receipts.into_iter().next().ok_or_else(crate::committer::closed)
     }
 

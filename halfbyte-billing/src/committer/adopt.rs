@@ -1,6 +1,7 @@
 //! Taking over what processes left that are gone.
 
 use std::io;
+use std::sync::Arc;
 
 use halfbyte_core::error_chain;
 use jiff::Timestamp;
@@ -90,7 +91,10 @@ async fn adopt_one(
     // What cannot be understood keeps nothing else from being counted, and is kept itself.
     let mut unclear = None;
     let understood = records.iter().filter_map(|record| {
-        entry(accounts, orphan.owner, record, now).map_err(|error| unclear = Some(error_chain(&error))).ok()
+        entry(accounts, orphan.owner, record, now)
+            .map_err(|error| unclear = Some(error_chain(&error)))
+            .ok()
+            .map(Arc::new)
     });
     let entries: Vec<_> = understood.collect();
 

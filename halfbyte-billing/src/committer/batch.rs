@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use halfbyte_core::error_chain;
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -10,8 +11,8 @@ use super::{Committer, Doubt, Ingested, Pending, Taken};
 use crate::assemble;
 use crate::quota::{Cell, Hold};
 use crate::store::{
-    self, Batch, Committed, Entry, Held, LeaseAsk, Leased, Outcome, Release, Session, Units, is_passing, owners,
-    processes,
+    self, Batch, Committed, Entry, Held, LeaseAsk, Leased, Outcome, Release, Session, SqlError, Units, is_passing,
+    owners, processes,
 };
 use crate::{Error, ErrorKind};
 
@@ -104,17 +105,10 @@ impl Committer {
         let mut leases: Vec<_> = job.leases.iter().map(|(cell, units, _)| lease(owner, cell, *units)).collect();
         leases.extend(job.reserves.iter().map(|(ask, _)| ask.clone()));
 
-        let batch = Batch {
-            owner,
-            now: self.clock.now(),
-            entries: &entries,
-            releases: &releases,
-            leases: &leases,
-            forget: None,
-            keep: false,
-        };
-        let committed = self.transact(&batch, job).await?;
+        let asked = Arc::new(Asked { owner, now: self.clock.now(), entries, releases, leases });
+        let committed = self.transact(&asked, job).await?;
 
+        let entries = &asked.entries;
         for (entry, outcome) in entries.iter().zip(&committed.outcomes) {
             self.shared.note(entry, *outcome);
         }
@@ -139,7 +133,7 @@ impl Committer {
     /// What was taken from the journal as the store wants it, with the place of each in `taken`. What cannot be understood is
     /// told and left out: it would keep everything else from being counted.
     #[expect(clippy::type_complexity, reason = "three lists that belong together here only")]
-    fn entries(&self, owner: Uuid) -> (Vec<Entry>, Vec<usize>, Vec<(Arc<Cell>, u64)>) {
+    fn entries(&self, owner: Uuid) -> (Vec<Arc<Entry>>, Vec<usize>, Vec<(Arc<Cell>, u64)>) {
         let mut left_out = Vec::new();
         let mut entries = Vec::with_capacity(self.taken.len());
         let mut places = Vec::with_capacity(self.taken.len());
@@ -154,7 +148,7 @@ impl Committer {
             };
             match entry {
                 Ok(entry) => {
-                    entries.push(entry);
+                    entries.push(Arc::new(entry));
                     places.push(place);
                 }
                 Err(error) => {
@@ -181,53 +175,46 @@ impl Committer {
     }
 
     /// Runs the batch in a transaction of its own, numbered, so that it can be told later whether it was committed.
-    async fn transact(&mut self, batch: &Batch<'_>, job: &Job) -> Result<Committed, Error> {
+    async fn transact(&mut self, asked: &Arc<Asked>, job: &Job) -> Result<Committed, Error> {
         let number = self.number + 1;
-        let holds = !batch.releases.is_empty() || !batch.leases.is_empty() || has_held(batch.entries);
-        let mut session = self.connected().await?;
-        let mut attempts = 0;
-        let outcome = loop {
-            let outcome = attempt(session.as_mut(), batch, holds.then_some(number)).await;
-            match outcome {
-                // Others were in the way, and are gone.
-                Err(error) if is_passing(&error) && attempts < ATTEMPTS => {
-                    attempts += 1;
-                    if session.rollback().await.is_err() {
-                        break Err(error);
-                    }
-                }
-                outcome => break outcome,
-            }
+        let holds = !asked.releases.is_empty() || !asked.leases.is_empty() || has_held(&asked.entries);
+        let session = self.connected().await?;
+        let asked = asked.clone();
+        let ran = store::run(session, move |session| {
+            Box::pin(async move { attempts(session, &asked.batch(), holds.then_some(number)).await })
+        });
+        let (session, outcome) = match ran.await {
+            Ok((session, outcome)) => (Some(session), outcome),
+            Err(error) => (None, Attempted::Unknown(error)),
         };
-        let committed = match outcome {
-            Ok(Some(committed)) => committed,
-            Ok(None) => {
+        match outcome {
+            Attempted::Committed(committed) => {
+                self.number = number;
+                self.session = session;
+                Ok(committed)
+            }
+            Attempted::NoLease => {
                 // Others have taken back what this process held: it begins anew.
-                self.session = Some(session);
+                self.session = session;
                 self.beat_soon();
                 self.beat().await?;
-                return Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "the lease of this process had expired; it has a new one",
-                ));
+                Err(Error::new(ErrorKind::Unavailable, "the lease of this process had expired; it has a new one"))
             }
             // A session that failed is dropped, and with it the transaction.
-            Err(error) => return Err(self.store.explain("writing", error)),
-        };
-        self.number = number;
-        if let Err(error) = session.commit().await {
-            if holds {
-                let leases = job.leases.iter().map(|(cell, _, _)| cell.clone()).collect();
-                self.doubt = Some(Doubt { number, leases });
+            Attempted::Failed(error) => Err(self.store.explain("writing", error)),
+            Attempted::Unknown(error) => {
+                self.number = number;
+                if holds {
+                    let leases = job.leases.iter().map(|(cell, _, _)| cell.clone()).collect();
+                    self.doubt = Some(Doubt { number, leases });
+                }
+                Err(self.store.explain("writing", error))
             }
-            return Err(self.store.explain("writing", error));
         }
-        self.session = Some(session);
-        Ok(committed)
     }
 
     /// The cells hold what the store says.
-    fn settle_cells(&self, spooled: &[Entry], places: &[usize], committed: &Committed, job: &Job) {
+    fn settle_cells(&self, spooled: &[Arc<Entry>], places: &[usize], committed: &Committed, job: &Job) {
         for ((place, _), outcome) in places.iter().zip(spooled).zip(&committed.outcomes) {
             if let Pending::Use(used) = &self.taken[*place] {
                 used.cell.set_held(used.cell.held().saturating_sub(used.held));
@@ -258,7 +245,7 @@ impl Committer {
         }
     }
 
-    fn explained<T>(&self, outcome: Result<T, sqlx::Error>) -> Result<T, Error> {
+    fn explained<T>(&self, outcome: Result<T, SqlError>) -> Result<T, Error> {
         outcome.map_err(|error| self.store.explain("looking for a commit in", error))
     }
 
@@ -297,12 +284,63 @@ impl Committer {
     }
 }
 
-/// One attempt at the transaction, up to its commit; `None` if the process has lost its lease.
+/// What a transaction is to do, as [`Batch`], for whichever thread does it.
+struct Asked {
+    owner: Uuid,
+    now: Timestamp,
+    entries: Vec<Arc<Entry>>,
+    releases: Vec<Release>,
+    leases: Vec<LeaseAsk>,
+}
+
+impl Asked {
+    fn batch(&self) -> Batch<'_> {
+        let Self { owner, now, entries, releases, leases } = self;
+        Batch { owner: *owner, now: *now, entries, releases, leases, forget: None, keep: false }
+    }
+}
+
+/// How it ended.
+enum Attempted {
+    Committed(Committed),
+    /// The process has lost its lease, and nothing was done.
+    NoLease,
+    /// Nothing was done.
+    Failed(SqlError),
+    /// It may have been committed.
+    Unknown(SqlError),
+}
+
+/// The transaction, tried again where others were in the way.
+async fn attempts(session: &mut dyn Session, batch: &Batch<'_>, number: Option<i64>) -> Attempted {
+    let mut attempts = 0;
+    loop {
+        match attempt(session, batch, number).await {
+            Ok(Some(committed)) => {
+                return match session.commit().await {
+                    Ok(()) => Attempted::Committed(committed),
+                    Err(error) => Attempted::Unknown(error),
+                };
+            }
+            Ok(None) => return Attempted::NoLease,
+            // Others were in the way, and are gone.
+            Err(error) if is_passing(&error) && attempts < ATTEMPTS => {
+                attempts += 1;
+                if session.rollback().await.is_err() {
+                    return Attempted::Failed(error);
+                }
+            }
+            Err(error) => return Attempted::Failed(error),
+        }
+    }
+}
+
+/// One attempt, up to its commit; `None` if the process has lost its lease.
 async fn attempt(
     session: &mut dyn Session,
     batch: &Batch<'_>,
     number: Option<i64>,
-) -> Result<Option<Committed>, sqlx::Error> {
+) -> Result<Option<Committed>, SqlError> {
     session.begin().await?;
     let committed = store::commit(session, batch).await?;
     if let Some(number) = number
@@ -314,7 +352,7 @@ async fn attempt(
     Ok(Some(committed))
 }
 
-fn has_held(entries: &[Entry]) -> bool {
+fn has_held(entries: &[Arc<Entry>]) -> bool {
     entries.iter().any(|entry| entry.charges.iter().any(|charge| charge.held.is_some()))
 }
 

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::Committer;
 use crate::Error;
-use crate::store::Session;
 use crate::store::owners::{self, Beat};
+use crate::store::{Session, SqlError};
 
 /// Renewed this many times in its time.
 const BEATS: u32 = 6;
@@ -92,7 +92,7 @@ impl Committer {
 }
 
 /// Takes back what is held past its time; answers how much that was, and how much is left to be taken back later.
-async fn reclaim(session: &mut dyn Session, processes: bool) -> Result<(u64, u64), sqlx::Error> {
+async fn reclaim(session: &mut dyn Session, processes: bool) -> Result<(u64, u64), SqlError> {
     let mut units = 0;
     loop {
         session.begin().await?;

@@ -318,7 +318,7 @@ impl Committer {
                 let count = events.len();
                 for (index, event) in events.into_iter().enumerate() {
                     let json = event.entry.event.to_json().into();
-                    let pending = Pending::Event { json, entry: Box::new(event.entry) };
+                    let pending = Pending::Event { json, entry: event.entry };
                     // Nobody else lets the files take turns: with the last one, the disk has all.
                     if index + 1 < count {
                         shared.journal.append(pending, Pending::record)?;

@@ -36,7 +36,7 @@ pub(crate) enum Pending {
     /// An event that came while the store could not be written, as JSON for the journal.
     Event {
         json: Box<str>,
-        entry: Box<Entry>,
+        entry: Arc<Entry>,
     },
 }
 
@@ -70,7 +70,7 @@ pub(crate) enum Command {
 /// An event on its way into the store, with what it gives back there.
 #[derive(Debug)]
 pub(crate) struct Ingested {
-    pub(crate) entry: Entry,
+    pub(crate) entry: Arc<Entry>,
     /// In the same transaction, after it was counted.
     pub(crate) release: Option<Release>,
 }

@@ -3,7 +3,8 @@
 use halfbyte_core::TenantId;
 use jiff::Timestamp;
 
-use super::{Row, Session, Store, Value};
+use super::sql::Code;
+use super::{Row, Session, SqlError, Store, Value};
 use crate::account::{Account, Answer, Offers, Operation};
 use crate::{Error, ErrorKind};
 
@@ -29,13 +30,13 @@ pub struct OperationRecord {
 /// Why a transaction was not committed.
 enum Stop {
     /// The database failed.
-    Database(sqlx::Error),
+    Database(SqlError),
     /// It was not to be.
     Refused(Error),
 }
 
-impl From<sqlx::Error> for Stop {
-    fn from(error: sqlx::Error) -> Self {
+impl From<SqlError> for Stop {
+    fn from(error: SqlError) -> Self {
         Stop::Database(error)
     }
 }
@@ -277,10 +278,9 @@ async fn keep_names_apart(session: &mut dyn Session, order: &Order<'_>, is_new: 
 }
 
 /// Whether a transaction failed because of another one, and may go well the next time.
-fn is_crossed(error: &sqlx::Error) -> bool {
+fn is_crossed(error: &SqlError) -> bool {
     // Serialisation, deadlock, and a row that another one made in between.
-    const CODES: [&str; 3] = ["40001", "40P01", "23505"];
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| CODES.contains(&&*code))
+    matches!(error.code(), Code::Postgres(state) if matches!(&state, b"40001" | b"40P01" | b"23505"))
 }
 
 fn page(limit: usize) -> Value<'static> {
@@ -288,5 +288,5 @@ fn page(limit: usize) -> Value<'static> {
 }
 
 fn written(error: serde_json::Error) -> Stop {
-    Stop::Database(sqlx::Error::Encode(error.into()))
+    Stop::Database(SqlError::content(error))
 }

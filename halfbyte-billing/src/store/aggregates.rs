@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::events::COUNTS;
 use super::measured::{Kept, to_json};
-use super::{Dialect, Row, Session};
+use super::{Column, Dialect, Insert, Row, Session, SqlError, Value};
 use crate::metering::{Aggregate, Latest, Level, Measured};
 
 /// Tenant, meter, slot, dimensions.
@@ -42,7 +42,7 @@ impl<'a> Changes<'a> {
     }
 
     /// Writes it, after the events themselves.
-    pub(super) async fn write(mut self, session: &mut dyn Session) -> Result<(), sqlx::Error> {
+    pub(super) async fn write(mut self, session: &mut dyn Session) -> Result<(), SqlError> {
         let mut whole = Vec::new();
         if !(self.levels.is_empty() && self.recomputed.is_empty()) {
             self.lock(session).await?;
@@ -61,7 +61,7 @@ impl<'a> Changes<'a> {
 
     /// Makes all rows that will be written, and locks them, in one order: from here on, whoever else has an event for
     /// one of them has committed it, and is seen, or will wait.
-    async fn lock(&self, session: &mut dyn Session) -> Result<(), sqlx::Error> {
+    async fn lock(&self, session: &mut dyn Session) -> Result<(), SqlError> {
         if session.dialect() == Dialect::Sqlite {
             return Ok(());
         }
@@ -79,7 +79,7 @@ impl<'a> Changes<'a> {
     }
 
     /// Levels that come in the order of their times go on from where the row is; the others are counted anew.
-    async fn extend_levels(&mut self, session: &mut dyn Session) -> Result<Vec<(Key<'a>, Aggregate)>, sqlx::Error> {
+    async fn extend_levels(&mut self, session: &mut dyn Session) -> Result<Vec<(Key<'a>, Aggregate)>, SqlError> {
         let levels: Vec<_> = std::mem::take(&mut self.levels).into_iter().collect();
         if levels.is_empty() {
             return Ok(Vec::new());
@@ -97,7 +97,7 @@ impl<'a> Changes<'a> {
         let mut before = vec![Aggregate::default(); levels.len()];
         for row in &found {
             let index = usize::try_from(row.int(9)?).unwrap_or(usize::MAX);
-            *before.get_mut(index).ok_or(sqlx::Error::RowNotFound)? = read(row)?;
+            *before.get_mut(index).ok_or(SqlError::Missing)? = read(row)?;
         }
         let mut whole = Vec::with_capacity(levels.len());
         for ((key, points), mut aggregate) in levels.into_iter().zip(before) {
@@ -143,16 +143,15 @@ fn put(aggregate: &mut Aggregate, at: i64, tie: &str, value: &Measured) {
 }
 
 /// Reads the columns from `count` to `area`.
-pub(super) fn read(row: &Row) -> Result<Aggregate, sqlx::Error> {
+pub(super) fn read(row: &Row) -> Result<Aggregate, SqlError> {
     let latest = match (row.int_or_none(4)?, row.int_or_none(5)?, row.text_or_none(6)?) {
         (Some(value), Some(at), Some(tie)) => Some(Latest { at, tie: tie.into(), value }),
         _ => None,
     };
     let level = match (row.int_or_none(7)?, row.text_or_none(8)?) {
-        (Some(first_at), Some(area)) => Some(Level {
-            first_at,
-            area: area.parse().map_err(|_| sqlx::Error::Decode("an area is no number".into()))?,
-        }),
+        (Some(first_at), Some(area)) => {
+            Some(Level { first_at, area: area.parse().map_err(|_| SqlError::content("an area is no number"))? })
+        }
         _ => None,
     };
     let (min, max) = (row.int_or_none(2)?, row.int_or_none(3)?);
@@ -163,7 +162,7 @@ pub(super) fn read(row: &Row) -> Result<Aggregate, sqlx::Error> {
 async fn recompute<'a>(
     session: &mut dyn Session,
     keys: &BTreeSet<Key<'a>>,
-) -> Result<Vec<(Key<'a>, Aggregate)>, sqlx::Error> {
+) -> Result<Vec<(Key<'a>, Aggregate)>, SqlError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
@@ -173,7 +172,7 @@ async fn recompute<'a>(
         // Leaves most of what is about other meters in the database: their names are written as JSON there.
         Ok((index, tenant, slot, format!("%{}%", to_json(meter)?.replace('\\', "_"))))
     });
-    let rows = rows.collect::<Result<Vec<_>, sqlx::Error>>()?;
+    let rows = rows.collect::<Result<Vec<_>, SqlError>>()?;
     let found = session
         .query(
             "SELECT CAST(value ->> 0 AS INTEGER), source, events.id, time, measured, state
@@ -196,7 +195,7 @@ async fn recompute<'a>(
         }
         let index = usize::try_from(row.int(0)?).unwrap_or(usize::MAX);
         let (meter, points) =
-            meters.get(index).map(|meter| meter.1).zip(points.get_mut(index)).ok_or(sqlx::Error::RowNotFound)?;
+            meters.get(index).map(|meter| meter.1).zip(points.get_mut(index)).ok_or(SqlError::Missing)?;
         let kept = Kept::parse(row.text(4)?)?;
         let point = (kept.at(row.int(3)?), tie(row.text(1)?, row.text(2)?).into());
         for part in kept.parts().iter().filter(|part| *part.0 == *meter) {
@@ -225,7 +224,7 @@ fn columns(aggregate: &Aggregate) -> Columns<'_> {
 }
 
 /// Puts rows in the place of those that are there; those in which nothing is left go.
-async fn replace(session: &mut dyn Session, rows: &[(Key<'_>, Aggregate)]) -> Result<(), sqlx::Error> {
+async fn replace(session: &mut dyn Session, rows: &[(Key<'_>, Aggregate)]) -> Result<(), SqlError> {
     let (empty, full): (Vec<_>, Vec<_>) = rows.iter().partition(|(_, aggregate)| aggregate.count == 0);
     if !full.is_empty() {
         let full: Vec<_> = full.iter().map(|(key, aggregate)| (key, columns(aggregate))).collect();
@@ -261,55 +260,71 @@ async fn replace(session: &mut dyn Session, rows: &[(Key<'_>, Aggregate)]) -> Re
     Ok(())
 }
 
+const INTO_AGGREGATES: Insert = Insert {
+    table: "aggregates",
+    columns: &[
+        Column::Text("tenant"),
+        Column::Text("meter"),
+        Column::Int("slot"),
+        Column::Text("dimensions"),
+        Column::Int("count"),
+        Column::Int("sum"),
+        Column::Int("min"),
+        Column::Int("max"),
+        Column::Int("latest"),
+        Column::Int("latest_at"),
+        Column::Text("latest_id"),
+    ],
+    conflict: "ON CONFLICT (tenant, meter, slot, dimensions) DO UPDATE SET
+        count = aggregates.count + excluded.count,
+        sum = CASE
+            WHEN excluded.sum > 0 AND aggregates.sum > 9223372036854775807 - excluded.sum THEN 9223372036854775807
+            WHEN excluded.sum < 0 AND aggregates.sum < -9223372036854775807 - excluded.sum THEN -9223372036854775807
+            ELSE aggregates.sum + excluded.sum END,
+        min = CASE WHEN excluded.min IS NULL OR aggregates.min < excluded.min
+            THEN aggregates.min ELSE excluded.min END,
+        max = CASE WHEN excluded.max IS NULL OR aggregates.max > excluded.max
+            THEN aggregates.max ELSE excluded.max END,
+        latest = CASE WHEN excluded.latest_at IS NULL
+            OR (aggregates.latest_at, aggregates.latest_id) > (excluded.latest_at, excluded.latest_id)
+            THEN aggregates.latest ELSE excluded.latest END,
+        latest_id = CASE WHEN excluded.latest_at IS NULL
+            OR (aggregates.latest_at, aggregates.latest_id) > (excluded.latest_at, excluded.latest_id)
+            THEN aggregates.latest_id ELSE excluded.latest_id END,
+        latest_at = CASE WHEN excluded.latest_at IS NULL OR aggregates.latest_at > excluded.latest_at
+            THEN aggregates.latest_at ELSE excluded.latest_at END",
+};
+
 /// Adds to the rows that are there. A sum stops at the largest number rather than stop everything.
-async fn add(session: &mut dyn Session, added: &BTreeMap<Key<'_>, Aggregate>) -> Result<(), sqlx::Error> {
+async fn add(session: &mut dyn Session, added: &BTreeMap<Key<'_>, Aggregate>) -> Result<(), SqlError> {
     if added.is_empty() {
         return Ok(());
     }
-    let rows: Vec<_> = added
+    let values: Vec<_> = added
         .iter()
-        .map(|(key, aggregate)| {
-            let (count, sum, min, max, latest, _) = columns(aggregate);
-            let (latest, latest_at, latest_id) =
-                latest.map_or((None, None, None), |(value, at, tie)| (Some(value), Some(at), Some(tie)));
-            (key.0, key.1, key.2, key.3, count, sum, min, max, latest, latest_at, latest_id)
+        .flat_map(|((tenant, meter, slot, dimensions), aggregate)| {
+            let latest = aggregate.latest.as_ref();
+            [
+                Value::Text(tenant),
+                Value::Text(meter),
+                Value::Int(*slot),
+                Value::Text(dimensions),
+                Value::Int(aggregate.count),
+                Value::Int(aggregate.sum),
+                aggregate.min.into(),
+                aggregate.max.into(),
+                latest.map(|latest| latest.value).into(),
+                latest.map(|latest| latest.at).into(),
+                latest.map(|latest| &*latest.tie).into(),
+            ]
         })
         .collect();
-    session
-        .execute(
-            "INSERT INTO aggregates (tenant, meter, slot, dimensions, count, sum, min, max, latest, latest_at, latest_id)
-             SELECT value ->> 0, value ->> 1, CAST(value ->> 2 AS INTEGER), value ->> 3,
-                    CAST(value ->> 4 AS INTEGER), CAST(value ->> 5 AS INTEGER), CAST(value ->> 6 AS INTEGER),
-                    CAST(value ->> 7 AS INTEGER), CAST(value ->> 8 AS INTEGER), CAST(value ->> 9 AS INTEGER), value ->> 10
-             FROM json_each($1) WHERE true
-             ON CONFLICT (tenant, meter, slot, dimensions) DO UPDATE SET
-                 count = aggregates.count + excluded.count,
-                 sum = CASE
-                     WHEN excluded.sum > 0 AND aggregates.sum > 9223372036854775807 - excluded.sum
-                         THEN 9223372036854775807
-                     WHEN excluded.sum < 0 AND aggregates.sum < -9223372036854775807 - excluded.sum
-                         THEN -9223372036854775807
-                     ELSE aggregates.sum + excluded.sum END,
-                 min = CASE WHEN excluded.min IS NULL OR aggregates.min < excluded.min
-                     THEN aggregates.min ELSE excluded.min END,
-                 max = CASE WHEN excluded.max IS NULL OR aggregates.max > excluded.max
-                     THEN aggregates.max ELSE excluded.max END,
-                 latest = CASE WHEN excluded.latest_at IS NULL
-                     OR (aggregates.latest_at, aggregates.latest_id) > (excluded.latest_at, excluded.latest_id)
-                     THEN aggregates.latest ELSE excluded.latest END,
-                 latest_id = CASE WHEN excluded.latest_at IS NULL
-                     OR (aggregates.latest_at, aggregates.latest_id) > (excluded.latest_at, excluded.latest_id)
-                     THEN aggregates.latest_id ELSE excluded.latest_id END,
-                 latest_at = CASE WHEN excluded.latest_at IS NULL OR aggregates.latest_at > excluded.latest_at
-                     THEN aggregates.latest_at ELSE excluded.latest_at END",
-            &[to_json(&rows)?.as_str().into()],
-        )
-        .await?;
+    session.insert(&INTO_AGGREGATES, &values).await?;
     Ok(())
 }
 
 /// Whoever changes these has locked the row in `aggregates` that they belong to.
-async fn forget_uniques(session: &mut dyn Session, keys: &[Key<'_>]) -> Result<(), sqlx::Error> {
+async fn forget_uniques(session: &mut dyn Session, keys: &[Key<'_>]) -> Result<(), SqlError> {
     if keys.is_empty() {
         return Ok(());
     }
@@ -326,24 +341,30 @@ async fn forget_uniques(session: &mut dyn Session, keys: &[Key<'_>]) -> Result<(
 async fn add_uniques<'b, 'a: 'b>(
     session: &mut dyn Session,
     aggregates: impl Iterator<Item = (&'b Key<'a>, &'b Aggregate)>,
-) -> Result<(), sqlx::Error> {
-    let rows: Vec<_> = aggregates
+) -> Result<(), SqlError> {
+    let values: Vec<_> = aggregates
         .flat_map(|(key, aggregate)| {
-            aggregate.unique.iter().map(|(value, count)| (key.0, key.1, key.2, key.3, value, count))
+            let row = |(value, count): (&'b Box<str>, &i64)| {
+                [key.0.into(), key.1.into(), key.2.into(), key.3.into(), Value::Text(value), Value::Int(*count)]
+            };
+            aggregate.unique.iter().flat_map(row).collect::<Vec<_>>()
         })
         .collect();
-    if rows.is_empty() {
-        return Ok(());
+    if !values.is_empty() {
+        session.insert(&INTO_UNIQUES, &values).await?;
     }
-    session
-        .execute(
-            "INSERT INTO uniques
-             SELECT value ->> 0, value ->> 1, CAST(value ->> 2 AS INTEGER), value ->> 3, value ->> 4,
-                    CAST(value ->> 5 AS INTEGER)
-             FROM json_each($1) WHERE true
-             ON CONFLICT (tenant, meter, slot, dimensions, value) DO UPDATE SET count = uniques.count + excluded.count",
-            &[to_json(&rows)?.as_str().into()],
-        )
-        .await?;
     Ok(())
 }
+
+const INTO_UNIQUES: Insert = Insert {
+    table: "uniques",
+    columns: &[
+        Column::Text("tenant"),
+        Column::Text("meter"),
+        Column::Int("slot"),
+        Column::Text("dimensions"),
+        Column::Text("value"),
+        Column::Int("count"),
+    ],
+    conflict: "ON CONFLICT (tenant, meter, slot, dimensions, value) DO UPDATE SET count = uniques.count + excluded.count",
+};

@@ -7,7 +7,7 @@ use halfbyte_core::TenantId;
 use jiff::Timestamp;
 
 use super::lots::{self, json};
-use super::{Session, Value};
+use super::{Column, Insert, Session, SqlError, Value};
 use crate::period::slot_of;
 
 /// Source and id of an event.
@@ -34,7 +34,7 @@ pub(crate) async fn overage_in(
     feature: &str,
     from: Timestamp,
     until: Timestamp,
-) -> Result<u64, sqlx::Error> {
+) -> Result<u64, SqlError> {
     let sql = "SELECT CAST(coalesce(sum(units), 0) AS INTEGER) FROM overage
         WHERE tenant = $1 AND feature = $2 AND slot >= $3 AND slot < $4";
     let values = [tenant.as_str().into(), feature.into(), Value::Int(slot_of(from)), Value::Int(slot_of(until))];
@@ -46,7 +46,7 @@ pub(crate) async fn overage_in(
 pub(super) async fn of(
     session: &mut dyn Session,
     events: &BTreeSet<EventKey>,
-) -> Result<BTreeMap<EventKey, Vec<Burn>>, sqlx::Error> {
+) -> Result<BTreeMap<EventKey, Vec<Burn>>, SqlError> {
     let sql = "WITH asked (source, id) AS (SELECT value ->> 0, value ->> 1 FROM json_each($1))
         SELECT burns.source, burns.id, burns.tenant, burns.feature, burns.lot, burns.slot, burns.units
         FROM asked CROSS JOIN burns WHERE burns.source = asked.source AND burns.id = asked.id";
@@ -65,25 +65,44 @@ pub(super) async fn of(
 }
 
 /// Adds what events burned.
-pub(super) async fn add(session: &mut dyn Session, burns: &[(&EventKey, &Burn)]) -> Result<(), sqlx::Error> {
+pub(super) async fn add(session: &mut dyn Session, burns: &[(&EventKey, &Burn)]) -> Result<(), SqlError> {
     if burns.is_empty() {
         return Ok(());
     }
-    let sql = "INSERT INTO burns (source, id, feature, lot, tenant, slot, units)
-        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, CAST(value ->> 5 AS INTEGER),
-            CAST(value ->> 6 AS INTEGER) FROM json_each($1)";
-    let rows: Vec<_> = burns
+    let values: Vec<_> = burns
         .iter()
-        .map(|((source, id), burn)| {
-            (source, id, &*burn.feature, &*burn.lot, burn.tenant.as_str(), burn.slot, burn.units)
+        .flat_map(|((source, id), burn)| {
+            [
+                Value::Text(source),
+                Value::Text(id),
+                Value::Text(&burn.feature),
+                Value::Text(&burn.lot),
+                Value::Text(burn.tenant.as_str()),
+                Value::Int(burn.slot),
+                Value::Int(i64::try_from(burn.units).unwrap_or(i64::MAX)),
+            ]
         })
         .collect();
-    session.execute(sql, &[Value::Text(&json(&rows)?)]).await?;
+    session.insert(&INTO_BURNS, &values).await?;
     Ok(())
 }
 
+const INTO_BURNS: Insert = Insert {
+    table: "burns",
+    columns: &[
+        Column::Text("source"),
+        Column::Text("id"),
+        Column::Text("feature"),
+        Column::Text("lot"),
+        Column::Text("tenant"),
+        Column::Int("slot"),
+        Column::Int("units"),
+    ],
+    conflict: "",
+};
+
 /// Removes all that these events burned.
-pub(super) async fn remove(session: &mut dyn Session, events: &BTreeSet<EventKey>) -> Result<(), sqlx::Error> {
+pub(super) async fn remove(session: &mut dyn Session, events: &BTreeSet<EventKey>) -> Result<(), SqlError> {
     if events.is_empty() {
         return Ok(());
     }
@@ -96,7 +115,7 @@ pub(super) async fn remove(session: &mut dyn Session, events: &BTreeSet<EventKey
 pub(super) async fn sum(
     session: &mut dyn Session,
     overage: &BTreeMap<(TenantId, Arc<str>, i64), i64>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), SqlError> {
     let rows: Vec<_> = overage
         .iter()
         .filter(|(_, units)| **units != 0)

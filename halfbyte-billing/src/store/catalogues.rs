@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::{Session, Store};
+use super::{Session, SqlError, Store};
 use crate::{Catalog, Error, ErrorKind, Plan, PlanVersion};
 
 /// What became of a catalogue that was published.
@@ -157,7 +157,7 @@ async fn register(session: &mut dyn Session, versions: &Versions<'_>, now: Times
     Ok(())
 }
 
-async fn newest(session: &mut dyn Session) -> Result<Option<Newest>, sqlx::Error> {
+async fn newest(session: &mut dyn Session) -> Result<Option<Newest>, SqlError> {
     let rows = session.query(NEWEST, &[]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(Newest { revision: row.int(0)?, file: row.text(1)?.to_owned(), text: row.text(2)?.to_owned() }))
@@ -211,12 +211,12 @@ impl<'c> Versions<'c> {
 
 /// Why nothing was changed.
 enum Refusal {
-    Failed(sqlx::Error),
+    Failed(SqlError),
     Changed(Vec<Changed>),
 }
 
-impl From<sqlx::Error> for Refusal {
-    fn from(error: sqlx::Error) -> Self {
+impl From<SqlError> for Refusal {
+    fn from(error: SqlError) -> Self {
         Refusal::Failed(error)
     }
 }

@@ -1,13 +1,14 @@
 //! Closing periods: nothing before a watermark is counted any more.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use halfbyte_core::TenantId;
 use jiff::Timestamp;
 
 use super::failure::Attempt as _;
 use super::measured::to_json;
-use super::{Dialect, Entry, Session, Store};
+use super::{Dialect, Entry, Session, SqlError, Store};
 use crate::Error;
 use crate::period::{slot_of, slot_start};
 
@@ -25,7 +26,7 @@ impl Closed {
 }
 
 /// What is closed for the tenants of `entries`. Whoever closes waits until this transaction ends.
-pub(super) async fn closed(session: &mut dyn Session, entries: &[Entry]) -> Result<Closed, sqlx::Error> {
+pub(super) async fn closed(session: &mut dyn Session, entries: &[Arc<Entry>]) -> Result<Closed, SqlError> {
     if session.dialect() == Dialect::Postgres {
         // Not the lock of a row: a tenant that nothing was closed for has none. And those who wait for it are served
         // in their order, so that one who closes is not kept waiting forever.
@@ -61,12 +62,12 @@ impl Store {
         let closed = close(&mut *session, tenant, until).await.attempt("closing a period in", self.name())?;
         session.close().await.attempt("closing a period in", self.name())?;
         Timestamp::from_microsecond(closed)
-            .map_err(|error| sqlx::Error::Decode(error.into()))
+            .map_err(|error| SqlError::content(error))
             .attempt("closing a period in", self.name())
     }
 }
 
-async fn close(session: &mut dyn Session, tenant: Option<&TenantId>, until: i64) -> Result<i64, sqlx::Error> {
+async fn close(session: &mut dyn Session, tenant: Option<&TenantId>, until: i64) -> Result<i64, SqlError> {
     session.begin().await?;
     if session.dialect() == Dialect::Postgres {
         session.script("SELECT pg_advisory_xact_lock(1212310122)").await?;
@@ -91,7 +92,7 @@ async fn close(session: &mut dyn Session, tenant: Option<&TenantId>, until: i64)
             session.query("SELECT until FROM watermarks WHERE tenant = $1", &[tenant.as_str().into()]).await?
         }
     };
-    let closed = found.first().ok_or(sqlx::Error::RowNotFound)?.int(0)?;
+    let closed = found.first().ok_or(SqlError::Missing)?.int(0)?;
     session.commit().await?;
     Ok(closed)
 }

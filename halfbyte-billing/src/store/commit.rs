@@ -16,7 +16,9 @@ use super::burns::{self, Burn, EventKey, NO_LOT};
 use super::holds::{self, Hold};
 use super::lots::{self, LotKey};
 use super::owners;
-use super::{Batch, Charge, Committed, Entry, Held, Holder, LeaseAsk, Leased, Outcome, Session, Units, events};
+use super::{
+    Batch, Charge, Committed, Entry, Held, Holder, LeaseAsk, Leased, Outcome, Session, SqlError, Units, events,
+};
 use crate::ledger::{Book, Lot, LotSpec, Parts, tranche};
 use crate::period::slot_of;
 
@@ -36,7 +38,7 @@ type BookKey = (TenantId, Arc<str>);
 /// # Errors
 ///
 /// The database failed: the session is to be dropped, and nothing was done.
-pub(crate) async fn commit(session: &mut dyn Session, batch: &Batch<'_>) -> Result<Committed, sqlx::Error> {
+pub(crate) async fn commit(session: &mut dyn Session, batch: &Batch<'_>) -> Result<Committed, SqlError> {
     let outcomes = events::count(session, batch.now, batch.entries).await?;
     let targets = batch.entries.iter().zip(&outcomes).filter_map(|(entry, outcome)| target(entry, outcome)).collect();
     let mut work = Work::new(batch, outcomes);
@@ -140,7 +142,7 @@ impl<'a> Work<'a> {
     }
 
     /// Reads all lots that are touched, and makes those that are missing. Answers the lots as they are stored.
-    async fn open(&mut self, session: &mut dyn Session, held: &[Hold]) -> Result<BTreeMap<LotKey, Lot>, sqlx::Error> {
+    async fn open(&mut self, session: &mut dyn Session, held: &[Hold]) -> Result<BTreeMap<LotKey, Lot>, SqlError> {
         let mut wanted: BTreeMap<LotKey, (&'a LotSpec, i64)> = BTreeMap::new();
         for (tenant, feature, specs, at) in self.needs(held) {
             let as_of = at.min(self.batch.now).as_microsecond();
@@ -316,7 +318,7 @@ impl<'a> Work<'a> {
         session: &mut dyn Session,
         held: &[Hold],
         found: &BTreeMap<LotKey, Lot>,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), SqlError> {
         let lots = self.books.iter().flat_map(|((tenant, feature), book)| {
             book.lots().iter().map(move |lot| ((tenant.clone(), feature.clone(), lot.key.clone()), lot))
         });

@@ -1,9 +1,10 @@
 //! Corrections: events that void or amend what came before.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::measured::{Kept, to_json};
-use super::{Entry, Session};
+use super::{Entry, Session, SqlError};
 
 /// Source and id.
 pub(super) type Identity<'a> = (&'a str, &'a str);
@@ -20,8 +21,8 @@ pub(super) struct Target {
 /// What the corrections in a batch name, as far as it is there; locked until the end of the transaction.
 pub(super) async fn targets<'a>(
     session: &mut dyn Session,
-    entries: &'a [Entry],
-) -> Result<HashMap<Identity<'a>, Target>, sqlx::Error> {
+    entries: &'a [Arc<Entry>],
+) -> Result<HashMap<Identity<'a>, Target>, SqlError> {
     let named: BTreeSet<Identity<'a>> = entries
         .iter()
         .filter_map(|entry| entry.correction.as_ref())
@@ -45,13 +46,13 @@ pub(super) async fn targets<'a>(
         let kept = Kept::parse(row.text(4)?)?;
         let target = Target { tenant: row.text(1)?.into(), at: kept.at(row.int(2)?), state: row.int(3)?, kept };
         let index = usize::try_from(row.int(0)?).unwrap_or(usize::MAX);
-        Ok((*named.get(index).ok_or(sqlx::Error::RowNotFound)?, target))
+        Ok((*named.get(index).ok_or(SqlError::Missing)?, target))
     };
     found.iter().map(target).collect()
 }
 
 /// Notes that these do not count any more.
-pub(super) async fn mark(session: &mut dyn Session, voided: &BTreeSet<Identity<'_>>) -> Result<(), sqlx::Error> {
+pub(super) async fn mark(session: &mut dyn Session, voided: &BTreeSet<Identity<'_>>) -> Result<(), SqlError> {
     if voided.is_empty() {
         return Ok(());
     }

@@ -19,8 +19,8 @@ pub(crate) struct Entry {
     pub(crate) tenant: TenantId,
     /// When it is charged: its own time, or that of what it amends.
     pub(crate) at: Timestamp,
-    /// What it must be the same in when it comes again; `None` for all of the event.
-    pub(crate) digest: Option<Box<str>>,
+    /// What it must be the same in when it comes again.
+    pub(crate) digest: Box<str>,
     pub(crate) measurements: Vec<Measurement>,
     pub(crate) charges: Vec<Charge>,
     pub(crate) correction: Option<Correction>,
@@ -75,7 +75,7 @@ pub(crate) struct Batch<'a> {
     /// The process.
     pub(crate) owner: Uuid,
     pub(crate) now: Timestamp,
-    pub(crate) entries: &'a [Entry],
+    pub(crate) entries: &'a [Arc<Entry>],
     /// Held units that are given back.
     pub(crate) releases: &'a [Release],
     pub(crate) leases: &'a [LeaseAsk],

@@ -1,6 +1,7 @@
 //! Events come in: each counts once, in its own slot, or is told why it does not.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -8,7 +9,7 @@ use super::aggregates::{Changes, tie};
 use super::closing::{self, Closed};
 use super::corrections::{self, Identity, Target};
 use super::measured::{keep, to_json};
-use super::{Entry, Outcome, Session};
+use super::{Column, Dialect, Entry, Insert, Outcome, Session, SqlError, Value};
 use crate::period::slot_of_micros;
 
 /// It counts.
@@ -25,20 +26,21 @@ pub(super) const VOID: i64 = 2;
 pub(crate) async fn count(
     session: &mut dyn Session,
     now: Timestamp,
-    entries: &[Entry],
-) -> Result<Vec<Outcome>, sqlx::Error> {
+    entries: &[Arc<Entry>],
+) -> Result<Vec<Outcome>, SqlError> {
     if entries.is_empty() {
         return Ok(Vec::new());
     }
     let closed = closing::closed(session, entries).await?;
     let targets = corrections::targets(session, entries).await?;
-    let plan = loop {
-        let existing = existing(session, entries).await?;
-        let plan = Plan::of(entries, &existing, &closed, &targets);
-        if insert(session, now, &plan).await? {
-            break plan;
-        }
-    };
+    // As if nothing of it were there, which is how it is unless it is sent again. What was corrected before shows only by the
+    // correction that did it.
+    let looks_first = entries.iter().any(|entry| entry.correction.is_some());
+    let known = if looks_first { existing(session, entries).await? } else { HashMap::new() };
+    let mut plan = Plan::of(entries, &known, &closed, &targets);
+    while !insert(session, now, &plan).await? {
+        plan = Plan::of(entries, &existing(session, entries).await?, &closed, &targets);
+    }
     corrections::mark(session, &plan.voided).await?;
     let mut changes = Changes::default();
     for target in plan.voided.iter().map(|identity| &targets[identity]) {
@@ -60,10 +62,15 @@ pub(crate) async fn count(
 /// An event that goes in.
 struct New<'a> {
     entry: &'a Entry,
-    digest: String,
     /// When it counts: its own time, or that of what it corrects.
     at: i64,
     state: i64,
+}
+
+impl New<'_> {
+    fn measured(&self) -> Result<String, SqlError> {
+        keep(&self.entry.measurements, self.entry.correction.as_ref().map(|_| self.at))
+    }
 }
 
 /// What is to be done with a batch, as far as is known before it is done.
@@ -76,7 +83,7 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn of(
-        entries: &'a [Entry],
+        entries: &'a [Arc<Entry>],
         existing: &HashMap<usize, String>,
         closed: &Closed,
         targets: &HashMap<Identity<'a>, Target>,
@@ -98,9 +105,8 @@ impl<'a> Plan<'a> {
         targets: &HashMap<Identity<'a>, Target>,
     ) -> Outcome {
         let identity = (&*entry.event.source, &*entry.event.id);
-        let digest = entry.digest.clone().map_or_else(|| entry.event.digest(), String::from);
-        if let Some(first) = existing.or(self.new.get(&identity).map(|new| &new.digest)) {
-            return if *first == digest { Outcome::Duplicate } else { Outcome::Conflict };
+        if let Some(first) = existing.map(|first| &**first).or(self.new.get(&identity).map(|new| &*new.entry.digest)) {
+            return if *first == *entry.digest { Outcome::Duplicate } else { Outcome::Conflict };
         }
         let mut at = entry.event.time.as_microsecond();
         if let Some(correction) = &entry.correction {
@@ -128,13 +134,13 @@ impl<'a> Plan<'a> {
                 None => _ = self.voided.insert(identity),
             }
         }
-        self.new.insert(identity, New { entry, digest, at, state: if is_late { LATE } else { COUNTS } });
+        self.new.insert(identity, New { entry, at, state: if is_late { LATE } else { COUNTS } });
         if is_late { Outcome::Late } else { Outcome::Counted { overage: 0 } }
     }
 }
 
 /// The digests of those entries whose source and id are there, by their place in the batch.
-async fn existing(session: &mut dyn Session, entries: &[Entry]) -> Result<HashMap<usize, String>, sqlx::Error> {
+async fn existing(session: &mut dyn Session, entries: &[Arc<Entry>]) -> Result<HashMap<usize, String>, SqlError> {
     let names: Vec<_> =
         entries.iter().enumerate().map(|(index, entry)| (index, &entry.event.source, &entry.event.id)).collect();
     let found = session
@@ -147,45 +153,69 @@ async fn existing(session: &mut dyn Session, entries: &[Entry]) -> Result<HashMa
     found.iter().map(|row| Ok((usize::try_from(row.int(0)?).unwrap_or(usize::MAX), row.text(1)?.to_owned()))).collect()
 }
 
-/// Inserts what is new. False, with nothing inserted, if another process was faster with some of it since it was looked
-/// for: PostgreSQL only, SQLite lets one write at a time.
-async fn insert(session: &mut dyn Session, now: Timestamp, plan: &Plan<'_>) -> Result<bool, sqlx::Error> {
+const INTO_EVENTS: Insert = Insert {
+    table: "events",
+    columns: &[
+        Column::Text("source"),
+        Column::Text("id"),
+        Column::Text("digest"),
+        Column::Text("tenant"),
+        Column::Text("kind"),
+        Column::Text("subject"),
+        Column::Int("time"),
+        Column::Int("slot"),
+        Column::Text("data"),
+        Column::Text("measured"),
+        Column::Int("state"),
+        Column::Int("received"),
+    ],
+    conflict: "ON CONFLICT (source, id) DO NOTHING",
+};
+
+/// Inserts what is new. False, with nothing inserted, if some of it is there.
+async fn insert(session: &mut dyn Session, now: Timestamp, plan: &Plan<'_>) -> Result<bool, SqlError> {
     if plan.new.is_empty() {
         return Ok(true);
     }
-    let rows = plan.new.values().map(row).collect::<Result<Vec<_>, _>>()?;
-    let inserted = session
-        .execute(
-            "INSERT INTO events (source, id, digest, tenant, kind, subject, time, slot, data, measured, state, received)
-             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-                    CAST(value ->> 6 AS INTEGER), CAST(value ->> 7 AS INTEGER), value ->> 8, value ->> 9,
-                    CAST(value ->> 10 AS INTEGER), $2
-             FROM json_each($1) WHERE true
-             ON CONFLICT (source, id) DO NOTHING",
-            &[to_json(&rows)?.as_str().into(), now.as_microsecond().into()],
-        )
-        .await?;
-    if inserted == rows.len() as u64 {
+    let last = match session.dialect() {
+        Dialect::Sqlite => session.query("SELECT coalesce(max(seq), 0) FROM events", &[]).await?[0].int(0)?,
+        Dialect::Postgres => 0,
+    };
+    let kept = plan.new.values().map(New::measured).collect::<Result<Vec<_>, _>>()?;
+    let mut values = Vec::with_capacity(plan.new.len() * INTO_EVENTS.columns.len());
+    for (New { entry, at, state }, measured) in plan.new.values().zip(&kept) {
+        let event = &entry.event;
+        values.extend([
+            Value::Text(&event.source),
+            Value::Text(&event.id),
+            Value::Text(&entry.digest),
+            Value::Text(entry.tenant.as_str()),
+            Value::Text(&event.kind),
+            Value::Text(&event.subject),
+            Value::Int(event.time.as_microsecond()),
+            Value::Int(slot_of_micros(*at)),
+            Value::Text(&event.data),
+            Value::Text(measured),
+            Value::Int(*state),
+            Value::Int(now.as_microsecond()),
+        ]);
+    }
+    if session.insert(&INTO_EVENTS, &values).await? == plan.new.len() as u64 {
         return Ok(true);
     }
-    let names: Vec<_> = plan.new.keys().collect();
-    session
-        .execute(
-            "DELETE FROM events WHERE tx = CAST(CAST(pg_current_xact_id() AS text) AS INTEGER)
-             AND (source, id) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
-            &[to_json(&names)?.as_str().into()],
-        )
-        .await?;
+    match session.dialect() {
+        // Nobody else writes meanwhile.
+        Dialect::Sqlite => session.execute("DELETE FROM events WHERE seq > $1", &[last.into()]).await?,
+        Dialect::Postgres => {
+            let names: Vec<_> = plan.new.keys().collect();
+            session
+                .execute(
+                    "DELETE FROM events WHERE tx = CAST(CAST(pg_current_xact_id() AS text) AS INTEGER)
+                     AND (source, id) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+                    &[to_json(&names)?.as_str().into()],
+                )
+                .await?
+        }
+    };
     Ok(false)
-}
-
-type Inserted<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, &'a str, i64, i64, &'a str, String, i64);
-
-fn row<'a>(new: &'a New<'_>) -> Result<Inserted<'a>, sqlx::Error> {
-    let New { entry, digest, at, state } = new;
-    let event = &entry.event;
-    let measured = keep(&entry.measurements, entry.correction.as_ref().map(|_| *at))?;
-    let (tenant, time) = (entry.tenant.as_str(), event.time.as_microsecond());
-    let (slot, data) = (slot_of_micros(*at), &event.data);
-    Ok((&event.source, &event.id, digest, tenant, &event.kind, &event.subject, time, slot, data, measured, *state))
 }

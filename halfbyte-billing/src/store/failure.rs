@@ -1,5 +1,6 @@
 use halfbyte_core::BoxError;
 
+use super::sql::{Code, SqlError};
 use crate::{Error, ErrorKind};
 
 const SQLITE_BUSY: i32 = 5;
@@ -28,9 +29,9 @@ impl Failure {
     }
 }
 
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        let damaged = match Code::of(&error) {
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        let damaged = match error.code() {
             Code::Sqlite(code) => matches!(code, SQLITE_CORRUPT | SQLITE_NOTADB),
             Code::Postgres(code) => matches!(&code, b"XX001" | b"XX002"),
             Code::None => false,
@@ -42,31 +43,12 @@ impl From<sqlx::Error> for Failure {
 
 /// Whether the same transaction may well succeed when it is tried again, on the same session after a rollback: it lost
 /// against another one, or waited for others too long.
-pub(crate) fn is_passing(error: &sqlx::Error) -> bool {
-    match Code::of(error) {
+pub(crate) fn is_passing(error: &SqlError) -> bool {
+    match error.code() {
         Code::Sqlite(code) => code == SQLITE_BUSY,
         // Statement timeout, lock timeout, deadlock, serialization.
         Code::Postgres(code) => matches!(&code, b"57014" | b"55P03" | b"40P01" | b"40001"),
         Code::None => false,
-    }
-}
-
-/// What a database calls an error.
-enum Code {
-    Sqlite(i32),
-    Postgres([u8; 5]),
-    None,
-}
-
-impl Code {
-    fn of(error: &sqlx::Error) -> Self {
-        let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return Code::None };
-        // SQLSTATE has five characters, a code of SQLite at most four.
-        if let Ok(state) = <[u8; 5]>::try_from(code.as_bytes()) {
-            return Code::Postgres(state);
-        }
-        // SQLite's extended codes keep the primary one in their lowest byte.
-        code.parse::<i32>().map_or(Code::None, |code| Code::Sqlite(code & 0xff))
     }
 }
 
@@ -75,7 +57,7 @@ pub(super) trait Attempt<T> {
     fn attempt(self, doing: &str, name: &str) -> Result<T, Error>;
 }
 
-impl<T> Attempt<T> for Result<T, sqlx::Error> {
+impl<T> Attempt<T> for Result<T, SqlError> {
     fn attempt(self, doing: &str, name: &str) -> Result<T, Error> {
         self.map_err(|error| Failure::from(error).into_error(doing, name))
     }

@@ -7,7 +7,7 @@ use halfbyte_core::TenantId;
 use uuid::Uuid;
 
 use super::lots::{self, LotKey, json};
-use super::{Holder, Row, Session, Value};
+use super::{Holder, Row, Session, SqlError, Value};
 
 /// Units of a lot that somebody holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Hold {
 pub(super) async fn lock(
     session: &mut dyn Session,
     wanted: &BTreeSet<(Holder, TenantId, Arc<str>)>,
-) -> Result<Vec<Hold>, sqlx::Error> {
+) -> Result<Vec<Hold>, SqlError> {
     let wanted: Vec<_> = wanted
         .iter()
         .map(|(holder, tenant, feature)| (holder.owner.to_string(), holder.cell, tenant.as_str(), &**feature))
@@ -42,7 +42,7 @@ pub(super) async fn lock_all(
     session: &mut dyn Session,
     owners: &BTreeSet<Uuid>,
     limit: i64,
-) -> Result<Vec<Hold>, sqlx::Error> {
+) -> Result<Vec<Hold>, SqlError> {
     let owners = json(&owners.iter().map(|owner| [owner.to_string()]).collect::<Vec<_>>())?;
     let sql = "SELECT owner, cell, tenant, feature, lot, units FROM holds
         WHERE owner IN (SELECT value ->> 0 FROM json_each($1))
@@ -52,7 +52,7 @@ pub(super) async fn lock_all(
 }
 
 /// Gives locked holds back to their lots, whole. Answers how many units that were.
-pub(super) async fn give_back(session: &mut dyn Session, held: &[Hold]) -> Result<u64, sqlx::Error> {
+pub(super) async fn give_back(session: &mut dyn Session, held: &[Hold]) -> Result<u64, SqlError> {
     if held.is_empty() {
         return Ok(0);
     }
@@ -71,7 +71,7 @@ pub(super) async fn give_back(session: &mut dyn Session, held: &[Hold]) -> Resul
 }
 
 /// Adds to what is held, whoever else does so at the same time.
-pub(super) async fn grow(session: &mut dyn Session, holds: &[Hold]) -> Result<(), sqlx::Error> {
+pub(super) async fn grow(session: &mut dyn Session, holds: &[Hold]) -> Result<(), SqlError> {
     if holds.is_empty() {
         return Ok(());
     }
@@ -84,7 +84,7 @@ pub(super) async fn grow(session: &mut dyn Session, holds: &[Hold]) -> Result<()
 }
 
 /// Sets what is held, by rows that are locked.
-pub(super) async fn set(session: &mut dyn Session, holds: &[Hold]) -> Result<(), sqlx::Error> {
+pub(super) async fn set(session: &mut dyn Session, holds: &[Hold]) -> Result<(), SqlError> {
     if holds.is_empty() {
         return Ok(());
     }
@@ -97,7 +97,7 @@ pub(super) async fn set(session: &mut dyn Session, holds: &[Hold]) -> Result<(),
 }
 
 /// Removes rows that are locked.
-pub(super) async fn remove(session: &mut dyn Session, holds: &[Hold]) -> Result<(), sqlx::Error> {
+pub(super) async fn remove(session: &mut dyn Session, holds: &[Hold]) -> Result<(), SqlError> {
     if holds.is_empty() {
         return Ok(());
     }
@@ -107,7 +107,7 @@ pub(super) async fn remove(session: &mut dyn Session, holds: &[Hold]) -> Result<
     Ok(())
 }
 
-fn listed(holds: &[Hold]) -> Result<String, sqlx::Error> {
+fn listed(holds: &[Hold]) -> Result<String, SqlError> {
     let rows: Vec<_> = holds
         .iter()
         .map(|Hold { holder, lot: (tenant, feature, lot), units }| {
@@ -117,7 +117,7 @@ fn listed(holds: &[Hold]) -> Result<String, sqlx::Error> {
     json(&rows)
 }
 
-fn hold(row: &Row) -> Result<Hold, sqlx::Error> {
+fn hold(row: &Row) -> Result<Hold, SqlError> {
     let holder = Holder { owner: lots::uuid(row, 0)?, cell: row.int(1)? };
     let lot = (lots::tenant(row, 2)?, row.text(3)?.into(), row.text(4)?.into());
     Ok(Hold { holder, lot, units: lots::units(row, 5)? })

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::failure::Attempt as _;
 use super::usage::Slots;
-use super::{Row, Session, Store, Value};
+use super::{Row, Session, SqlError, Store, Value};
 use crate::Error;
 use crate::event::Event;
 
@@ -71,16 +71,12 @@ impl Store {
     }
 }
 
-async fn read(
-    session: &mut dyn Session,
-    sql: &'static str,
-    values: &[Value<'_>],
-) -> Result<Vec<Received>, sqlx::Error> {
+async fn read(session: &mut dyn Session, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Received>, SqlError> {
     session.query(sql, values).await?.iter().map(received).collect()
 }
 
 /// Reads the columns of an event: from `source` to `seq`, as the queries here have them.
-pub(super) fn received(row: &Row) -> Result<Received, sqlx::Error> {
+pub(super) fn received(row: &Row) -> Result<Received, SqlError> {
     Ok(Received {
         event: Event {
             source: row.text(0)?.into(),
@@ -102,6 +98,6 @@ pub(super) fn received(row: &Row) -> Result<Received, sqlx::Error> {
     })
 }
 
-fn instant(micros: i64) -> Result<Timestamp, sqlx::Error> {
-    Timestamp::from_microsecond(micros).map_err(|error| sqlx::Error::Decode(error.into()))
+fn instant(micros: i64) -> Result<Timestamp, SqlError> {
+    Timestamp::from_microsecond(micros).map_err(|error| SqlError::content(error))
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Row, Session, Value};
+use super::{Row, Session, SqlError, Value};
 use crate::ledger::{Book, Lot, LotSpec};
 
 /// Which lot: of whom, of which feature, its key.
@@ -44,7 +44,7 @@ pub(crate) async fn balance(
     feature: &str,
     specs: &[LotSpec],
     at: Timestamp,
-) -> Result<Balance, sqlx::Error> {
+) -> Result<Balance, SqlError> {
     let as_of = at.as_microsecond();
     let mut wanted: BTreeMap<_, _> = BTreeMap::new();
     for lot in specs.iter().filter(|spec| spec.is_usable(as_of)).flat_map(|spec| Lot::with_previous(spec, as_of)) {
@@ -83,10 +83,7 @@ fn view(lot: &Lot, available: u64) -> LotView {
 }
 
 /// Which of these have a row. Rows are never removed, so this stays true without a lock.
-pub(super) async fn existing(
-    session: &mut dyn Session,
-    keys: &BTreeSet<LotKey>,
-) -> Result<BTreeSet<LotKey>, sqlx::Error> {
+pub(super) async fn existing(session: &mut dyn Session, keys: &BTreeSet<LotKey>) -> Result<BTreeSet<LotKey>, SqlError> {
     let sql = "WITH asked (tenant, feature, lot) AS (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1))
         SELECT lots.tenant, lots.feature, lots.lot FROM asked CROSS JOIN lots
         WHERE lots.tenant = asked.tenant AND lots.feature = asked.feature AND lots.lot = asked.lot";
@@ -98,7 +95,7 @@ pub(super) async fn existing(
 pub(super) async fn make(
     session: &mut dyn Session,
     lots: &BTreeMap<LotKey, Lot>,
-) -> Result<BTreeSet<LotKey>, sqlx::Error> {
+) -> Result<BTreeSet<LotKey>, SqlError> {
     let sql = "INSERT INTO lots (tenant, feature, lot, priority, effective, expires, created, overage, amount, carried,
             burned, held, as_of)
         SELECT value ->> 0, value ->> 1, value ->> 2, CAST(value ->> 3 AS INTEGER), CAST(value ->> 4 AS INTEGER),
@@ -112,10 +109,7 @@ pub(super) async fn make(
 }
 
 /// Locks and reads these lots, as far as they are there.
-pub(super) async fn lock(
-    session: &mut dyn Session,
-    keys: &BTreeSet<LotKey>,
-) -> Result<Vec<(LotKey, Lot)>, sqlx::Error> {
+pub(super) async fn lock(session: &mut dyn Session, keys: &BTreeSet<LotKey>) -> Result<Vec<(LotKey, Lot)>, SqlError> {
     let sql = "WITH asked (tenant, feature, lot) AS (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1))
         SELECT lots.tenant, lots.feature, lots.lot, lots.priority, lots.effective, lots.expires, lots.created,
             lots.overage, lots.amount, lots.carried, lots.burned, lots.held, lots.as_of
@@ -130,7 +124,7 @@ pub(super) async fn lock(
 pub(super) async fn write<'a>(
     session: &mut dyn Session,
     lots: impl Iterator<Item = (&'a TenantId, &'a str, &'a Lot)>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), SqlError> {
     let sql = "INSERT INTO lots (tenant, feature, lot, priority, effective, expires, created, overage, amount, carried,
             burned, held, as_of)
         SELECT value ->> 0, value ->> 1, value ->> 2, CAST(value ->> 3 AS INTEGER), CAST(value ->> 4 AS INTEGER),
@@ -147,7 +141,7 @@ pub(super) async fn write<'a>(
     Ok(())
 }
 
-fn listed<'a>(lots: impl Iterator<Item = (&'a TenantId, &'a str, &'a Lot)>) -> Result<String, sqlx::Error> {
+fn listed<'a>(lots: impl Iterator<Item = (&'a TenantId, &'a str, &'a Lot)>) -> Result<String, SqlError> {
     let row = |(tenant, feature, lot): (&'a TenantId, &'a str, &'a Lot)| {
         (
             tenant.as_str(),
@@ -168,15 +162,15 @@ fn listed<'a>(lots: impl Iterator<Item = (&'a TenantId, &'a str, &'a Lot)>) -> R
     json(&lots.map(row).collect::<Vec<_>>())
 }
 
-fn names(keys: &BTreeSet<LotKey>) -> Result<String, sqlx::Error> {
+fn names(keys: &BTreeSet<LotKey>) -> Result<String, SqlError> {
     json(&keys.iter().map(|(tenant, feature, lot)| (tenant.as_str(), &**feature, &**lot)).collect::<Vec<_>>())
 }
 
-fn key(row: &Row) -> Result<LotKey, sqlx::Error> {
+fn key(row: &Row) -> Result<LotKey, SqlError> {
     Ok((tenant(row, 0)?, row.text(1)?.into(), row.text(2)?.into()))
 }
 
-fn lot(row: &Row) -> Result<(LotKey, Lot), sqlx::Error> {
+fn lot(row: &Row) -> Result<(LotKey, Lot), SqlError> {
     let key = key(row)?;
     let lot = Lot {
         key: key.2.clone(),
@@ -195,25 +189,25 @@ fn lot(row: &Row) -> Result<(LotKey, Lot), sqlx::Error> {
 }
 
 /// The tenant in column `index`.
-pub(super) fn tenant(row: &Row, index: usize) -> Result<TenantId, sqlx::Error> {
+pub(super) fn tenant(row: &Row, index: usize) -> Result<TenantId, SqlError> {
     TenantId::new(row.text(index)?).map_err(decode)
 }
 
 /// The id in column `index`.
-pub(super) fn uuid(row: &Row, index: usize) -> Result<Uuid, sqlx::Error> {
+pub(super) fn uuid(row: &Row, index: usize) -> Result<Uuid, SqlError> {
     row.text(index)?.parse().map_err(decode)
 }
 
 /// A number of column `index` that is never negative.
-pub(super) fn units(row: &Row, index: usize) -> Result<u64, sqlx::Error> {
+pub(super) fn units(row: &Row, index: usize) -> Result<u64, SqlError> {
     u64::try_from(row.int(index)?).map_err(decode)
 }
 
 /// Rows for a statement that takes them as one parameter.
-pub(super) fn json<T: Serialize + ?Sized>(rows: &T) -> Result<String, sqlx::Error> {
-    serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))
+pub(super) fn json<T: Serialize + ?Sized>(rows: &T) -> Result<String, SqlError> {
+    serde_json::to_string(rows).map_err(|error| SqlError::content(error))
 }
 
-fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Decode(error.into())
+fn decode(error: impl std::error::Error + Send + Sync + 'static) -> SqlError {
+    SqlError::content(error)
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SqlError;
 use crate::metering::{Measured, Measurement};
 
 /// The column `measured`: measurements, and for a correction the instant at which they count, which is not its own.
@@ -35,8 +36,8 @@ impl Part {
 }
 
 impl Kept {
-    pub(super) fn parse(text: &str) -> Result<Self, sqlx::Error> {
-        serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()))
+    pub(super) fn parse(text: &str) -> Result<Self, SqlError> {
+        serde_json::from_str(text).map_err(|error| SqlError::content(error))
     }
 
     /// When it counts, of an event that has `time`.
@@ -55,7 +56,7 @@ impl Kept {
 }
 
 /// As text; `at` is said of a correction only.
-pub(super) fn keep(measurements: &[Measurement], at: Option<i64>) -> Result<String, sqlx::Error> {
+pub(super) fn keep(measurements: &[Measurement], at: Option<i64>) -> Result<String, SqlError> {
     /// As [`Part`], of what is borrowed.
     #[derive(Serialize)]
     struct Borrowed<'a>(&'a str, &'a str, Value<'a>);
@@ -86,8 +87,8 @@ pub(super) fn keep(measurements: &[Measurement], at: Option<i64>) -> Result<Stri
 }
 
 /// The parameter of a statement about many rows.
-pub(super) fn to_json(rows: &impl Serialize) -> Result<String, sqlx::Error> {
-    serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))
+pub(super) fn to_json(rows: &impl Serialize) -> Result<String, SqlError> {
+    serde_json::to_string(rows).map_err(|error| SqlError::content(error))
 }
 
 #[cfg(test)]

@@ -46,13 +46,13 @@ pub(crate) use self::lookup::Standing;
 pub(crate) use self::lots::balance;
 pub(crate) use self::outbox::Position;
 pub(crate) use self::place::Place;
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use self::sql::Answer;
 #[cfg(feature = "postgres")]
 use self::sql::Postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) use self::sql::Sqlite;
-pub(crate) use self::sql::{Database, Dialect, Row, Session, Value};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use self::sql::{Answer, Work};
+pub(crate) use self::sql::{Column, Database, Dialect, Insert, Row, Session, SqlError, Value, run};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use self::usage::Slots;
 pub(crate) use self::usage::Total;
@@ -160,7 +160,7 @@ impl Store {
     }
 
     /// Says of a failed statement what was being done.
-    pub(crate) fn explain(&self, doing: &str, error: sqlx::Error) -> Error {
+    pub(crate) fn explain(&self, doing: &str, error: SqlError) -> Error {
         failure::Failure::from(error).into_error(doing, self.name())
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::failure::Attempt as _;
 use super::lookup::{Received, received};
-use super::{Dialect, Session, Store};
+use super::{Dialect, Session, SqlError, Store};
 use crate::Error;
 
 /// How far an export has come. As text, `TRANSACTION:SEQ`.
@@ -24,14 +24,14 @@ impl fmt::Display for Position {
 }
 
 impl FromStr for Position {
-    type Err = sqlx::Error;
+    type Err = SqlError;
 
-    fn from_str(text: &str) -> Result<Self, sqlx::Error> {
+    fn from_str(text: &str) -> Result<Self, SqlError> {
         let read = || {
             let (transaction, seq) = text.split_once(':')?;
             Some(Self { transaction: transaction.parse().ok()?, seq: seq.parse().ok()? })
         };
-        read().ok_or_else(|| sqlx::Error::Decode(format!("\"{text}\" is not a position of an export").into()))
+        read().ok_or_else(|| SqlError::content(format!("\"{text}\" is not a position of an export")))
     }
 }
 
@@ -81,11 +81,7 @@ impl Store {
     }
 }
 
-async fn outbox(
-    session: &mut dyn Session,
-    after: Position,
-    limit: i64,
-) -> Result<Vec<(Position, Received)>, sqlx::Error> {
+async fn outbox(session: &mut dyn Session, after: Position, limit: i64) -> Result<Vec<(Position, Received)>, SqlError> {
     let found = match session.dialect() {
         Dialect::Sqlite => {
             let sql = "SELECT source, id, kind, subject, time, data, tenant, state, slot, received, seq, 0
@@ -114,7 +110,7 @@ async fn claim(
     name: &str,
     holder: &str,
     ttl: Duration,
-) -> Result<Option<Position>, sqlx::Error> {
+) -> Result<Option<Position>, SqlError> {
     let now = session.now().await?;
     let until = now.saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
     let start = Position::default().to_string();

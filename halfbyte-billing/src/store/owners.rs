@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::holds;
 use super::lots::{self, json, uuid};
-use super::{Holder, Session, Value};
+use super::{Holder, Session, SqlError, Value};
 
 /// Owners, and holds of theirs, that one reclaim gives back at most, so that it does not keep its locks for long.
 const AT_ONCE: i64 = 10_000;
@@ -38,7 +38,7 @@ pub(crate) struct Reclaimed {
 /// counted on its own clock from before the call.
 ///
 /// In a transaction of its own, or none: together with other rows of `owners` it could wait for who waits for it.
-pub(crate) async fn heartbeat(session: &mut dyn Session, owner: Uuid, ttl: Duration) -> Result<Beat, sqlx::Error> {
+pub(crate) async fn heartbeat(session: &mut dyn Session, owner: Uuid, ttl: Duration) -> Result<Beat, SqlError> {
     let expires = session.now().await?.saturating_add(millis(ttl));
     let owner = owner.to_string();
     let values = [Value::Text(&owner), Value::Int(expires)];
@@ -51,7 +51,7 @@ pub(crate) async fn heartbeat(session: &mut dyn Session, owner: Uuid, ttl: Durat
 
 /// Gives back what is held by owners whose time has passed, and forgets them; without `processes`, only by reservations.
 /// To be called again while there is `more`. Within the caller's transaction, which did nothing before.
-pub(crate) async fn reclaim(session: &mut dyn Session, processes: bool) -> Result<Reclaimed, sqlx::Error> {
+pub(crate) async fn reclaim(session: &mut dyn Session, processes: bool) -> Result<Reclaimed, SqlError> {
     let now = session.now().await?;
     let expired = "SELECT owner FROM owners WHERE expires <= $1
         AND ($3 = 1 OR owner IN (SELECT owner FROM holds WHERE cell = 0)) ORDER BY owner LIMIT $2 /*lock*/";
@@ -61,7 +61,7 @@ pub(crate) async fn reclaim(session: &mut dyn Session, processes: bool) -> Resul
 }
 
 /// Whether a reservation is held past its time.
-pub(crate) async fn is_overdue(reader: &mut dyn Session) -> Result<bool, sqlx::Error> {
+pub(crate) async fn is_overdue(reader: &mut dyn Session) -> Result<bool, SqlError> {
     let now = reader.now().await?;
     let sql = "SELECT owner FROM owners WHERE expires <= $1
         AND EXISTS (SELECT 1 FROM holds WHERE holds.owner = owners.owner AND holds.cell = 0) LIMIT 1";
@@ -71,7 +71,7 @@ pub(crate) async fn is_overdue(reader: &mut dyn Session) -> Result<bool, sqlx::E
 /// Gives back all that `owner` holds, and forgets it; where uses of it are still to be counted, `Batch::forget` does both.
 /// Answers how many units that were. Within the caller's transaction,
 /// which did nothing before.
-pub(crate) async fn forget(session: &mut dyn Session, owner: Uuid) -> Result<u64, sqlx::Error> {
+pub(crate) async fn forget(session: &mut dyn Session, owner: Uuid) -> Result<u64, SqlError> {
     let owners = BTreeSet::from([owner]);
     lock(session, &owners).await?;
     Ok(remove(session, &owners, i64::MAX).await?.units)
@@ -79,13 +79,13 @@ pub(crate) async fn forget(session: &mut dyn Session, owner: Uuid) -> Result<u64
 
 /// Everybody who is known, with those whose time has passed and who were not reclaimed yet.
 #[cfg(any(test, feature = "testing"))]
-pub(crate) async fn owners(session: &mut dyn Session) -> Result<BTreeSet<Uuid>, sqlx::Error> {
+pub(crate) async fn owners(session: &mut dyn Session) -> Result<BTreeSet<Uuid>, SqlError> {
     let rows = session.query("SELECT owner FROM owners", &[]).await?;
     rows.iter().map(|row| uuid(row, 0)).collect()
 }
 
 /// How many units are with owners whose time has passed, for each tenant and feature: those with the most, at most 1000.
-pub(crate) async fn stranded(reader: &mut dyn Session) -> Result<Vec<(TenantId, Box<str>, u64)>, sqlx::Error> {
+pub(crate) async fn stranded(reader: &mut dyn Session) -> Result<Vec<(TenantId, Box<str>, u64)>, SqlError> {
     let now = reader.now().await?;
     let sql = "SELECT holds.tenant, holds.feature, CAST(sum(holds.units) AS INTEGER) AS units
         FROM owners CROSS JOIN holds
@@ -97,7 +97,7 @@ pub(crate) async fn stranded(reader: &mut dyn Session) -> Result<Vec<(TenantId, 
 
 /// What a holder holds, of all features. Waits for who is changing it: after a commit whose outcome is not known this says
 /// what became of it.
-pub(crate) async fn held_of(session: &mut dyn Session, holder: Holder) -> Result<u64, sqlx::Error> {
+pub(crate) async fn held_of(session: &mut dyn Session, holder: Holder) -> Result<u64, SqlError> {
     let owner = holder.owner.to_string();
     let sql = "SELECT units FROM holds WHERE owner = $1 AND cell = $2 ORDER BY tenant, feature, lot /*lock*/";
     let rows = session.query(sql, &[Value::Text(&owner), Value::Int(holder.cell)]).await?;
@@ -105,7 +105,7 @@ pub(crate) async fn held_of(session: &mut dyn Session, holder: Holder) -> Result
 }
 
 /// Locks the rows of these owners; answers who has one.
-pub(super) async fn lock(session: &mut dyn Session, owners: &BTreeSet<Uuid>) -> Result<BTreeSet<Uuid>, sqlx::Error> {
+pub(super) async fn lock(session: &mut dyn Session, owners: &BTreeSet<Uuid>) -> Result<BTreeSet<Uuid>, SqlError> {
     let sql = "SELECT owner FROM owners WHERE owner IN (SELECT value ->> 0 FROM json_each($1))
         ORDER BY owner /*lock*/";
     let rows = session.query(sql, &[Value::Text(&names(owners)?)]).await?;
@@ -113,7 +113,7 @@ pub(super) async fn lock(session: &mut dyn Session, owners: &BTreeSet<Uuid>) -> 
 }
 
 /// Adds owners, or moves when they expire.
-pub(super) async fn add(session: &mut dyn Session, owners: &BTreeMap<String, i64>) -> Result<(), sqlx::Error> {
+pub(super) async fn add(session: &mut dyn Session, owners: &BTreeMap<String, i64>) -> Result<(), SqlError> {
     let sql = "INSERT INTO owners (owner, expires) SELECT value ->> 0, CAST(value ->> 1 AS INTEGER) FROM json_each($1)
         WHERE true ON CONFLICT (owner) DO UPDATE SET expires = excluded.expires";
     let owners: Vec<_> = owners.iter().collect();
@@ -122,7 +122,7 @@ pub(super) async fn add(session: &mut dyn Session, owners: &BTreeMap<String, i64
 }
 
 /// Removes those of the owners, whose rows are locked, who hold nothing more. Answers how many those were.
-pub(super) async fn remove_idle(session: &mut dyn Session, owners: &BTreeSet<Uuid>) -> Result<u64, sqlx::Error> {
+pub(super) async fn remove_idle(session: &mut dyn Session, owners: &BTreeSet<Uuid>) -> Result<u64, SqlError> {
     let sql = "DELETE FROM owners WHERE owner IN (SELECT value ->> 0 FROM json_each($1))
         AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.owner = owners.owner)";
     session.execute(sql, &[Value::Text(&names(owners)?)]).await
@@ -133,7 +133,7 @@ pub(super) fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-async fn remove(session: &mut dyn Session, owners: &BTreeSet<Uuid>, limit: i64) -> Result<Reclaimed, sqlx::Error> {
+async fn remove(session: &mut dyn Session, owners: &BTreeSet<Uuid>, limit: i64) -> Result<Reclaimed, SqlError> {
     if owners.is_empty() {
         return Ok(Reclaimed::default());
     }
@@ -144,6 +144,6 @@ async fn remove(session: &mut dyn Session, owners: &BTreeSet<Uuid>, limit: i64) 
     Ok(Reclaimed { owners: removed, units, more })
 }
 
-fn names(owners: &BTreeSet<Uuid>) -> Result<String, sqlx::Error> {
+fn names(owners: &BTreeSet<Uuid>) -> Result<String, SqlError> {
     json(&owners.iter().map(|owner| [owner.to_string()]).collect::<Vec<_>>())
 }

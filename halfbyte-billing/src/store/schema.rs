@@ -1,7 +1,7 @@
 //! The tables, and who may open a database that has them.
 
 use super::failure::{Attempt as _, Failure};
-use super::sql::{Dialect, Session, Value};
+use super::sql::{Dialect, Session, SqlError, Value};
 use crate::{Error, ErrorKind};
 
 /// "HBbi", in the header of a SQLite file and the lock of a migration: says that it is ours.
@@ -61,7 +61,7 @@ pub(super) async fn prepare(session: &mut dyn Session, name: &str) -> Result<(),
     Ok(())
 }
 
-async fn note(session: &mut dyn Session, done: &Migration) -> Result<(), sqlx::Error> {
+async fn note(session: &mut dyn Session, done: &Migration) -> Result<(), SqlError> {
     if session.dialect() == Dialect::Sqlite {
         return session.script(done.sqlite).await;
     }
@@ -106,7 +106,7 @@ enum Found {
     Anothers,
 }
 
-async fn of_file(session: &mut dyn Session) -> Result<Found, sqlx::Error> {
+async fn of_file(session: &mut dyn Session) -> Result<Found, SqlError> {
     let id = number(session, "PRAGMA application_id", &[]).await?;
     let version = number(session, "PRAGMA user_version", &[]).await?;
     let tables = number(session, "SELECT count(*) FROM sqlite_schema", &[]).await?;
@@ -117,7 +117,7 @@ async fn of_file(session: &mut dyn Session) -> Result<Found, sqlx::Error> {
     })
 }
 
-async fn of_schema(session: &mut dyn Session) -> Result<Found, sqlx::Error> {
+async fn of_schema(session: &mut dyn Session) -> Result<Found, SqlError> {
     let named = "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                  WHERE n.nspname = 'halfbyte_billing' AND ($1 = '' OR c.relname = $1)";
     if number(session, named, &["version".into()]).await? > 0 {
@@ -127,8 +127,8 @@ async fn of_schema(session: &mut dyn Session) -> Result<Found, sqlx::Error> {
     Ok(if any == 0 { Found::Nothing } else { Found::Anothers })
 }
 
-async fn number(session: &mut dyn Session, sql: &'static str, values: &[Value<'_>]) -> Result<i64, sqlx::Error> {
-    session.query(sql, values).await?.first().ok_or(sqlx::Error::RowNotFound)?.int(0)
+async fn number(session: &mut dyn Session, sql: &'static str, values: &[Value<'_>]) -> Result<i64, SqlError> {
+    session.query(sql, values).await?.first().ok_or(SqlError::Missing)?.int(0)
 }
 
 fn foreign(message: String) -> Error {

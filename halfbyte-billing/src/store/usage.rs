@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::aggregates::read;
 use super::failure::Attempt as _;
 use super::measured::to_json;
-use super::{Session, Store, Value};
+use super::{Session, SqlError, Store, Value};
 use crate::Error;
 use crate::metering::Latest;
 use crate::query::SlotRow;
@@ -61,7 +61,7 @@ impl Store {
     }
 }
 
-fn bounds(stretches: &[Slots]) -> Result<String, sqlx::Error> {
+fn bounds(stretches: &[Slots]) -> Result<String, SqlError> {
     to_json(&stretches.iter().enumerate().map(|(index, slots)| (index, slots.start, slots.end)).collect::<Vec<_>>())
 }
 
@@ -70,7 +70,7 @@ async fn totals(
     tenant: &str,
     meter: &str,
     stretches: &[Slots],
-) -> Result<Vec<Total>, sqlx::Error> {
+) -> Result<Vec<Total>, SqlError> {
     // The stretches are read once and not for each row.
     // Added up in two parts, which no number of rows brings beyond what the databases can count to.
     let found = session
@@ -105,7 +105,7 @@ async fn usage_rows(
     slots: Slots,
     uniques: bool,
     limit: i64,
-) -> Result<Vec<SlotRow>, sqlx::Error> {
+) -> Result<Vec<SlotRow>, SqlError> {
     let bounds: [Value<'_>; 5] = [tenant.into(), meter.into(), slots.start.into(), slots.end.into(), limit.into()];
     // Rows and their values as they are at one instant.
     session.begin_reading().await?;
@@ -146,7 +146,7 @@ async fn level_before(
     tenant: &str,
     meter: &str,
     slot: i64,
-) -> Result<BTreeMap<Box<str>, Latest>, sqlx::Error> {
+) -> Result<BTreeMap<Box<str>, Latest>, SqlError> {
     let found = session
         .query(
             "SELECT a.dimensions, a.latest, a.latest_at, a.latest_id

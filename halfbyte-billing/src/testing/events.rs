@@ -1,5 +1,5 @@
 use super::fresh::Fresh;
-use super::support::{COUNTED, commit, event};
+use super::support::{COUNTED, commit, event, given};
 use crate::metering::Measured;
 use crate::store::{Entry, Outcome, Standing};
 
@@ -73,7 +73,7 @@ pub(super) async fn a_batch_that_is_rolled_back_leaves_nothing(fresh: Fresh) {
     let mut session = fresh.session().await;
     session.begin().await.unwrap();
     let lost = [event("a").labels(1)];
-    assert_eq!(crate::store::count(&mut *session, super::support::noon(0), &lost).await.unwrap(), [COUNTED]);
+    assert_eq!(crate::store::count(&mut *session, super::support::noon(0), &given(&lost)).await.unwrap(), [COUNTED]);
     session.rollback().await.unwrap();
     assert_eq!(fresh.total("labels").await, (0, 0));
     assert_eq!(commit(&mut *session, &lost).await, [COUNTED]);
@@ -112,7 +112,7 @@ pub(super) async fn who_loses_a_race_for_a_name_is_told_so(fresh: Fresh) {
     let (mut first, mut second) = (fresh.session().await, fresh.session().await);
     let mine = [event("a").labels(1), event("b").labels(2)];
     first.begin().await.unwrap();
-    assert_eq!(crate::store::count(&mut *first, super::support::noon(0), &mine).await.unwrap(), [COUNTED; 2]);
+    assert_eq!(crate::store::count(&mut *first, super::support::noon(0), &given(&mine)).await.unwrap(), [COUNTED; 2]);
     // The second looks for what is there before the first has committed, and inserts afterwards.
     let theirs = [event("a").labels(1), event("b").data("{\"n\":7}").labels(7), event("c").labels(10)];
     let (outcomes, ()) = tokio::join!(commit(&mut *second, &theirs), async {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fresh::Fresh;
-use super::support::{COUNTED, commit, correction, event, noon};
+use super::support::{COUNTED, commit, correction, event, given, noon};
 use crate::store::{Dialect, Position, count};
 
 pub(super) async fn every_event_is_read_once_while_others_commit(fresh: Fresh) {
@@ -41,7 +41,7 @@ pub(super) async fn what_is_not_committed_holds_back_what_came_after_it(fresh: F
     };
     let mut slow = fresh.session().await;
     slow.begin().await.unwrap();
-    assert_eq!(count(&mut *slow, noon(0), &[event("slow")]).await.unwrap(), [COUNTED]);
+    assert_eq!(count(&mut *slow, noon(0), &given(&[event("slow")])).await.unwrap(), [COUNTED]);
     // SQLite has no other writer meanwhile.
     if slow.dialect() == Dialect::Postgres {
         assert_eq!(fresh.count(&[event("fast")]).await, [COUNTED]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::support::{correction, event, number, tenant};
+use super::support::{correction, event, given, number, tenant};
 use crate::ledger::{LotSpec, Rollover};
 use crate::store::{Batch, Charge, Committed, Entry, Held, Holder, LeaseAsk, Release, Session, Units, commit};
 
@@ -90,6 +90,7 @@ impl Parcel {
     /// Does it in the transaction that was begun.
     pub(super) async fn within(&self, session: &mut dyn Session) -> Committed {
         let Parcel { now, entries, releases, leases, forget } = self;
+        let entries = &given(entries);
         let batch =
             Batch { owner: Uuid::nil(), now: at(*now), entries, releases, leases, forget: *forget, keep: false };
         commit(session, &batch).await.unwrap()

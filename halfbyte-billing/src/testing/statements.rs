@@ -1,7 +1,7 @@
 use super::fresh::Fresh;
 use super::parcel::{at, events, lot, using};
-use super::support::event;
-use crate::store::{Answer, Dialect, Row, Session, Value, count};
+use super::support::{event, given};
+use crate::store::{Answer, Dialect, Insert, Row, Session, Value, Work, count};
 
 /// A session that counts its statements.
 struct Counting(Box<dyn Session>, u32);
@@ -37,6 +37,11 @@ impl Session for Counting {
         self.0.execute(sql, values)
     }
 
+    fn insert<'a>(&'a mut self, insert: &'static Insert, values: &'a [Value<'a>]) -> Answer<'a, u64> {
+        self.1 += 1;
+        self.0.insert(insert, values)
+    }
+
     fn script(&mut self, sql: &'static str) -> Answer<'_, ()> {
         self.1 += 1;
         self.0.script(sql)
@@ -47,6 +52,10 @@ impl Session for Counting {
         self.0.now()
     }
 
+    fn run(self: Box<Self>, work: Work) -> Answer<'static, Box<dyn Session>> {
+        self.0.run(work)
+    }
+
     fn close(self: Box<Self>) -> Answer<'static, ()> {
         self.0.close()
     }
@@ -55,7 +64,7 @@ impl Session for Counting {
 pub(super) async fn events_that_charge_nothing_cost_nothing_more(fresh: Fresh) {
     let mut session = Counting(fresh.session().await, 0);
     session.begin().await.unwrap();
-    count(&mut session, at(10), &[event("counted")]).await.unwrap();
+    count(&mut session, at(10), &given(&[event("counted")])).await.unwrap();
     let alone = std::mem::take(&mut session.1);
     events(vec![event("committed")]).within(&mut session).await;
     assert_eq!(session.1, alone);
@@ -70,7 +79,7 @@ pub(super) async fn however_many_charges_there_are_the_statements_are_as_many(fr
     for charges in [few, many] {
         let entries: Vec<_> = (0..charges).map(|id| using(&format!("{charges}/{id}"), 1, None, &lots)).collect();
         session.1 = 0;
-        count(&mut session, at(10), &entries).await.unwrap();
+        count(&mut session, at(10), &given(&entries)).await.unwrap();
         let counting = std::mem::take(&mut session.1);
         let others = entries.iter().map(|entry| using(&format!("{}'", entry.event.id), 1, None, &lots)).collect();
         events(others).within(&mut session).await;

@@ -93,8 +93,8 @@ async fn a_child_process() {
 async fn answer(desk: &Desk, home: &Path, keys: &str) {
     assert_eq!(desk.status("labels", keyed("acme", "before")).await, 200);
     assert_eq!(desk.used("acme").await, 1);
-    let mut lock = raw(&home.join("billing/billing.sqlite")).await;
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.expect("locked");
+    let lock = raw(&home.join("billing/billing.sqlite"));
+    lock.execute_batch("BEGIN IMMEDIATE").expect("locked");
     for key in keys.split(',') {
         assert_eq!(desk.status("labels", keyed("acme", key)).await, 200);
     }

@@ -31,7 +31,7 @@ fn amend(id: &str, of: &str, time: Timestamp, units: u64) -> Event {
 }
 
 async fn burned(folder: &Folder) -> Vec<(String, i64, i64)> {
-    lots(&folder.database(), "acme").await
+    lots(&folder.database(), "acme")
 }
 
 fn plan(burned: i64) -> Vec<(String, i64, i64)> {

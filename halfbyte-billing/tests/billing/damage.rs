@@ -111,10 +111,10 @@ async fn a_database_with_one_damaged_page_is_reported_and_left_as_it_is() {
     }
     desk.stop().await;
     // Connections that are closed at the same time can each leave the log to the other: a page there hides the one in the file.
-    assert_eq!(number(&folder.database(), "PRAGMA wal_checkpoint(TRUNCATE)").await, 0, "somebody still reads");
+    assert_eq!(number(&folder.database(), "PRAGMA wal_checkpoint(TRUNCATE)"), 0, "somebody still reads");
     // A page that nothing reads before the first event is written.
     let page = "SELECT rootpage FROM sqlite_schema WHERE name = 'events'";
-    let page = usize::try_from(number(&folder.database(), page).await).expect("a page");
+    let page = usize::try_from(number(&folder.database(), page)).expect("a page");
     let mut bytes = fs::read(folder.database()).expect("read");
     bytes[(page - 1) * 4096..][..64].fill(0xa5);
     fs::write(folder.database(), &bytes).expect("damaged");
@@ -129,7 +129,7 @@ async fn a_database_of_a_later_version_or_of_another_program_is_refused() {
     {
         let folder = Folder::new();
         Desk::with_plan(&folder.home(), "pro").await.stop().await;
-        sqlx::raw_sql(change).execute(&mut raw(&folder.database()).await).await.expect("changed");
+        raw(&folder.database()).execute_batch(change).expect("changed");
         let error = error_of_opening(&folder.home()).await;
         assert_eq!(error.kind(), ErrorKind::Foreign);
         assert!(error.to_string().contains(says), "{error}");
@@ -145,7 +145,7 @@ async fn the_database_is_private_durable_and_shared_as_promised() {
         let mode = fs::metadata(&entry).expect("there").permissions().mode() & 0o077;
         assert_eq!(mode, 0, "{} is open to others", entry.display());
     }
-    assert_eq!(number(&folder.database(), "SELECT journal_mode = 'wal' FROM pragma_journal_mode").await, 1);
+    assert_eq!(number(&folder.database(), "SELECT journal_mode = 'wal' FROM pragma_journal_mode"), 1);
 }
 
 fn walk(folder: &Path) -> Vec<std::path::PathBuf> {

@@ -42,7 +42,7 @@ fn labels_of(id: &str, amount: u64) -> GrantSpec {
 /// What is burned of each lot, without its date.
 async fn burned(desk: &Desk, folder: &Folder) -> Vec<(String, i64)> {
     desk.billing.flush(std::time::Duration::from_secs(5)).await.expect("flushed");
-    let lots = lots(&folder.database(), "acme").await;
+    let lots = lots(&folder.database(), "acme");
     assert!(lots.iter().all(|(_, _, held)| *held == 0), "{lots:?}");
     let short = |name: &str| name.split("/2026").next().unwrap_or(name).to_owned();
     lots.iter().filter(|(_, burned, _)| *burned != 0).map(|(name, burned, _)| (short(name), *burned)).collect()

@@ -60,7 +60,7 @@ async fn in_a_batch_the_first_of_an_id_counts_and_a_bad_event_does_not_keep_the_
     let expected = [Ok(COUNTED), Ok(Receipt::Duplicate), Err(ErrorKind::Invalid), Ok(Receipt::Conflict), Ok(COUNTED)];
     assert_eq!(answers, expected);
     assert_eq!(desk.used("acme").await, 6);
-    assert_eq!(number(&folder.database(), "SELECT count(*) FROM events").await, 2);
+    assert_eq!(number(&folder.database(), "SELECT count(*) FROM events"), 2);
     assert!(desk.billing.ingest_batch(Vec::new()).await.expect("nothing to do").is_empty());
 }
 
@@ -91,8 +91,8 @@ async fn an_event_of_a_type_that_nothing_counts_is_kept_and_still_counts_once() 
     assert_eq!(desk.ingest(unknown("{\"grams\": 7}")).await, COUNTED);
     assert_eq!(desk.ingest(unknown("{\"grams\": 7}")).await, Receipt::Duplicate);
     assert_eq!(desk.ingest(unknown("{\"grams\": 8}")).await, Receipt::Conflict);
-    assert_eq!(number(&folder.database(), "SELECT count(*) FROM events").await, 1);
-    assert_eq!(number(&folder.database(), "SELECT count(*) FROM aggregates").await, 0);
+    assert_eq!(number(&folder.database(), "SELECT count(*) FROM events"), 1);
+    assert_eq!(number(&folder.database(), "SELECT count(*) FROM aggregates"), 0);
 }
 
 #[tokio::test]

@@ -14,12 +14,14 @@ const UNDER_WAY: usize = 6;
 const TENANTS: usize = KILLS / 10 + 6;
 
 /// The id of every event that counts, with its units.
-async fn counted(folder: &Folder) -> BTreeMap<String, u64> {
-    use sqlx::Row as _;
+fn counted(folder: &Folder) -> BTreeMap<String, u64> {
     let query = "SELECT id, CAST(data ->> 'units' AS INTEGER) FROM events WHERE state = 0";
-    let rows = sqlx::query(query).fetch_all(&mut raw(&folder.database()).await).await.expect("queried");
+    let raw = raw(&folder.database());
+    let mut query = raw.prepare(query).expect("prepared");
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("queried");
+    let rows: Vec<(String, i64)> = rows.collect::<Result<_, _>>().expect("read");
     let all: BTreeMap<_, _> =
-        rows.iter().map(|row| (row.get(0), u64::try_from(row.get::<i64, _>(1)).expect("not negative"))).collect();
+        rows.iter().map(|(id, units)| (id.clone(), u64::try_from(*units).expect("not negative"))).collect();
     assert_eq!(all.len(), rows.len(), "none is there twice");
     all
 }
@@ -52,7 +54,7 @@ async fn whatever_dies_when_all_that_was_acknowledged_counts_once_and_no_limit_i
     }
 
     let desk = Desk::open(&folder.home()).await;
-    let counted = counted(&folder).await;
+    let counted = counted(&folder);
     for (id, units) in &acknowledged {
         assert_eq!(counted.get(id), Some(units), "{id} was acknowledged");
     }
@@ -61,7 +63,7 @@ async fn whatever_dies_when_all_that_was_acknowledged_counts_once_and_no_limit_i
     assert!(acknowledged.len() > KILLS * 5, "{} were acknowledged: the children hardly worked", acknowledged.len());
 
     let free = async {
-        while number(&folder.database(), "SELECT count(*) FROM holds").await > 0 {
+        while number(&folder.database(), "SELECT count(*) FROM holds") > 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
@@ -76,12 +78,11 @@ async fn whatever_dies_when_all_that_was_acknowledged_counts_once_and_no_limit_i
         ("SELECT count(*) FROM burns WHERE lot = ''", 0),
         ("SELECT count(*) FROM owners", 1),
     ] {
-        assert_eq!(number(&folder.database(), query).await, expected, "{query}");
+        assert_eq!(number(&folder.database(), query), expected, "{query}");
     }
     assert_eq!(folder.journals().len(), 1, "only its own journal is left");
 
-    let full =
-        number(&folder.database(), "SELECT count(*) FROM lots WHERE feature = 'labels' AND burned = amount").await;
+    let full = number(&folder.database(), "SELECT count(*) FROM lots WHERE feature = 'labels' AND burned = amount");
     assert!(full > 0, "nobody came to a limit");
     let last = format!("t{}", TENANTS - 1);
     while desk.status("labels", request(&last)).await == 200 {}

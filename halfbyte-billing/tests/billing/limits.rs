@@ -63,13 +63,13 @@ async fn what_is_leased_and_not_used_is_given_back_when_it_falls_idle_and_at_flu
     let leased = "SELECT coalesce(sum(units), 0) FROM holds";
     assert_eq!(desk.status("labels", request("acme")).await, 200);
     desk.used("acme").await;
-    assert_eq!(number(&folder.database(), leased).await, 61, "an eighth of 500, less the one that was used");
+    assert_eq!(number(&folder.database(), leased), 61, "an eighth of 500, less the one that was used");
     desk.billing.flush(Duration::from_secs(5)).await.expect("flushed");
-    assert_eq!(number(&folder.database(), leased).await, 0);
+    assert_eq!(number(&folder.database(), leased), 0);
 
     assert_eq!(desk.status("labels", request("acme")).await, 200);
     let given_back = async {
-        while number(&folder.database(), leased).await > 0 {
+        while number(&folder.database(), leased) > 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
@@ -99,8 +99,8 @@ async fn requests_go_on_from_their_tranche_while_the_store_is_locked_and_are_503
     let desk = Desk::with_plan(&folder.home(), "pro").await;
     desk.subscribe("globex", "pro").await;
     assert_eq!(desk.status("labels", request("acme")).await, 200);
-    let mut lock = raw(&folder.database()).await;
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.expect("locked");
+    let lock = raw(&folder.database());
+    lock.execute_batch("BEGIN IMMEDIATE").expect("locked");
     for _ in 0..10 {
         assert_eq!(desk.status("labels", request("acme")).await, 200);
     }

@@ -23,7 +23,7 @@ async fn a_killed_process_strands_nothing_of_a_limit() {
     let mut child = Child::start(&folder.home(), "answer", "a,b,c,d,e");
     assert_eq!(child.line().as_deref(), Some("answered"));
     child.kill();
-    assert!(number(&folder.database(), "SELECT sum(units) FROM holds").await > 5, "it died holding a tranche");
+    assert!(number(&folder.database(), "SELECT sum(units) FROM holds") > 5, "it died holding a tranche");
 
     let taken: u64 = Child::start(&folder.home(), "take", "").join()[0].parse().expect("a number");
     assert_eq!(taken, 500 - 6);
@@ -82,9 +82,9 @@ async fn whatever_the_moment_of_a_kill_every_acknowledged_key_counts_exactly_onc
         expected += acknowledged + 4;
         assert_eq!(desk.used("acme").await, expected, "round {round}: every key once");
         desk.stop().await;
-        assert_eq!(number(&folder.database(), "SELECT count(*) FROM holds").await, 0, "nothing is stranded");
+        assert_eq!(number(&folder.database(), "SELECT count(*) FROM holds"), 0, "nothing is stranded");
     }
-    let events = number(&folder.database(), "SELECT sum(sum) FROM aggregates").await;
+    let events = number(&folder.database(), "SELECT sum(sum) FROM aggregates");
     assert_eq!(u64::try_from(events).expect("not negative"), expected, "events and totals agree");
     assert!(folder.journals().is_empty());
 }

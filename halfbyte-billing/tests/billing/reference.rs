@@ -331,16 +331,12 @@ async fn apply(desk: &Desk, reference: &mut Reference, step: &Step, count: usize
 }
 
 async fn compare(desk: &Desk, folder: &Folder, reference: &Reference) {
-    let found: Vec<_> =
-        lots(&folder.database(), "acme").await.into_iter().filter(|lot| (lot.1, lot.2) != (0, 0)).collect();
+    let found: Vec<_> = lots(&folder.database(), "acme").into_iter().filter(|lot| (lot.1, lot.2) != (0, 0)).collect();
     let amount = |units: u64| i64::try_from(units).expect("small");
     let wanted = reference.lots.iter().map(|(name, lot)| (name.clone(), amount(lot.burned), amount(lot.held)));
     assert_eq!(found, wanted.filter(|lot| (lot.1, lot.2) != (0, 0)).collect::<Vec<_>>());
     let overage = reference.events.iter().map(|taken| taken.overage).sum();
-    assert_eq!(
-        number(&folder.database(), "SELECT coalesce(sum(units), 0) FROM burns WHERE lot = ''").await,
-        amount(overage)
-    );
+    assert_eq!(number(&folder.database(), "SELECT coalesce(sum(units), 0) FROM burns WHERE lot = ''"), amount(overage));
     let days: BTreeMap<_, _> = reference.events.iter().map(|taken| (day(taken.at).start(), day(taken.at))).collect();
     for period in days.into_values() {
         let on_it = reference.events.iter().filter(|taken| taken.counts && day(taken.at) == period);

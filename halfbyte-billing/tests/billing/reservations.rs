@@ -26,9 +26,9 @@ async fn settle(desk: &Desk, reserved: &Reserved, units: u64, key: &str) -> Rece
 /// What is burned and held in all, once this process has given back what it does not need.
 async fn balance(desk: &Desk, folder: &Folder) -> (i64, i64) {
     desk.billing.flush(Duration::from_secs(5)).await.expect("flushed");
-    let lots = lots(&folder.database(), "acme").await;
+    let lots = lots(&folder.database(), "acme");
     let held = lots.iter().map(|(_, _, held)| held).sum();
-    assert_eq!(number(&folder.database(), HELD).await, held, "holds and lots agree");
+    assert_eq!(number(&folder.database(), HELD), held, "holds and lots agree");
     (lots.iter().map(|(_, burned, _)| burned).sum(), held)
 }
 
@@ -62,7 +62,7 @@ async fn what_is_released_is_free_again_and_releasing_twice_changes_nothing() {
     assert_eq!(settle(&desk, &two, 200, "two").await, COUNTED);
     desk.billing.release_reserved(&two).await.expect("nothing is left");
     assert_eq!(balance(&desk, &folder).await, (200, 0));
-    assert_eq!(number(&folder.database(), "SELECT count(*) FROM owners").await, 1, "this process");
+    assert_eq!(number(&folder.database(), "SELECT count(*) FROM owners"), 1, "this process");
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn another_process_settles_it_by_its_text_also_after_the_first_has_ended()
     let desk = Desk::with_plan(&folder.home(), "pro").await;
     let text = reserve(&desk, 100, MINUTE).await.to_string();
     desk.stop().await;
-    assert_eq!(number(&folder.database(), HELD).await, 100, "it outlives its process");
+    assert_eq!(number(&folder.database(), HELD), 100, "it outlives its process");
     let desk = Desk::open(&folder.home()).await;
     let reserved: Reserved = text.parse().expect("it is one");
     assert_eq!(reserved.to_string(), text);
@@ -99,7 +99,7 @@ async fn what_is_held_is_not_there_for_requests_and_what_they_hold_idle_is_given
     let folder = Folder::new();
     let desk = Desk::with_plan(&folder.home(), "pro").await;
     assert_eq!(desk.status("labels", request("acme")).await, 200);
-    assert!(number(&folder.database(), HELD).await > 0, "a tranche");
+    assert!(number(&folder.database(), HELD) > 0, "a tranche");
     let reserved = reserve(&desk, 499, MINUTE).await;
     assert_eq!(desk.status("labels", request("acme")).await, 429);
     let refused = desk.billing.reserve(&tenant("acme"), "labels", 1, MINUTE).await.expect("an answer");
@@ -122,7 +122,7 @@ async fn a_reservation_expires_by_itself_and_what_is_settled_then_is_counted_all
     let desk = Desk::with_plan(&folder.home(), "pro").await;
     let reserved = reserve(&desk, 400, Duration::from_millis(300)).await;
     let expired = async {
-        while number(&folder.database(), HELD).await > 0 {
+        while number(&folder.database(), HELD) > 0 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

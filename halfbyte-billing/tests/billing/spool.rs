@@ -38,7 +38,7 @@ async fn an_event_that_comes_while_the_store_is_away_is_spooled_and_counted_once
     folder.bring_database_back();
     until_counted(&desk, 9).await;
     assert_eq!(desk.ingest(labels("one", "acme", now, 3)).await, Receipt::Duplicate);
-    assert_eq!(number(&folder.database(), "SELECT sum(burned) FROM lots").await, 9);
+    assert_eq!(number(&folder.database(), "SELECT sum(burned) FROM lots"), 9);
     desk.stop().await;
     assert!(folder.journals().is_empty());
 }
@@ -84,6 +84,6 @@ async fn what_a_killed_process_had_spooled_is_counted_by_the_next() {
     folder.bring_database_back();
     let desk = Desk::try_open(&folder.home(), Clock::system()).await.expect("opens");
     assert_eq!(desk.used("acme").await, 12);
-    assert_eq!(number(&folder.database(), "SELECT count(*) FROM events").await, 3);
+    assert_eq!(number(&folder.database(), "SELECT count(*) FROM events"), 3);
     assert_eq!(folder.journals().len(), 1, "only its own journal is left");
 }

@@ -244,26 +244,20 @@ impl Folder {
 }
 
 /// Opens the database past billing, to look at it or to hold its lock.
-pub async fn raw(database: &Path) -> sqlx::SqliteConnection {
-    use sqlx::ConnectOptions as _;
-    sqlx::sqlite::SqliteConnectOptions::new().filename(database).connect().await.expect("opened")
+pub fn raw(database: &Path) -> rusqlite::Connection {
+    rusqlite::Connection::open(database).expect("opened")
 }
 
 /// What is burned and held of each lot of a tenant, by its name.
-pub async fn lots(database: &Path, name: &str) -> Vec<(String, i64, i64)> {
-    use sqlx::{Connection as _, Row as _};
-    let query = "SELECT lot, burned, held FROM lots WHERE tenant = $1 ORDER BY lot";
-    let mut raw = raw(database).await;
-    let rows = sqlx::query(query).bind(name).fetch_all(&mut raw).await.expect("queried");
-    raw.close().await.expect("closed");
-    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+pub fn lots(database: &Path, name: &str) -> Vec<(String, i64, i64)> {
+    let raw = raw(database);
+    let query = "SELECT lot, burned, held FROM lots WHERE tenant = ?1 ORDER BY lot";
+    let mut query = raw.prepare(query).expect("prepared");
+    let rows = query.query_map([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("queried");
+    rows.collect::<Result<_, _>>().expect("read")
 }
 
 /// One number out of the database.
-pub async fn number(database: &Path, query: &'static str) -> i64 {
-    use sqlx::{Connection as _, Row as _};
-    let mut raw = raw(database).await;
-    let row = sqlx::query(query).fetch_one(&mut raw).await.expect("queried");
-    raw.close().await.expect("closed");
-    row.get(0)
+pub fn number(database: &Path, query: &str) -> i64 {
+    raw(database).query_row(query, [], |row| row.get(0)).expect("queried")
 }

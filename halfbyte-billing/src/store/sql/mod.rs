@@ -1,6 +1,10 @@
 //! What the store needs of a database. Every statement is written once, in the SQL that both speak; what differs stands
 //! in [`postgres::adapt`].
 
+#[cfg(feature = "sqlite")]
+mod connection;
+mod error;
+mod insert;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -10,12 +14,16 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use tokio::sync::oneshot;
+
+pub(crate) use self::error::{Code, SqlError};
+pub(crate) use self::insert::{Column, Insert};
 #[cfg(feature = "postgres")]
 pub(crate) use self::postgres::Postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) use self::sqlite::Sqlite;
 
-pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'a>>;
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SqlError>> + Send + 'a>>;
 
 /// A database that the store can stand on.
 pub(crate) trait Database: fmt::Debug + Send + Sync {
@@ -73,15 +81,25 @@ pub(crate) trait Session: Send {
     /// Runs a statement; answers how many rows it changed.
     fn execute<'a>(&'a mut self, sql: &'static str, values: &'a [Value<'a>]) -> Answer<'a, u64>;
 
+    /// Inserts rows, whose values follow each other; answers how many rows were inserted or updated.
+    fn insert<'a>(&'a mut self, insert: &'static Insert, values: &'a [Value<'a>]) -> Answer<'a, u64>;
+
     /// Several statements without parameters.
     fn script(&mut self, sql: &'static str) -> Answer<'_, ()>;
 
     /// The time of the database in milliseconds since 1970: the one that all processes on it agree on.
     fn now(&mut self) -> Answer<'_, i64>;
 
+    /// Does all of `work` where that takes the least time, and gives the session back.
+    fn run(self: Box<Self>, work: Work) -> Answer<'static, Box<dyn Session>>;
+
     /// Closes it, and waits until that is done; one that is dropped closes a little later.
     fn close(self: Box<Self>) -> Answer<'static, ()>;
 }
+
+/// What is done with a session, and waits for nothing but its answers.
+pub(crate) type Work =
+    Box<dyn for<'a> FnOnce(&'a mut dyn Session) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> + Send>;
 
 /// A parameter.
 #[derive(Clone, Copy, Debug)]
@@ -132,37 +150,53 @@ pub(crate) struct Row(Vec<Field>);
 
 impl Row {
     /// The number in column `index`.
-    pub(crate) fn int(&self, index: usize) -> Result<i64, sqlx::Error> {
+    pub(crate) fn int(&self, index: usize) -> Result<i64, SqlError> {
         match self.0.get(index) {
             Some(Field::Int(number)) => Ok(*number),
             other => Err(unexpected(index, other, "a number")),
         }
     }
 
-    pub(crate) fn int_or_none(&self, index: usize) -> Result<Option<i64>, sqlx::Error> {
+    pub(crate) fn int_or_none(&self, index: usize) -> Result<Option<i64>, SqlError> {
         if self.0.get(index) == Some(&Field::Null) { Ok(None) } else { self.int(index).map(Some) }
     }
 
     /// The text in column `index`.
-    pub(crate) fn text(&self, index: usize) -> Result<&str, sqlx::Error> {
+    pub(crate) fn text(&self, index: usize) -> Result<&str, SqlError> {
         match self.0.get(index) {
             Some(Field::Text(text)) => Ok(text),
             other => Err(unexpected(index, other, "a text")),
         }
     }
 
-    pub(crate) fn text_or_none(&self, index: usize) -> Result<Option<&str>, sqlx::Error> {
+    pub(crate) fn text_or_none(&self, index: usize) -> Result<Option<&str>, SqlError> {
         if self.0.get(index) == Some(&Field::Null) { Ok(None) } else { self.text(index).map(Some) }
     }
 }
 
 #[cold]
-fn unexpected(index: usize, found: Option<&Field>, wanted: &str) -> sqlx::Error {
+fn unexpected(index: usize, found: Option<&Field>, wanted: &str) -> SqlError {
     let found = match found {
         None => "nothing",
         Some(Field::Null) => "null",
         Some(Field::Int(_)) => "a number",
         Some(Field::Text(_)) => "a text",
     };
-    sqlx::Error::Decode(format!("column {index} holds {found} and not {wanted}").into())
+    SqlError::content(format!("column {index} holds {found} and not {wanted}"))
+}
+
+/// Does all of `work` with `session` where that takes the least time.
+///
+/// # Errors
+///
+/// The session is lost, and it is not known how far the work came.
+pub(crate) async fn run<T: Send + 'static>(
+    session: Box<dyn Session>,
+    work: impl for<'a> FnOnce(&'a mut dyn Session) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
+) -> Result<(Box<dyn Session>, T), SqlError> {
+    let (told, outcome) = oneshot::channel();
+    let work: Work = Box::new(|session| Box::pin(async move { _ = told.send(work(session).await) }));
+    let session = session.run(work).await?;
+    let outcome = outcome.await.map_err(|_| SqlError::Gone("the work was not done"))?;
+    Ok((session, outcome))
 }

@@ -12,7 +12,7 @@ use sqlx::{
     query::Query,
 };
 
-use super::{Answer, Database, Dialect, Field, Row, Session, Value};
+use super::{Answer, Column, Database, Dialect, Field, Insert, Row, Session, SqlError, Value, Work};
 
 /// All tables are in this schema, so that they stand in nobody's way.
 const SCHEMA: &str = "halfbyte_billing";
@@ -31,7 +31,7 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     /// Reads the address; nothing is connected yet.
-    pub(crate) fn new(url: &SecretString) -> Result<Self, sqlx::Error> {
+    pub(crate) fn new(url: &SecretString) -> Result<Self, SqlError> {
         let options = url
             .expose_secret()
             .parse::<PgConnectOptions>()?
@@ -69,8 +69,8 @@ impl Postgres {
     }
 
     /// The host, port and database of an address, for people.
-    pub(crate) fn name_of(url: &SecretString) -> Result<String, sqlx::Error> {
-        Ok(named(&url.expose_secret().parse()?))
+    pub(crate) fn name_of(url: &SecretString) -> Result<String, SqlError> {
+        Ok(named(&url.expose_secret().parse::<PgConnectOptions>()?))
     }
 }
 
@@ -113,7 +113,7 @@ impl Database for Postgres {
     fn connect(&self) -> Answer<'_, Box<dyn Session>> {
         Box::pin(async {
             let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect());
-            let connection = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+            let connection = connecting.await.map_err(|_| SILENT)??;
             Ok(Box::new(PostgresSession(connection)) as Box<dyn Session>)
         })
     }
@@ -155,7 +155,7 @@ impl Connected for PgConnection {
     }
 
     fn close(self) -> Answer<'static, ()> {
-        Box::pin(Connection::close(self))
+        Box::pin(async { Ok(Connection::close(self).await?) })
     }
 }
 
@@ -165,12 +165,12 @@ impl Connected for PoolConnection<sqlx::Postgres> {
     }
 
     fn close(self) -> Answer<'static, ()> {
-        Box::pin(PoolConnection::close(self))
+        Box::pin(async { Ok(PoolConnection::close(self).await?) })
     }
 }
 
 impl<C: Connected> PostgresSession<C> {
-    fn run(&mut self, sql: Cow<'static, str>) -> Answer<'_, ()> {
+    fn send(&mut self, sql: Cow<'static, str>) -> Answer<'_, ()> {
         Box::pin(answered(async move {
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.0.connection()).await?;
             Ok(())
@@ -195,19 +195,19 @@ impl<C: Connected + 'static> Session for PostgresSession<C> {
     }
 
     fn begin(&mut self) -> Answer<'_, ()> {
-        self.run("BEGIN ISOLATION LEVEL READ COMMITTED".into())
+        self.send("BEGIN ISOLATION LEVEL READ COMMITTED".into())
     }
 
     fn begin_reading(&mut self) -> Answer<'_, ()> {
-        self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into())
+        self.send("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into())
     }
 
     fn commit(&mut self) -> Answer<'_, ()> {
-        self.run("COMMIT".into())
+        self.send("COMMIT".into())
     }
 
     fn rollback(&mut self) -> Answer<'_, ()> {
-        self.run("ROLLBACK".into())
+        self.send("ROLLBACK".into())
     }
 
     fn query<'a>(&'a mut self, sql: &'static str, values: &'a [Value<'a>]) -> Answer<'a, Vec<Row>> {
@@ -221,8 +221,23 @@ impl<C: Connected + 'static> Session for PostgresSession<C> {
         Box::pin(answered(async move { Ok(bind(sql, values).execute(self.0.connection()).await?.rows_affected()) }))
     }
 
+    fn insert<'a>(&'a mut self, insert: &'static Insert, values: &'a [Value<'a>]) -> Answer<'a, u64> {
+        Box::pin(answered(async move {
+            let width = insert.columns.len();
+            let mut query = sqlx::query(AssertSqlSafe(insert.postgres()));
+            for (index, column) in insert.columns.iter().enumerate() {
+                let column_of = values.iter().skip(index).step_by(width);
+                query = match column {
+                    Column::Int(_) => query.bind(column_of.map(int).collect::<Result<Vec<_>, _>>()?),
+                    Column::Text(_) => query.bind(column_of.map(text).collect::<Result<Vec<_>, _>>()?),
+                };
+            }
+            Ok(query.execute(self.0.connection()).await?.rows_affected())
+        }))
+    }
+
     fn script(&mut self, sql: &'static str) -> Answer<'_, ()> {
-        self.run(adapt(sql))
+        self.send(adapt(sql))
     }
 
     fn now(&mut self) -> Answer<'_, i64> {
@@ -231,17 +246,42 @@ impl<C: Connected + 'static> Session for PostgresSession<C> {
         })
     }
 
+    fn run(mut self: Box<Self>, work: Work) -> Answer<'static, Box<dyn Session>> {
+        Box::pin(async move {
+            work(&mut *self).await;
+            Ok(self as Box<dyn Session>)
+        })
+    }
+
     fn close(self: Box<Self>) -> Answer<'static, ()> {
         Connected::close(self.0)
     }
 }
 
-/// A server that has vanished without a word is not waited for. The session is of no use then.
-async fn answered<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(ANSWER, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+fn int(value: &Value<'_>) -> Result<Option<i64>, SqlError> {
+    match value {
+        Value::Int(number) => Ok(Some(*number)),
+        Value::NoInt => Ok(None),
+        Value::Text(_) | Value::NoText => Err(SqlError::content("a text for a column of numbers")),
+    }
 }
 
-fn row(found: &PgRow) -> Result<Row, sqlx::Error> {
+fn text<'a>(value: &Value<'a>) -> Result<Option<&'a str>, SqlError> {
+    match value {
+        Value::Text(text) => Ok(Some(text)),
+        Value::NoText => Ok(None),
+        Value::Int(_) | Value::NoInt => Err(SqlError::content("a number for a column of texts")),
+    }
+}
+
+/// A server that has vanished without a word is not waited for. The session is of no use then.
+async fn answered<T>(work: impl Future<Output = Result<T, SqlError>>) -> Result<T, SqlError> {
+    tokio::time::timeout(ANSWER, work).await.unwrap_or(Err(SILENT))
+}
+
+const SILENT: SqlError = SqlError::Gone("the server does not answer");
+
+fn row(found: &PgRow) -> Result<Row, SqlError> {
     let fields = (0..found.len()).map(|index| {
         let value = found.try_get_raw(index)?;
         if value.is_null() {
@@ -254,7 +294,7 @@ fn row(found: &PgRow) -> Result<Row, sqlx::Error> {
             _ => Field::Text(found.try_get(index)?),
         })
     });
-    fields.collect::<Result<_, sqlx::Error>>().map(Row)
+    fields.collect::<Result<_, SqlError>>().map(Row)
 }
 
 #[cfg(test)]

@@ -1,64 +1,62 @@
 use std::fmt;
 use std::fs::Metadata;
-use std::future::Future;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{
-    ConnectOptions as _, Connection, Row as _, SqliteConnection, SqlitePool, TypeInfo as _, ValueRef as _, query::Query,
-};
+use rusqlite::OpenFlags;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
-use super::{Answer, Database, Dialect, Field, Row, Session, Value};
+use super::connection::{Connection, Direct};
+use super::{Answer, Database, Dialect, Insert, Row, Session, SqlError, Value, Work};
 
-/// How long a writer waits for another process that writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
+/// How long somebody waits for a session to read with.
+const READER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A SQLite file: write-ahead log, `synchronous=FULL`, so that what is committed survives a loss of power.
 pub(crate) struct Sqlite {
-    options: SqliteConnectOptions,
-    pool: SqlitePool,
+    file: Arc<Path>,
+    readers: Arc<Readers>,
     name: Box<str>,
     /// Device and inode of the file that was opened.
     identity: (u64, u64),
 }
 
 impl Sqlite {
-    /// How a file is opened, before anything of it is known.
-    fn options(file: &Path) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(file)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true)
-            .thread_name(|number| format!("billing-sqlite-{number}"))
-            .disable_statement_logging()
-    }
-
     /// The file, which must be there.
-    pub(crate) fn open(file: &Path) -> std::io::Result<Self> {
-        let options = Self::options(file).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .test_before_acquire(false)
-            // Whoever reads may be dropped in the midst of it.
-            .after_release(|connection, _| {
-                Box::pin(async {
-                    let _there_may_be_none = sqlx::raw_sql("ROLLBACK").execute(connection).await;
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options.clone());
-        Ok(Self { options, pool, name: file.display().to_string().into(), identity: identity(&file.metadata()?) })
+    pub(crate) fn open(file: &Path) -> io::Result<Self> {
+        let readers = Readers { idle: Mutex::default(), places: Arc::new(Semaphore::new(READERS as usize)) };
+        Ok(Self {
+            file: file.into(),
+            readers: Arc::new(readers),
+            name: file.display().to_string().into(),
+            identity: identity(&file.metadata()?),
+        })
     }
 
     /// A session that cannot write, on a file of which nothing is known.
-    pub(crate) async fn inspector(file: &Path) -> Result<Box<dyn Session>, sqlx::Error> {
-        Ok(Box::new(SqliteSession(Self::options(file).read_only(true).connect().await?)))
+    pub(crate) async fn inspector(file: &Path) -> Result<Box<dyn Session>, SqlError> {
+        let file: Arc<Path> = file.into();
+        let connection = blocking(move || Connection::open(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)).await?;
+        Ok(Box::new(SqliteSession { connection: Some(connection), place: None }))
+    }
+
+    async fn connection(&self) -> Result<Connection, SqlError> {
+        let file = self.file.clone();
+        blocking(move || {
+            let connection = Connection::open(&file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            connection.script("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+            Ok(connection)
+        })
+        .await
     }
 }
 
@@ -73,21 +71,29 @@ impl Database for Sqlite {
 
     fn connect(&self) -> Answer<'_, Box<dyn Session>> {
         Box::pin(async {
-            let connection = self.options.connect().await?;
-            Ok(Box::new(SqliteSession(connection)) as Box<dyn Session>)
+            let connection = Some(self.connection().await?);
+            Ok(Box::new(SqliteSession { connection, place: None }) as Box<dyn Session>)
         })
     }
 
     fn reader(&self) -> Answer<'_, Box<dyn Session>> {
         Box::pin(async {
-            let connection = self.pool.acquire().await?;
-            Ok(Box::new(SqliteSession(connection)) as Box<dyn Session>)
+            let place = timeout(READER_TIMEOUT, self.readers.places.clone().acquire_owned()).await;
+            let place = place.map_err(|_| SqlError::Gone("all sessions for reading have been busy for too long"))?;
+            let place = place.map_err(|_| SqlError::Gone("the store is closed"))?;
+            let idle = self.readers.idle().pop();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => self.connection().await?,
+            };
+            let place = Some((place, self.readers.clone()));
+            Ok(Box::new(SqliteSession { connection: Some(connection), place }) as Box<dyn Session>)
         })
     }
 
     /// SQLite itself would go on writing into a file that was removed, where nobody finds it again.
     fn is_in_place(&self) -> Result<(), String> {
-        match self.options.get_filename().metadata() {
+        match self.file.metadata() {
             Ok(file) if identity(&file) == self.identity => Ok(()),
             Ok(_) => Err(format!("{} was replaced while it was open; start this process again", self.name)),
             Err(error) => Err(format!("{} is gone: {error}", self.name)),
@@ -96,7 +102,16 @@ impl Database for Sqlite {
 
     /// The last of all processes to close moves the write-ahead log into the file.
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.pool.close())
+        Box::pin(async {
+            // Those who read have theirs back by then, and nobody gets another one.
+            let all = self.readers.places.acquire_many(READERS).await;
+            self.readers.places.close();
+            drop(all);
+            let idle = std::mem::take(&mut *self.readers.idle());
+            for connection in idle {
+                _ = blocking(move || connection.close()).await;
+            }
+        })
     }
 
     fn name(&self) -> &str {
@@ -110,111 +125,171 @@ impl fmt::Debug for Sqlite {
     }
 }
 
-/// A connection of its own, or one out of the pool.
-struct SqliteSession<C>(C);
-
-trait Connected: Send {
-    fn connection(&mut self) -> &mut SqliteConnection;
-
-    fn close(self) -> Answer<'static, ()>;
+/// Connections for reading that nobody uses now, and places for those who want one.
+struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    places: Arc<Semaphore>,
 }
 
-impl Connected for SqliteConnection {
-    fn connection(&mut self) -> &mut SqliteConnection {
-        self
-    }
-
-    fn close(self) -> Answer<'static, ()> {
-        Box::pin(Connection::close(self))
+impl Readers {
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Connected for PoolConnection<sqlx::Sqlite> {
-    fn connection(&mut self) -> &mut SqliteConnection {
-        self
-    }
-
-    fn close(self) -> Answer<'static, ()> {
-        Box::pin(PoolConnection::close(self))
-    }
+/// A connection of its own, or one of those for reading. Each statement runs on a thread where it may wait for the disk; one
+/// that is given up takes the connection with it, which closes when the statement has ended.
+struct SqliteSession {
+    connection: Option<Connection>,
+    place: Option<(OwnedSemaphorePermit, Arc<Readers>)>,
 }
 
-impl<C: Connected> SqliteSession<C> {
-    fn run(&mut self, sql: &'static str) -> Answer<'_, ()> {
+impl SqliteSession {
+    fn on_a_thread<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
+    ) -> Answer<'_, T> {
         Box::pin(async move {
-            sqlx::raw_sql(sql).execute(self.0.connection()).await?;
-            Ok(())
+            let connection = self.connection.take().ok_or(GIVEN_UP)?;
+            let (connection, outcome) = blocking(move || {
+                let outcome = work(&connection);
+                Ok((connection, outcome))
+            })
+            .await?;
+            self.connection = Some(connection);
+            outcome
         })
     }
 }
 
-type Bound<'a> = Query<'a, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+const GIVEN_UP: SqlError = SqlError::Gone("a statement of this session was given up, and the session with it");
 
-fn bind<'a>(sql: &'static str, values: &'a [Value<'a>]) -> Bound<'a> {
-    values.iter().fold(sqlx::query(sql), |query, value| match value {
-        Value::Int(number) => query.bind(*number),
-        Value::Text(text) => query.bind(*text),
-        Value::NoInt => query.bind(None::<i64>),
-        Value::NoText => query.bind(None::<&str>),
-    })
+/// Runs what may wait for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SqlError> + Send + 'static,
+) -> Result<T, SqlError> {
+    match spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(SqlError::Gone("the runtime stops")),
+        },
+    }
 }
 
-impl<C: Connected + 'static> Session for SqliteSession<C> {
+impl Drop for SqliteSession {
+    fn drop(&mut self) {
+        match (self.connection.take(), self.place.take()) {
+            // Whoever reads may be dropped in the midst of it; to end a snapshot waits for nothing.
+            (Some(connection), Some((_place, readers))) => {
+                if connection.is_idle() || connection.script("ROLLBACK").is_ok() {
+                    readers.idle().push(connection);
+                }
+            }
+            // The last one to close writes what is in the log into the file.
+            (Some(connection), None) if Handle::try_current().is_ok() => {
+                drop(spawn_blocking(move || drop(connection)));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Session for SqliteSession {
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite
     }
 
     fn begin(&mut self) -> Answer<'_, ()> {
-        self.run("BEGIN IMMEDIATE")
+        self.script("BEGIN IMMEDIATE")
     }
 
     fn begin_reading(&mut self) -> Answer<'_, ()> {
-        self.run("BEGIN")
+        self.script("BEGIN")
     }
 
     fn commit(&mut self) -> Answer<'_, ()> {
-        self.run("COMMIT")
+        self.script("COMMIT")
     }
 
     fn rollback(&mut self) -> Answer<'_, ()> {
-        self.run("ROLLBACK")
+        self.script("ROLLBACK")
     }
 
     fn query<'a>(&'a mut self, sql: &'static str, values: &'a [Value<'a>]) -> Answer<'a, Vec<Row>> {
-        Box::pin(async move {
-            let rows = bind(sql, values).fetch_all(self.0.connection()).await?;
-            rows.iter().map(row).collect()
-        })
+        let values = Owned::all(values);
+        self.on_a_thread(move |connection| connection.query(sql, &Owned::values(&values)))
     }
 
     fn execute<'a>(&'a mut self, sql: &'static str, values: &'a [Value<'a>]) -> Answer<'a, u64> {
-        Box::pin(async move { Ok(bind(sql, values).execute(self.0.connection()).await?.rows_affected()) })
+        let values = Owned::all(values);
+        self.on_a_thread(move |connection| connection.execute(sql, &Owned::values(&values)))
+    }
+
+    fn insert<'a>(&'a mut self, insert: &'static Insert, values: &'a [Value<'a>]) -> Answer<'a, u64> {
+        let values = Owned::all(values);
+        self.on_a_thread(move |connection| connection.insert(insert, &Owned::values(&values)))
     }
 
     fn script(&mut self, sql: &'static str) -> Answer<'_, ()> {
-        self.run(sql)
+        self.on_a_thread(|connection| connection.script(sql))
     }
 
     fn now(&mut self) -> Answer<'_, i64> {
-        Box::pin(async { self.query("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)", &[]).await?[0].int(0) })
+        self.on_a_thread(Connection::now)
     }
 
-    fn close(self: Box<Self>) -> Answer<'static, ()> {
-        Connected::close(self.0)
+    /// On one thread from the first statement to the last: to go back and forth takes longer than most of them do.
+    fn run(mut self: Box<Self>, work: Work) -> Answer<'static, Box<dyn Session>> {
+        Box::pin(async move {
+            let connection = self.connection.take().ok_or(GIVEN_UP)?;
+            let done = blocking(move || {
+                let mut direct = Direct(connection);
+                direct.run(work);
+                Ok(direct.0)
+            });
+            self.connection = Some(done.await?);
+            Ok(self as Box<dyn Session>)
+        })
+    }
+
+    fn close(mut self: Box<Self>) -> Answer<'static, ()> {
+        let connection = self.connection.take();
+        Box::pin(async move {
+            match connection {
+                Some(connection) => blocking(move || connection.close()).await,
+                None => Ok(()),
+            }
+        })
     }
 }
 
-fn row(found: &SqliteRow) -> Result<Row, sqlx::Error> {
-    let fields = (0..found.len()).map(|index| {
-        let value = found.try_get_raw(index)?;
-        // The type that is said of no value is that of its column.
-        if value.is_null() {
-            return Ok(Field::Null);
-        }
-        Ok(match value.type_info().name() {
-            "INTEGER" => Field::Int(found.try_get(index)?),
-            _ => Field::Text(found.try_get(index)?),
-        })
-    });
-    fields.collect::<Result<_, sqlx::Error>>().map(Row)
+/// A parameter for another thread.
+enum Owned {
+    Int(i64),
+    Text(Box<str>),
+    NoInt,
+    NoText,
+}
+
+impl Owned {
+    fn all(values: &[Value<'_>]) -> Vec<Self> {
+        let owned = values.iter().map(|value| match value {
+            Value::Int(number) => Owned::Int(*number),
+            Value::Text(text) => Owned::Text((*text).into()),
+            Value::NoInt => Owned::NoInt,
+            Value::NoText => Owned::NoText,
+        });
+        owned.collect()
+    }
+
+    fn values(owned: &[Self]) -> Vec<Value<'_>> {
+        let values = owned.iter().map(|value| match value {
+            Owned::Int(number) => Value::Int(*number),
+            Owned::Text(text) => Value::Text(text),
+            Owned::NoInt => Value::NoInt,
+            Owned::NoText => Value::NoText,
+        });
+        values.collect()
+    }
 }
