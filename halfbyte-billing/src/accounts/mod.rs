@@ -1,6 +1,6 @@
 //! What every tenant may do, kept in memory and read without waiting for anyone.
 
-mod customer;
+mod grants;
 mod live;
 mod offered;
 
@@ -15,7 +15,8 @@ use halfbyte_core::TenantId;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-pub(crate) use self::customer::{Customer, Granted, What};
+pub(crate) use self::grants::{Found, What};
+use self::grants::{Granted, Grants, Key, Unmetered};
 pub(crate) use self::live::{DEMAND_GAP, live};
 use self::offered::{Offered, Versions};
 use crate::account::{Account, Offers, Right};
@@ -29,15 +30,23 @@ pub(crate) const LIVE_FOR: Duration = Duration::from_secs(3);
 /// An older copy is not decided by.
 pub(crate) const USABLE_FOR: Duration = Duration::from_secs(300);
 
-type Shard = HashMap<TenantId, Arc<Customer>>;
+/// The accounts that the store has.
+type Shard = HashMap<TenantId, Arc<Account>>;
 
-/// Which product's feature a gate is for, as an index into each customer's rights.
+/// Which product's feature a gate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FeatureIndex(usize);
+
+impl FeatureIndex {
+    pub(crate) fn get(self) -> usize {
+        self.0
+    }
+}
 
 /// All tenants that have an account or have asked for something.
 pub(crate) struct Accounts {
     shards: Box<[ArcSwap<Shard>]>,
+    grants: Grants,
     subjects: ArcSwap<HashMap<Box<str>, TenantId>>,
     offered: ArcSwap<Offered>,
     /// The features that gates have been made for.
@@ -64,6 +73,7 @@ impl Accounts {
     pub(crate) fn new(catalog: Catalog, cells: Arc<Cells>) -> Self {
         Self {
             shards: std::iter::repeat_with(ArcSwap::default).take(SHARDS).collect(),
+            grants: Grants::new(),
             subjects: ArcSwap::default(),
             offered: ArcSwap::from_pointee(Offered::new(catalog)),
             features: ArcSwap::default(),
@@ -112,62 +122,73 @@ impl Accounts {
     }
 
     /// What `tenant` may do with a feature now: a few reads of memory unless it has changed since it was last asked.
-    pub(crate) fn granted(&self, tenant: &TenantId, index: FeatureIndex, now: Timestamp) -> Arc<Granted> {
+    pub(crate) fn granted(&self, tenant: &TenantId, index: FeatureIndex, now: Timestamp) -> Found {
         let epoch = self.epoch.load(Ordering::Acquire);
-        {
-            let shard = self.shard(tenant).load();
-            if let Some(customer) = shard.get(tenant)
-                && let Some(granted) = customer.granted(index.0)
-                && granted.holds(now, epoch)
-            {
-                return granted;
-            }
-        }
-        self.grant(tenant, index, now, epoch)
+        let key = self.grants.key(tenant, index);
+        self.grants.find(&key, now, epoch).unwrap_or_else(|| self.grant(&key, now, epoch))
     }
 
     /// Computes what a tenant may do, and remembers it.
     #[cold]
-    fn grant(&self, tenant: &TenantId, index: FeatureIndex, now: Timestamp, epoch: u64) -> Arc<Granted> {
-        let customer = self.customer_or_new(tenant);
+    fn grant(&self, key: &Key<'_>, now: Timestamp, epoch: u64) -> Found {
         let features = self.features.load();
-        let watched = &features[index.0];
+        let watched = &features[key.index.0];
+        loop {
+            let account = self.account(key.tenant);
+            let (right, until) = self.right_until(account.as_deref(), &watched.feature, now);
+            let mut place = self.grants.lock(key);
+            // Had the account changed meanwhile, what is remembered now would be outdated by nobody.
+            if !is_same(&account, &self.account(key.tenant)) {
+                continue;
+            }
+            // Another thread may have been faster: two cells of one right would share nothing.
+            if let Some(found) = place.find(now, epoch) {
+                return found;
+            }
+            let before = place.cell();
+            let other = match (right, &watched.metered) {
+                (Right::Metered(right), Some(metered)) => {
+                    let cell = match &before {
+                        // What it holds stays where it is.
+                        Some(cell) if cell.right == right && !cell.is_lost() => cell.clone(),
+                        _ => self.cells.make(key.tenant.clone(), key.index.0, metered.clone(), right),
+                    };
+                    if let Some(before) = before.filter(|before| !Arc::ptr_eq(before, &cell)) {
+                        self.cells.retire(&before);
+                    }
+                    return place.set_cell(cell, until, epoch);
+                }
+                (Right::Included, _) => Unmetered::Included,
+                (Right::Value(value), _) => Unmetered::Value(value),
+                (Right::Unpaid, _) => Unmetered::Unpaid,
+                (Right::Metered(_), None) | (Right::None, _) => Unmetered::Nothing,
+            };
+            let found = place.set_other(Granted::new(key, other), until, epoch);
+            if let Some(before) = before {
+                self.cells.retire(&before);
+            }
+            return found;
+        }
+    }
+
+    /// What an account gives, and until when that is so.
+    fn right_until(&self, account: Option<&Account>, feature: &Feature, now: Timestamp) -> (Right, Timestamp) {
         let offered = self.offered.load();
-        let (right, until) = match &customer.account {
-            Some(account) => account.right_until(&watched.feature, now, &**offered),
+        match account {
+            Some(account) => account.right_until(feature, now, &**offered),
             None => {
-                let default = offered.default_plan();
-                let right = crate::account::default_right(default.as_deref(), &watched.feature, now);
+                let right = crate::account::default_right(offered.default_plan().as_deref(), feature, now);
                 let until = if let Right::Metered(metered) = &right { metered.until } else { Timestamp::MAX };
                 (right, until)
             }
-        };
-        let before = customer.granted(index.0);
-        let what = match (right, &watched.metered) {
-            (Right::Included, _) => What::Included,
-            (Right::Value(value), _) => What::Value(value),
-            (Right::Unpaid, _) => What::Unpaid,
-            (Right::Metered(right), Some(metered)) => match before.as_deref().map(|before| &before.what) {
-                // What it holds stays where it is.
-                Some(What::Metered(cell)) if cell.right == right && !cell.is_lost() => What::Metered(cell.clone()),
-                _ => What::Metered(self.cells.make(tenant.clone(), metered.clone(), right)),
-            },
-            (Right::Metered(_), None) | (Right::None, _) => What::Nothing,
-        };
-        let granted = customer.remember(index.0, Granted { until, epoch, what }, now, epoch);
-        if let Some(What::Metered(before)) = before.as_deref().map(|before| &before.what)
-            && !matches!(&granted.what, What::Metered(cell) if Arc::ptr_eq(cell, before))
-        {
-            self.cells.retire(before);
         }
-        granted
     }
 
     /// What `tenant` had of a feature at `at`, as it is to be charged at `now`; computed and not remembered: for events of any
     /// time and any product.
     pub(crate) fn right(&self, tenant: &TenantId, feature: &Feature, at: Timestamp, now: Timestamp) -> Right {
         let (shard, offered) = (self.shard(tenant).load(), self.offered.load());
-        match shard.get(tenant).and_then(|customer| customer.account.as_ref()) {
+        match shard.get(tenant) {
             Some(account) => account.right_in_retrospect(feature, at, now, &**offered),
             None => crate::account::default_right(offered.default_plan().as_deref(), feature, at),
         }
@@ -181,9 +202,14 @@ impl Accounts {
 
     /// How old this copy of the store is.
     pub(crate) fn age(&self) -> Option<Duration> {
+        self.age_at(Instant::now())
+    }
+
+    /// As [`age`](Self::age), for whoever has looked at the clock.
+    pub(crate) fn age_at(&self, now: Instant) -> Option<Duration> {
         let confirmed = self.confirmed.load(Ordering::Acquire);
         let since = Duration::from_millis(confirmed);
-        (confirmed > 0).then(|| self.started.elapsed().saturating_sub(since))
+        (confirmed > 0).then(|| now.saturating_duration_since(self.started).saturating_sub(since))
     }
 
     /// The plan versions that accounts have and that are not known yet.
@@ -203,21 +229,8 @@ impl Accounts {
         &self.shards[mixed % SHARDS]
     }
 
-    fn customer_or_new(&self, tenant: &TenantId) -> Arc<Customer> {
-        let shard = self.shard(tenant);
-        if let Some(customer) = shard.load().get(tenant) {
-            return customer.clone();
-        }
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = shard.load_full();
-        if let Some(customer) = known.get(tenant) {
-            return customer.clone();
-        }
-        let customer = Arc::new(Customer::new(None));
-        let mut changed = (*known).clone();
-        changed.insert(tenant.clone(), customer.clone());
-        shard.store(Arc::new(changed));
-        customer
+    fn account(&self, tenant: &TenantId) -> Option<Arc<Account>> {
+        self.shard(tenant).load().get(tenant).cloned()
     }
 
     /// Takes over what has changed in the store.
@@ -226,7 +239,7 @@ impl Accounts {
         if !versions.is_empty() {
             self.offered.store(Arc::new(self.offered.load().with_versions(versions)));
         }
-        let mut aliases = Vec::new();
+        let (mut aliases, mut tenants) = (Vec::new(), Vec::new());
         let mut shards: HashMap<usize, Shard> = HashMap::new();
         for account in changed {
             let tenant = account.tenant().clone();
@@ -234,14 +247,16 @@ impl Accounts {
             aliases.push((tenant.clone(), account.subjects().map(Box::from).collect::<BTreeSet<Box<str>>>()));
             let index = self.shards.iter().position(|shard| std::ptr::eq(shard, place)).unwrap_or(0);
             let shard = shards.entry(index).or_insert_with(|| (*place.load_full()).clone());
-            let customer = match shard.get(&tenant) {
-                Some(before) => Customer::succeeding(before, account),
-                None => Customer::new(Some(account)),
-            };
-            shard.insert(tenant, Arc::new(customer));
+            tenants.push(tenant.clone());
+            shard.insert(tenant, Arc::new(account));
         }
         for (index, shard) in shards {
             self.shards[index].store(Arc::new(shard));
+        }
+        // After the accounts are there: what is computed from now on is of them.
+        let features = self.features.load().len();
+        for (tenant, index) in tenants.iter().flat_map(|tenant| (0..features).map(move |index| (tenant, index))) {
+            self.grants.outdate(&self.grants.key(tenant, FeatureIndex(index)));
         }
         self.rename(aliases);
         self.revision.store(revision, Ordering::Release);
@@ -267,6 +282,15 @@ impl Accounts {
     fn confirm(&self) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.confirmed.store(now.max(1), Ordering::Release);
+    }
+}
+
+/// Whether both are the same reading of the account.
+fn is_same(one: &Option<Arc<Account>>, other: &Option<Arc<Account>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 

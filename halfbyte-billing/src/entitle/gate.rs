@@ -6,10 +6,10 @@ use std::time::Duration;
 use halfbyte_core::problem::Quota;
 use halfbyte_core::{TenantId, error_chain};
 use jiff::Timestamp;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::account::{MeteredRight, Mode};
-use crate::accounts::{FeatureIndex, Granted, LIVE_FOR, USABLE_FOR, What};
+use crate::accounts::{FeatureIndex, Found, LIVE_FOR, USABLE_FOR, What};
 use crate::catalog::suggestion;
 use crate::quota::{Cell, Hold, Metered};
 use crate::{Basis, Billing, Decision, Error, ErrorKind, Fallback, Feature, IdempotencyKey};
@@ -92,9 +92,9 @@ impl Gate {
         &self.feature
     }
 
-    /// What the accounts are worth now.
-    fn basis(&self) -> Basis {
-        match self.billing.accounts().age() {
+    /// What the accounts are worth at `instant`.
+    fn basis(&self, instant: Instant) -> Basis {
+        match self.billing.accounts().age_at(instant) {
             Some(age) if age <= LIVE_FOR => Basis::Live,
             Some(age) if age <= USABLE_FOR => Basis::Stale(age),
             _ => Basis::Fallback,
@@ -103,20 +103,20 @@ impl Gate {
 
     /// Decides without I/O, and reserves `units`.
     pub(crate) fn decide(&self, tenant: &TenantId, units: u64) -> Verdict {
-        let basis = self.basis();
+        let instant = Instant::now();
+        let basis = self.basis(instant);
         if basis == Basis::Fallback {
             return self.fall_back(tenant, units);
         }
-        let now = self.billing.clock().now();
-        let granted = self.billing.accounts().granted(tenant, self.index, now);
-        let hold = match &granted.what {
+        let (found, now) = self.granted(tenant);
+        let hold = match found.what() {
             What::Nothing => return Verdict::Ask,
             What::Unpaid => return Verdict::Ask,
             What::Included | What::Value(_) => None,
             What::Metered(_) if units > 0 && !self.billing.shared().journal.is_accepting() => {
                 return Verdict::Refuse(Decision::Unavailable { retry_in: RETRY });
             }
-            What::Metered(cell) => match cell.reserve(units) {
+            What::Metered(cell) => match cell.reserve(units, instant) {
                 Some(hold) => Some((hold, now)),
                 None => return Verdict::Ask,
             },
@@ -131,9 +131,13 @@ impl Gate {
             (Fallback::Allow, None) => Verdict::Pass(Pass::new(None, Basis::Fallback)),
             (Fallback::Allow, Some(metered)) if accepting => {
                 let now = self.billing.clock().now();
-                let cell =
-                    self.billing.shared().cells.make(tenant.clone(), metered.clone(), MeteredRight::unknown(now));
-                let hold = cell.reserve(units).map(|hold| (hold, now));
+                let cell = self.billing.shared().cells.make(
+                    tenant.clone(),
+                    self.index.get(),
+                    metered.clone(),
+                    MeteredRight::unknown(now),
+                );
+                let hold = cell.reserve(units, Instant::now()).map(|hold| (hold, now));
                 Verdict::Pass(Pass::new(hold, Basis::Fallback))
             }
             _ => Verdict::Refuse(Decision::Unavailable { retry_in: RETRY }),
@@ -189,18 +193,19 @@ impl Gate {
             Verdict::Refuse(decision) => return Ok(Err(decision)),
             Verdict::Ask => {}
         }
-        let (granted, now) = self.granted(tenant);
-        let cell = match &granted.what {
-            What::Metered(cell) => cell,
+        let (found, now) = self.granted(tenant);
+        let cell = match found.what() {
+            What::Metered(cell) => cell.clone(),
             What::Unpaid => return Ok(Err(Decision::PaymentRequired)),
             _ => return Ok(Err(Decision::NotEntitled)),
         };
-        let basis = self.basis();
-        if let Some(hold) = self.lease(cell, units).await? {
+        drop(found);
+        let basis = self.basis(Instant::now());
+        if let Some(hold) = self.lease(&cell, units).await? {
             return Ok(Ok(Pass::new(Some((hold, now)), basis)));
         }
         match sent {
-            Some(key) if self.billing.is_counted(cell, key).await? => {
+            Some(key) if self.billing.is_counted(&cell, key).await? => {
                 Ok(Ok(Pass { held: None, remaining: cell.remaining(), basis, repetition: true }))
             }
             _ => Ok(Err(self.exhausted(&cell.right, cell.remaining().unwrap_or(0), now))),
@@ -241,7 +246,7 @@ impl Gate {
         }
     }
 
-    fn granted(&self, tenant: &TenantId) -> (Arc<Granted>, Timestamp) {
+    fn granted(&self, tenant: &TenantId) -> (Found, Timestamp) {
         let now = self.billing.clock().now();
         (self.billing.accounts().granted(tenant, self.index, now), now)
     }
@@ -249,19 +254,19 @@ impl Gate {
     /// Whether `tenant` may use the feature now, without reserving anything: no I/O, no lock, and no allocation unless it
     /// refuses, or the tenant's rights have changed since they were last asked for.
     pub fn check(&self, tenant: &TenantId) -> Decision {
-        let basis = self.basis();
+        let basis = self.basis(Instant::now());
         if basis == Basis::Fallback {
             return match self.feature.fallback {
                 Fallback::Allow => Decision::Allow { remaining: None, basis },
                 Fallback::Deny => Decision::Unavailable { retry_in: RETRY },
             };
         }
-        let (granted, now) = self.granted(tenant);
-        match &granted.what {
+        let (found, now) = self.granted(tenant);
+        match found.what() {
             What::Nothing => Decision::NotEntitled,
             What::Unpaid => Decision::PaymentRequired,
             What::Included | What::Value(_) => Decision::Allow { remaining: None, basis },
-            What::Metered(cell) => match (cell.right.mode, cell.remaining()) {
+            What::Metered(cell) => match (cell.mode(), cell.remaining()) {
                 (Mode::Hard | Mode::Prepaid, Some(0)) => self.exhausted(&cell.right, 0, now),
                 (Mode::Hard | Mode::Prepaid, _) if cell.is_exhausted(1) && cell.available() == 0 => {
                     self.exhausted(&cell.right, 0, now)
@@ -274,11 +279,11 @@ impl Gate {
     /// What the plan of `tenant` says of a feature that plans give a value; `None` if it says nothing, or nothing is known of
     /// the tenant now. No I/O.
     pub fn value(&self, tenant: &TenantId) -> Option<Box<str>> {
-        if self.basis() == Basis::Fallback {
+        if self.basis(Instant::now()) == Basis::Fallback {
             return None;
         }
-        match &self.granted(tenant).0.what {
-            What::Value(value) => Some(value.clone()),
+        match self.granted(tenant).0.what() {
+            What::Value(value) => Some(value.into()),
             _ => None,
         }
     }

@@ -11,7 +11,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// That a request was let in, in its extensions: for the meter, and for the handler.
 #[derive(Clone, Debug)]
 pub(crate) struct Granted {
-    gate: Arc<Gate>,
+    /// The gate, if nothing is reserved: a reservation has one.
+    gate: Option<Arc<Gate>>,
     pub(super) remaining: Option<u64>,
     pub(super) basis: Basis,
     pub(super) repetition: bool,
@@ -26,7 +27,7 @@ impl Granted {
     pub(super) fn attach(pass: Pass, gate: &Arc<Gate>, headers: &HeaderMap, extensions: &mut Extensions) {
         let reservation = pass.held.map(|(hold, at)| Reservation::new(gate.clone(), hold, sent_key(headers), at));
         let granted = Self {
-            gate: gate.clone(),
+            gate: reservation.is_none().then(|| gate.clone()),
             remaining: pass.remaining,
             basis: pass.basis,
             repetition: pass.repetition,
@@ -38,12 +39,17 @@ impl Granted {
 
     /// That of `feature`.
     pub(super) fn find<'a>(extensions: &'a Extensions, feature: &str) -> Option<&'a Granted> {
-        Self::all(extensions).find(|granted| granted.gate.feature() == feature)
+        Self::all(extensions).find(|granted| granted.feature() == Some(feature))
     }
 
     /// The right to settle what the innermost entitle layer reserved that has no meter yet.
     pub(crate) fn claim(extensions: &Extensions) -> Option<Claim> {
         Self::all(extensions).find_map(|granted| granted.reservation.as_ref()?.claim())
+    }
+
+    fn feature(&self) -> Option<&str> {
+        let reserved = self.reservation.as_ref().map(Reservation::gate);
+        reserved.or(self.gate.as_deref()).map(Gate::feature)
     }
 
     /// From the inside out.

@@ -56,6 +56,11 @@ impl Reservation {
         Self(Arc::new(Reserved { gate, hold, units, key, at, claimed, said }))
     }
 
+    /// By which it was reserved.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
     /// Units that were reserved.
     pub(crate) fn units(&self) -> u64 {
         self.0.units

@@ -19,6 +19,8 @@ use self::segment::Segment;
 
 /// As many records may wait for a store that does not answer; then metered requests are refused. About 25 MB.
 const MAX_BACKLOG: usize = 200_000;
+/// So much room at most is made for records beforehand.
+const ROOM: usize = 1024;
 
 /// The journal of this process: two files that take turns. Records go to the active one; while the store commits what
 /// was taken, the other stands still, and is emptied when the commit is through.
@@ -136,7 +138,9 @@ impl<T> Journal<T> {
             std::mem::swap(active, sealed);
         }
         *taken += queue.len();
-        std::mem::take(queue)
+        // With the room that it had: requests should not have to make it again.
+        let empty = Vec::with_capacity(queue.len().min(ROOM));
+        std::mem::replace(queue, empty)
     }
 
     /// The store has all that was taken.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use halfbyte_core::TenantId;
 use tokio::time::Instant;
 
-use super::Moments;
+use super::{Grant, Moments};
 use crate::account::{MeteredRight, Mode};
 use crate::{Feature, Meter};
 
@@ -25,28 +25,34 @@ pub(crate) struct Metered {
 ///
 /// At any time the store counts as held what is available here, reserved by requests in flight, or settled and not yet
 /// committed.
+///
+/// What a decision reads stands at its beginning, as it is written here: two cache lines, and neighbours.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Cell {
+    /// Whether it is still what the tenant may use.
+    pub(crate) grant: Grant,
+    available: AtomicU64,
+    /// What nobody held when the store was last asked; before that, all that the right gives.
+    left: AtomicU64,
+    /// The moment until which it is believed that the store does not have `refused` units, as it has said.
+    exhausted_until: AtomicU64,
+    /// The round of the sweep in which it was last used.
+    used_in: AtomicU64,
+    moments: Arc<Moments>,
+    mode: Mode,
+    refused: AtomicU64,
+    /// Units that requests wait for.
+    waiting: AtomicU64,
+    /// What the store has as held by this cell. The committer's alone.
+    held: AtomicU64,
+    /// What it held was taken back by others: another cell takes its place.
+    lost: AtomicBool,
     /// Told apart from all others of this process; from 1.
     pub(crate) id: i64,
     pub(crate) tenant: TenantId,
     pub(crate) metered: Arc<Metered>,
     pub(crate) right: MeteredRight,
-    moments: Arc<Moments>,
-    available: AtomicU64,
-    /// What the store has as held by this cell. The committer's alone.
-    held: AtomicU64,
-    /// What nobody held when the store was last asked.
-    left: AtomicU64,
-    /// Units that requests wait for.
-    waiting: AtomicU64,
-    /// The round of the sweep in which it was last used.
-    used_in: AtomicU64,
-    /// So many units the store has just said that it does not have, and until which moment that is believed.
-    refused: AtomicU64,
-    exhausted_until: AtomicU64,
-    /// What it held was taken back by others: another cell takes its place.
-    lost: AtomicBool,
     /// Only one request at a time asks the store; the others wait for it.
     pub(crate) turn: tokio::sync::Mutex<()>,
 }
@@ -55,38 +61,47 @@ impl Cell {
     pub(crate) fn new(
         id: i64,
         tenant: TenantId,
+        grant: Grant,
         metered: Arc<Metered>,
         right: MeteredRight,
         moments: Arc<Moments>,
     ) -> Self {
+        let all = right.lots.iter().map(|lot| lot.amount).fold(0, u64::saturating_add);
         let used_in = AtomicU64::new(moments.round());
         Self {
+            grant,
+            available: AtomicU64::new(0),
+            left: AtomicU64::new(all),
+            exhausted_until: AtomicU64::new(0),
+            used_in,
+            moments,
+            mode: right.mode,
+            refused: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
             id,
             tenant,
             metered,
             right,
-            moments,
-            available: AtomicU64::new(0),
-            held: AtomicU64::new(0),
-            left: AtomicU64::new(u64::MAX),
-            waiting: AtomicU64::new(0),
-            used_in,
-            refused: AtomicU64::new(0),
-            exhausted_until: AtomicU64::new(0),
-            lost: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// Takes `units` out of what is here, if there are as many and this process may still spend what it holds.
-    pub(crate) fn reserve(self: &Arc<Self>, units: u64) -> Option<Hold> {
+    /// What happens when nothing is left.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Takes `units` out of what is here, if there are as many and this process may still spend what it holds at `now`.
+    pub(crate) fn reserve(self: &Arc<Self>, units: u64, now: Instant) -> Option<Hold> {
         self.touch();
-        match self.right.mode {
+        match self.mode {
             // Nothing limits it, so nothing is held.
             Mode::Soft | Mode::Unlimited => return Some(Hold::new(self.clone(), units, 0)),
             Mode::Hard | Mode::Prepaid => {}
         }
-        if !self.moments.may_spend() {
+        if !self.moments.may_spend(now) {
             return None;
         }
         let spend = |available: u64| available.checked_sub(units);
@@ -96,12 +111,12 @@ impl Cell {
 
     /// Whether what is used is taken out of what is held.
     fn is_limited(&self) -> bool {
-        matches!(self.right.mode, Mode::Hard | Mode::Prepaid)
+        matches!(self.mode, Mode::Hard | Mode::Prepaid)
     }
 
     /// Takes out at most `units`; answers how many.
     fn take(&self, units: u64) -> u64 {
-        if !self.moments.may_spend() {
+        if !self.moments.may_spend(Instant::now()) {
             return 0;
         }
         let spend = |available: u64| Some(available.saturating_sub(units));
@@ -139,14 +154,11 @@ impl Cell {
     /// What is left as far as this process knows: here, and in the store when it was last asked. `None` if nothing
     /// limits what is let through.
     pub(crate) fn remaining(&self) -> Option<u64> {
-        match self.right.mode {
+        match self.mode {
             // What is let through in any case is not asked for in the store.
             Mode::Soft | Mode::Unlimited => None,
             Mode::Hard | Mode::Prepaid => {
-                let left = match self.left.load(Ordering::Relaxed) {
-                    u64::MAX => self.right.lots.iter().map(|lot| lot.amount).fold(0, u64::saturating_add),
-                    left => left,
-                };
+                let left = self.left.load(Ordering::Relaxed);
                 Some(left.saturating_add(self.available()))
             }
         }

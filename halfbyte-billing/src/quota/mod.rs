@@ -1,6 +1,7 @@
 //! What this process holds of each quota, spent without asking anyone.
 
 mod cell;
+mod grant;
 mod moments;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use halfbyte_core::TenantId;
 
 pub(crate) use self::cell::{Cell, Hold, Metered};
+pub(crate) use self::grant::Grant;
 pub(crate) use self::moments::Moments;
 use crate::account::MeteredRight;
 
@@ -28,10 +30,17 @@ pub(crate) struct Cells {
 }
 
 impl Cells {
-    /// A new cell.
-    pub(crate) fn make(&self, tenant: TenantId, metered: Arc<Metered>, right: MeteredRight) -> Arc<Cell> {
+    /// A new cell, of the feature with that index. Its grant does not hold yet.
+    pub(crate) fn make(
+        &self,
+        tenant: TenantId,
+        feature: usize,
+        metered: Arc<Metered>,
+        right: MeteredRight,
+    ) -> Arc<Cell> {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        Arc::new(Cell::new(id, tenant, metered, right, self.moments.clone()))
+        let grant = Grant::new(&tenant, feature);
+        Arc::new(Cell::new(id, tenant, grant, metered, right, self.moments.clone()))
     }
 
     /// Keeps an eye on a cell that is about to hold something.

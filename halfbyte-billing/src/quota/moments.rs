@@ -36,9 +36,9 @@ impl Moments {
     }
 
     /// Whether what is held may be spent.
-    pub(crate) fn may_spend(&self) -> bool {
+    pub(crate) fn may_spend(&self, now: Instant) -> bool {
         let fence = self.fence.load(Ordering::Acquire);
-        fence == u64::MAX || self.of(Instant::now()) < fence
+        fence == u64::MAX || self.of(now) < fence
     }
 
     /// What is held may be spent for `time` from `since` on.

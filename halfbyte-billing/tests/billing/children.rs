@@ -85,6 +85,7 @@ async fn a_child_process() {
         "take" => take(desk).await,
         "spool" => spool(&desk).await,
         "work" => work(&desk, &argument).await,
+        "key" => println!("{MARK}{}", IdempotencyKey::unique()),
         other => panic!("nobody does {other}"),
     }
 }

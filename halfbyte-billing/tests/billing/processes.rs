@@ -94,3 +94,16 @@ fn moment(round: u64) -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(round)
 }
+
+#[tokio::test]
+async fn the_unique_keys_of_two_processes_differ_by_what_each_draws_at_random() {
+    let folder = Folder::new();
+    let made = || {
+        let said = Child::start(&folder.home(), "key", "").join();
+        said.into_iter().next().expect("one key")
+    };
+    let (first, second) = (made(), made());
+    assert_eq!((first.len(), second.len()), (32, 32));
+    assert_ne!(first[..20], second[..20], "what a process draws at random");
+    assert_eq!(first[20..], second[20..], "both are the first of their process");
+}
