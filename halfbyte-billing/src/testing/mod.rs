@@ -88,6 +88,7 @@ fn cases() -> Vec<Case> {
         case(charges::an_amend_is_charged_after_what_it_amends_was_given_back),
         case(charges::what_does_not_count_gives_back_what_was_held_for_it),
         case(charges::grace_and_what_no_lot_has_are_overage),
+        case(statements::what_is_refused_for_what_it_is_is_told_from_other_failures),
         case(charges::a_charge_burns_no_more_of_what_is_held_than_is_for_it),
         case(holders::leases_of_one_batch_see_what_earlier_ones_took),
         case(holders::an_owner_that_is_not_known_leases_nothing),
