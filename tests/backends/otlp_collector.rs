@@ -21,6 +21,7 @@ const METRICS: [&str; 9] = [
     "halfbyte.billing.late",
     "halfbyte.billing.overage",
     "halfbyte.billing.reclaimed",
+    "halfbyte.billing.refused",
     "halfbyte.billing.stranded",
 ];
 
