@@ -12,7 +12,7 @@ use halfbyte::{Contract, Platform};
 use tokio::task::JoinSet;
 
 const ALONE: &str = "HB_TEST_COLLECTOR_ALONE";
-const METRICS: [&str; 9] = [
+const METRICS: [&str; 10] = [
     "http.server.request.duration",
     "halfbyte.check.age",
     "halfbyte.check.ready",
