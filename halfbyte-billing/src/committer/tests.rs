@@ -194,7 +194,7 @@ async fn a_journal_that_is_anothers_is_looked_at_again_only_when_the_catalogue_i
 async fn a_long_journal_is_adopted_in_parts_and_keeps_what_it_holds_until_the_last() {
     const USES: u32 = 2100;
     let parent = tempfile::tempdir().expect("a folder");
-    let limited = LABELS.replace("\"unlimited\"", "{ limit = 5000, per = \"year\" }");
+    let limited = LABELS.replace("\"unlimited\"", "{ limit = 10_000, per = \"year\" }");
     let mut next = Next::to(parent.path(), catalog(&limited)).await;
     let (now, catalog) = (Clock::system().now(), next.accounts.catalog());
     let feature = catalog.feature("labels").expect("there").clone();
@@ -242,6 +242,7 @@ async fn a_long_journal_is_adopted_in_parts_and_keeps_what_it_holds_until_the_la
         BEGIN SELECT RAISE(ABORT, 'given back'); END";
     session.script(given_back).await.expect("made");
     session.close().await.expect("closed");
+    assert_eq!(next.number("SELECT sum(held) FROM lots").await, 3000);
     (0..USES).for_each(|number| _ = dead.append(Pending::Use(used(number))).expect("written"));
     drop(dead);
 
@@ -263,4 +264,11 @@ async fn an_event_that_waited_counts_by_meters_that_have_left_the_catalogue_mean
     let committer = Committer::new(Arc::new(shared), accounts.clone(), store, adopter, Clock::system(), lease, true);
     accounts.set_catalog(catalog(""));
     assert_eq!(committer.spooled(&entry).measurements, entry.measurements);
+}
+
+#[test]
+fn a_transaction_takes_so_many_entries_or_so_many_bytes_and_one_entry_at_least() {
+    let of = |count, size| batch::chunk(std::iter::repeat_n(size, count));
+    assert_eq!([of(0, 1), of(1, usize::MAX), of(3, usize::MAX), of(3000, 1)], [0, 1, 1, 2048]);
+    assert_eq!(of(3000, 64 * 1024), 512);
 }

@@ -102,23 +102,25 @@ async fn what_was_answered_for_and_is_refused_is_kept_aside_and_counted_when_it_
 
 #[tokio::test]
 async fn what_a_dead_process_left_and_is_refused_keeps_nothing_else_of_its_journal_from_being_counted() {
-    let folder = Folder::new();
-    let desk = Desk::with_plan(&folder.home(), "pro").await;
-    let now = desk.life.clock().now();
-    folder.take_database();
-    let batch = ["a", "poison", "b", "last"].map(|id| labels(id, "acme", now, 1));
-    desk.billing.ingest_batch(batch.into()).await.expect("spooled");
-    // It stops while the store is away.
-    assert!(desk.life.stop_tasks(Duration::from_secs(5)).await);
-    drop(desk);
-    folder.bring_database_back();
-    poison(&folder.database(), &["poison", "last"]).await;
-    let desk = Desk::try_open(&folder.home(), Clock::system()).await.expect("opens");
-    assert_eq!((desk.used("acme").await, desk.billing.stats().refused), (2, 2));
-    assert!(kept(&folder).join("a").exists());
-    assert_eq!(number(&folder.database(), "SELECT count(*) FROM owners").await, 1, "the dead one is forgotten");
-    desk.stop().await;
-    assert_eq!(folder.journals(), [kept(&folder)]);
+    for (ids, used, refused) in [(["a", "poison", "b", "last"], 2, 2), (["a", "b", "poison", "c"], 3, 1)] {
+        let folder = Folder::new();
+        let desk = Desk::with_plan(&folder.home(), "pro").await;
+        let now = desk.life.clock().now();
+        folder.take_database();
+        let batch = ids.map(|id| labels(id, "acme", now, 1));
+        desk.billing.ingest_batch(batch.into()).await.expect("spooled");
+        // It stops while the store is away.
+        assert!(desk.life.stop_tasks(Duration::from_secs(5)).await);
+        drop(desk);
+        folder.bring_database_back();
+        poison(&folder.database(), &["poison", "last"]).await;
+        let desk = Desk::try_open(&folder.home(), Clock::system()).await.expect("opens");
+        assert_eq!((desk.used("acme").await, desk.billing.stats().refused), (used, refused));
+        assert!(kept(&folder).join("a").exists());
+        assert_eq!(number(&folder.database(), "SELECT count(*) FROM owners").await, 1, "the dead one is forgotten");
+        desk.stop().await;
+        assert_eq!(folder.journals(), [kept(&folder)]);
+    }
 }
 
 #[tokio::test]
