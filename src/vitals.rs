@@ -61,6 +61,7 @@ pub(crate) fn register_usage(stats: impl Fn() -> Option<Stats> + Clone + Send + 
         s.conflicts
     });
     total("halfbyte.billing.late", "{event}", "Events that came after their period was closed", |s| s.late);
+    total("halfbyte.billing.refused", "{event}", "What the store refused for what is in it", |s| s.refused);
 }
 
 fn name(name: &str) -> KeyValue {

@@ -10,23 +10,37 @@ use crate::accounts::Accounts;
 use crate::event::{Correction, Event};
 use crate::journal::Use;
 use crate::metering::{Measured, Measurement, measure};
-use crate::quota::Cell;
+use crate::quota::{Cell, Metered};
 use crate::store::{Charge, Entry, Held, Holder};
 use crate::{Aggregation, Error, ErrorKind, Feature, IdempotencyKey, Meter};
 
-/// A settled use: the event that it is, with what was held for it.
-pub(crate) fn of_use(accounts: &Accounts, used: &Use<'_>, held: Option<Held>, now: Timestamp) -> Result<Entry, Error> {
+/// A settled use: the event that it is, with what was held for it. Where the catalogue does not have its feature any more,
+/// it counts as what it was `granted` as.
+///
+/// # Errors
+///
+/// The catalogue does not have the metered feature, and it is not known what it was ([`ErrorKind::Catalog`]); or what it
+/// says is no use at all ([`ErrorKind::Invalid`]).
+pub(crate) fn of_use(
+    accounts: &Accounts,
+    used: &Use<'_>,
+    granted: Option<&Metered>,
+    held: Option<Held>,
+    now: Timestamp,
+) -> Result<Entry, Error> {
     let catalog = accounts.catalog();
-    let unknown = || {
+    let sold = catalog.feature(used.feature).and_then(|feature| Some((feature, catalog.meter_of_feature(feature)?)));
+    // What counts it may be there without the feature.
+    let gone = granted.map(|gone| (&gone.feature, catalog.meter(&gone.meter.name).unwrap_or(&gone.meter)));
+    let (feature, meter) = sold.or(gone).ok_or_else(|| {
         let message = format!("the catalogue has no metered feature \"{}\"", used.feature);
         Error::new(ErrorKind::Catalog, message)
-    };
-    let feature = catalog.feature(used.feature).ok_or_else(unknown)?;
-    let meter = catalog.meter_of_feature(feature).ok_or_else(unknown)?;
+    })?;
+    let gone = granted.filter(|_| sold.is_none());
     let tenant = TenantId::new(used.tenant).map_err(|error| Error::because(ErrorKind::Invalid, "a journal", error))?;
     let build = |used: &Use<'_>| {
         let event = event_of_use(used, &feature.product, meter)?;
-        of_event(accounts, event, tenant.clone(), None, now)
+        assembled(accounts, event, tenant.clone(), None, gone, now)
     };
     let mut entry = match build(used) {
         // Its dimensions are no good for the meters: that it was used counts all the same.
@@ -83,6 +97,18 @@ pub(crate) fn of_event(
     correction: Option<(Correction, Event)>,
     now: Timestamp,
 ) -> Result<Entry, Error> {
+    assembled(accounts, event, tenant, correction, None, now)
+}
+
+/// As [`of_event`]; `gone` has left the catalogue and counts all the same.
+fn assembled(
+    accounts: &Accounts,
+    event: Event,
+    tenant: TenantId,
+    correction: Option<(Correction, Event)>,
+    gone: Option<&Metered>,
+    now: Timestamp,
+) -> Result<Entry, Error> {
     let catalog = accounts.catalog();
     // What takes the place of something else counts as and when that did.
     let (counted, correction) = match correction {
@@ -94,14 +120,17 @@ pub(crate) fn of_event(
     };
     let measurements = match &counted {
         Some(event) => {
-            measure(catalog.meters_of_event(&event.kind).iter().map(|meter| &**meter), &event.kind, &event.data)
+            let gone = gone.map(|gone| &gone.meter).filter(|meter| catalog.meter(&meter.name).is_none());
+            let meters = catalog.meters_of_event(&event.kind).iter().map(|meter| &**meter).chain(gone);
+            measure(meters, &event.kind, &event.data)
                 .map_err(|error| Error::because(ErrorKind::Invalid, "the event cannot be counted", error))?
         }
         None => Vec::new(),
     };
     let at = counted.as_ref().map_or(event.time, |event| event.time);
     let charged = |measurement: &Measurement| {
-        let feature = catalog.feature_of_meter(&measurement.meter)?;
+        let gone = || gone.filter(|gone| gone.meter.name == measurement.meter).map(|gone| &gone.feature);
+        let feature = catalog.feature_of_meter(&measurement.meter).or_else(gone)?;
         let units = units(&measurement.value)?;
         charge(accounts, &tenant, feature, units, (at, now))
     };

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::accounts::{self, Accounts};
 use crate::catalog::{self, suggestion, unusable};
-use crate::committer::{Command, Committer, Pending, PendingUse, Shared, Stats, adopt, blocking, channel, closed};
+use crate::committer::{Adopter, Command, Committer, Pending, PendingUse, Shared, Stats, blocking, channel, closed};
 use crate::entitle::Gate;
 use crate::export::{Export, Exporter};
 use crate::journal::Folder;
@@ -68,12 +68,12 @@ impl Billing {
         let accounts = Arc::new(Accounts::new(current.clone(), cells.clone()));
         let synced = accounts::live(store.clone(), catalog, accounts.clone(), lifecycle);
 
-        let folder = Folder::new(place.journals().clone());
+        let folder = Folder::new(place.journals().clone()).bounded(settings.backlog);
         let made = folder.clone();
         let journal = blocking(move || made.create()).await.map_err(|error| {
             Error::because(ErrorKind::Unavailable, format!("no journal can be made for {}", store.name()), error)
         })?;
-        let own = journal.owner();
+        let mut adopter = Adopter::new(folder);
         let shared = Arc::new(Shared::new(journal, cells));
         let weak = Arc::downgrade(&shared);
         lifecycle.health().register(move || Some(weak.upgrade()?.check()));
@@ -85,7 +85,7 @@ impl Billing {
                 Error::because(ErrorKind::Unavailable, format!("reading {} failed", store.name()), error)
             })?;
             let mut session = store.writer().await?;
-            adopt(&folder, &store, &accounts, clock.now(), session.as_mut(), Some(own)).await
+            adopter.adopt(&store, &accounts, &shared, clock.now(), session.as_mut()).await
         };
         let is_there = match warm.await {
             Err(error) if error.kind() == ErrorKind::Unavailable && store.is_shared_by_machines() => {
@@ -100,7 +100,7 @@ impl Billing {
             shared.clone(),
             accounts.clone(),
             store.clone(),
-            folder,
+            adopter,
             clock.clone(),
             settings.lease,
             is_there,
@@ -256,7 +256,7 @@ impl Billing {
         let shared = &self.0.shared;
         let Use { key, at, units, data } = used;
         let pending = Pending::Use(PendingUse { cell: hold.cell().clone(), key, at, units, held: hold.held(), data });
-        match shared.journal.append(pending, Pending::record) {
+        match shared.journal.append(pending) {
             Ok(first) => {
                 hold.spend();
                 if first {

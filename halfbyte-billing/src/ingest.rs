@@ -46,7 +46,7 @@ impl Billing {
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`]: the event cannot be counted by the meters of its type, is further in the future than clocks
-    /// differ, or nobody is known who pays for its subject. [`ErrorKind::Unavailable`]: neither the store nor the journal can
+    /// differ, or nobody is known who pays for its subject; or the database refuses just this event. [`ErrorKind::Unavailable`]: neither the store nor the journal can
     /// be written, or the store is needed to read what is corrected.
     pub async fn ingest(&self, event: Event) -> Result<Receipt, Error> {
         let receipt = self.ingest_batch(vec![event]).await?.pop();
@@ -54,7 +54,7 @@ impl Billing {
     }
 
     /// As [`ingest`](Self::ingest) for several, in their order, in one commit: all are durable or none. An event that is not
-    /// valid does not keep the others from being counted.
+    /// valid does not keep the others from being counted; where it is the database that refuses it, they take several commits.
     ///
     /// # Errors
     ///
@@ -83,18 +83,18 @@ impl Billing {
         }
         let mut receipts = self.take(good).await?.into_iter();
         let answer = |known: Option<Result<Receipt, Error>>| {
-            known.unwrap_or_else(|| receipts.next().ok_or_else(crate::committer::closed))
+            known.or_else(|| receipts.next()).unwrap_or_else(|| Err(crate::committer::closed()))
         };
         Ok(answers.into_iter().map(answer).collect())
     }
 
     /// Hands events to the committer and waits for it.
-    pub(crate) async fn take(&self, events: Vec<Ingested>) -> Result<Vec<Receipt>, Error> {
+    pub(crate) async fn take(&self, events: Vec<Ingested>) -> Result<Vec<Result<Receipt, Error>>, Error> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
         let taken = self.ask(|answer| Command::Ingest { events, answer }).await?;
-        Ok(taken.into_iter().map(Receipt::from).collect())
+        Ok(taken.into_iter().map(receipt).collect())
     }
 
     /// What an event changes, and for whom; `None` if what it corrects is not there. `before` has what came before it in
@@ -148,15 +148,17 @@ fn unusable(error: EventError) -> Error {
     Error::because(ErrorKind::Invalid, "the event cannot be used", error)
 }
 
-impl From<Taken> for Receipt {
-    fn from(taken: Taken) -> Self {
-        match taken {
-            Taken::Spooled => Receipt::Spooled,
-            Taken::Stored(Outcome::Counted { overage }) => Receipt::Counted { overage },
-            Taken::Stored(Outcome::Duplicate) => Receipt::Duplicate,
-            Taken::Stored(Outcome::Conflict) => Receipt::Conflict,
-            Taken::Stored(Outcome::Late) => Receipt::Late,
-            Taken::Stored(Outcome::NothingToCorrect) => Receipt::NothingToCorrect,
+fn receipt(taken: Taken) -> Result<Receipt, Error> {
+    Ok(match taken {
+        Taken::Spooled => Receipt::Spooled,
+        Taken::Stored(Outcome::Counted { overage }) => Receipt::Counted { overage },
+        Taken::Stored(Outcome::Duplicate) => Receipt::Duplicate,
+        Taken::Stored(Outcome::Conflict) => Receipt::Conflict,
+        Taken::Stored(Outcome::Late) => Receipt::Late,
+        Taken::Stored(Outcome::NothingToCorrect) => Receipt::NothingToCorrect,
+        Taken::Refused => {
+            let message = "the store refuses this event for what is in it; the log says why";
+            return Err(Error::new(ErrorKind::Invalid, message));
         }
-    }
+    })
 }

@@ -162,11 +162,12 @@ impl Billing {
         let entry = assemble::of_use(
             self.accounts(),
             &used,
+            None,
             Some(Held { by: reserved.holder(), units: reserved.units }),
             self.clock().now(),
         )?;
         let receipts = self.take(vec![Ingested { entry: Arc::new(entry), release: Some(reserved.release()) }]).await?;
-        receipts.into_iter().next().ok_or_else(crate::committer::closed)
+        receipts.into_iter().next().unwrap_or_else(|| Err(crate::committer::closed()))
     }
 
     /// Gives back all that a reservation holds. One that has expired or was settled holds nothing.

@@ -5,6 +5,7 @@ use halfbyte_core::config::BillingBackend;
 use halfbyte_core::home::Home;
 
 use crate::catalog::CatalogSource;
+use crate::journal::Bounds;
 
 /// What [`Billing`](crate::Billing) is opened with.
 #[must_use = "nothing happens before `Billing::open`"]
@@ -16,6 +17,7 @@ pub struct Settings {
     pub(crate) catalog: CatalogSource,
     pub(crate) lease: Duration,
     pub(crate) tolerance: Duration,
+    pub(crate) backlog: Bounds,
 }
 
 impl Settings {
@@ -28,6 +30,7 @@ impl Settings {
             catalog: catalog.into(),
             lease: Duration::from_secs(60),
             tolerance: Duration::from_secs(300),
+            backlog: Bounds::default(),
         }
     }
 

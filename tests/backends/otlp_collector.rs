@@ -12,7 +12,7 @@ use halfbyte::{Contract, Platform};
 use tokio::task::JoinSet;
 
 const ALONE: &str = "HB_TEST_COLLECTOR_ALONE";
-const METRICS: [&str; 9] = [
+const METRICS: [&str; 10] = [
     "http.server.request.duration",
     "halfbyte.check.age",
     "halfbyte.check.ready",
@@ -21,6 +21,7 @@ const METRICS: [&str; 9] = [
     "halfbyte.billing.late",
     "halfbyte.billing.overage",
     "halfbyte.billing.reclaimed",
+    "halfbyte.billing.refused",
     "halfbyte.billing.stranded",
 ];
 

@@ -4,178 +4,187 @@ use std::sync::Arc;
 
 use halfbyte_core::error_chain;
 use jiff::Timestamp;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::job::{Done, Job};
+use super::refused::keep_refused;
 use super::{Committer, Doubt, Ingested, Pending, Taken};
 use crate::assemble;
-use crate::quota::{Cell, Hold};
+use crate::journal::Item as _;
+use crate::quota::Cell;
 use crate::store::{
-    self, Batch, Committed, Entry, Held, LeaseAsk, Leased, Outcome, Release, Session, SqlError, Units, is_passing,
+    self, Batch, Committed, Entry, Held, LeaseAsk, Outcome, Release, Session, SqlError, Units, is_of_data, is_passing,
     owners, processes,
 };
 use crate::{Error, ErrorKind};
 
-pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
-
-/// So much of what waits in the journal goes into one transaction.
-pub(super) const CHUNK: usize = 2048;
+/// So much of what waits in a journal goes into one transaction: entries, and bytes of memory that they take.
+const CHUNK: (usize, usize) = (2048, 32 * 1024 * 1024);
 /// So often a transaction is tried again that others were in the way of.
 const ATTEMPTS: u32 = 5;
 
-/// Events, and who waits for what became of them.
-pub(super) type Ingest = (Vec<Ingested>, Answer<Vec<Taken>>);
-
-/// What somebody waits for.
-#[derive(Default)]
-pub(super) struct Job {
-    pub(super) leases: Vec<(Arc<Cell>, u64, Answer<Option<Hold>>)>,
-    pub(super) ingests: Vec<Ingest>,
-    pub(super) reserves: Vec<(LeaseAsk, Answer<Leased>)>,
-    pub(super) releases: Vec<(Release, Answer<()>)>,
+/// How many of what waits go into a transaction: of each the first ones, in the order in which they stand here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Part {
+    /// Of what was taken from the journal.
+    spooled: usize,
+    given_up: usize,
+    abandoned: usize,
+    events: usize,
+    releases: usize,
+    leases: usize,
+    reserves: usize,
 }
 
-/// What a transaction did for a [`Job`].
-#[derive(Default)]
-pub(super) struct Done {
-    /// One for each event of the ingests, in their order.
-    outcomes: Vec<Outcome>,
-    leased: Vec<Leased>,
-    reserved: Vec<Leased>,
+impl Part {
+    fn count(self) -> usize {
+        let Part { spooled, given_up, abandoned, events, releases, leases, reserves } = self;
+        spooled + given_up + abandoned + events + releases + leases + reserves
+    }
 }
 
-impl Job {
-    fn is_empty(&self) -> bool {
-        self.leases.is_empty() && self.ingests.is_empty() && self.reserves.is_empty() && self.releases.is_empty()
-    }
+/// Why a transaction did not work.
+struct Failed {
+    error: Error,
+    /// The database refuses something of it for what it is, and may well take the rest.
+    of_data: bool,
+}
 
-    /// Tells all who wait what was done. Answers reservations that nobody waits for any more.
-    pub(super) fn answer(self, done: Done) -> Vec<Release> {
-        let mut abandoned = Vec::new();
-        let mut outcomes = done.outcomes.into_iter();
-        for (events, answer) in self.ingests {
-            _ = answer.send(Ok(outcomes.by_ref().take(events.len()).map(Taken::Stored).collect()));
-        }
-        for ((cell, units, answer), leased) in self.leases.into_iter().zip(done.leased) {
-            cell.set_left(leased.left);
-            // What it did not get all of helps it no further, but may be enough for others.
-            let hold = (leased.units >= units).then(|| Hold::of_lease(cell.clone(), units));
-            cell.deposit(if hold.is_some() { leased.units - units } else { leased.units });
-            // A hold that nobody takes puts its units back.
-            _ = answer.send(Ok(hold));
-        }
-        for ((ask, answer), leased) in self.reserves.into_iter().zip(done.reserved) {
-            if answer.send(Ok(leased)).is_err() {
-                let LeaseAsk { holder, tenant, feature, .. } = ask;
-                abandoned.push(Release { holder, tenant, feature, units: None });
-            }
-        }
-        self.releases.into_iter().for_each(|(_, answer)| _ = answer.send(Ok(())));
-        abandoned
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, of_data: false }
     }
+}
 
-    /// Tells those who wait that it did not work, but for the events: they can wait on the disk.
-    pub(super) fn refuse(self, error: &Error) -> Vec<Ingest> {
-        let again = || Error::new(error.kind(), error_chain(error));
-        self.leases.into_iter().for_each(|(_, _, answer)| _ = answer.send(Err(again())));
-        self.reserves.into_iter().for_each(|(_, answer)| _ = answer.send(Err(again())));
-        self.releases.into_iter().for_each(|(_, answer)| _ = answer.send(Err(again())));
-        self.ingests
-    }
+/// How many of the first of entries, of these sizes, go into one transaction: one at least.
+pub(super) fn chunk(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut bytes = 0_usize;
+    let fits = |(index, size): &(usize, usize)| {
+        bytes = bytes.saturating_add(*size);
+        *index == 0 || bytes <= CHUNK.1
+    };
+    sizes.take(CHUNK.0).enumerate().take_while(fits).count()
 }
 
 impl Committer {
-    /// One transaction with the first of what was taken from the journal, what was given up, and `job`.
-    pub(super) async fn commit(&mut self, job: &Job) -> Result<Done, Error> {
-        if self.taken.is_empty() && self.given_up.is_empty() && self.abandoned.is_empty() && job.is_empty() {
-            return Ok(Done::default());
+    /// Commits all that was taken from the journal, all that was given up, and `job`: in one transaction, unless that is too
+    /// much for one, or the database refuses something of it for what it is. Then it is taken apart, in halves, until that
+    /// stands alone and everything else is committed.
+    pub(super) async fn commit_all(&mut self, job: &Job, done: &mut Done) -> Result<(), Error> {
+        let mut most = usize::MAX;
+        loop {
+            let part = self.part(job, done, most);
+            let count = part.count();
+            if count == 0 {
+                return Ok(());
+            }
+            match self.commit(part, job, done).await {
+                Ok(()) => most = most.saturating_mul(2),
+                Err(Failed { error, of_data: false }) => return Err(error),
+                Err(Failed { error, .. }) if count == 1 => self.refuse(part, done, error).await?,
+                Err(_) => most = count / 2,
+            }
         }
-        let chunk = self.taken.len().min(CHUNK);
+    }
+
+    /// What the next transaction is of, `most` of it at most.
+    fn part(&self, job: &Job, done: &Done, most: usize) -> Part {
+        let spooled = chunk(self.taken.iter().map(Pending::size));
+        let mut left = most;
+        let mut of = |there: usize| {
+            let some = there.min(left);
+            left -= some;
+            some
+        };
+        let part = Part { spooled: of(spooled), ..Part::default() };
+        // Who waits for an answer is served with the last of the journal.
+        if spooled < self.taken.len() {
+            return part;
+        }
+        Part {
+            given_up: of(self.given_up.len()),
+            abandoned: of(self.abandoned.len()),
+            events: of(job.ingests.iter().map(|(events, _)| events.len()).sum::<usize>() - done.taken.len()),
+            releases: of(job.releases.len() - done.released.len()),
+            leases: of(job.leases.len() - done.leased.len()),
+            reserves: of(job.reserves.len() - done.reserved.len()),
+            ..part
+        }
+    }
+
+    async fn commit(&mut self, part: Part, job: &Job, done: &mut Done) -> Result<(), Failed> {
         let owner = self.shared.journal.owner();
-        let (mut entries, places, left_out) = self.entries(owner);
-        let spooled = entries.len();
-        let given_up = self.given_up.iter().chain(&left_out);
-        let mut releases: Vec<_> = given_up.map(|(cell, units)| release(owner, cell, *units)).collect();
-        releases.extend(self.abandoned.iter().cloned());
-        for ingested in job.ingests.iter().flat_map(|(events, _)| events) {
-            entries.push(ingested.entry.clone());
-            releases.extend(ingested.release.clone());
+        let spooled: Result<Vec<_>, _> = self.taken[..part.spooled].iter().map(|one| self.entry(one, owner)).collect();
+        // So does the database: the others are found to be good without it.
+        let mut entries = spooled.map_err(|error| Failed { error, of_data: true })?;
+        let given_up = &self.given_up[..part.given_up];
+        let mut releases: Vec<_> = given_up.iter().map(|(cell, units)| release(owner, cell, *units)).collect();
+        releases.extend_from_slice(&self.abandoned[..part.abandoned]);
+        for Ingested { entry, release } in job.events().skip(done.taken.len()).take(part.events) {
+            entries.push(entry.clone());
+            releases.extend(release.clone());
         }
-        releases.extend(job.releases.iter().map(|(release, _)| release.clone()));
-        let mut leases: Vec<_> = job.leases.iter().map(|(cell, units, _)| lease(owner, cell, *units)).collect();
-        leases.extend(job.reserves.iter().map(|(ask, _)| ask.clone()));
+        let released = &job.releases[done.released.len()..][..part.releases];
+        releases.extend(released.iter().map(|(release, _)| release.clone()));
+        let cells = &job.leases[done.leased.len()..][..part.leases];
+        let mut leases: Vec<_> = cells.iter().map(|(cell, units, _)| lease(owner, cell, *units)).collect();
+        let reserves = &job.reserves[done.reserved.len()..][..part.reserves];
+        leases.extend(reserves.iter().map(|(ask, _)| ask.clone()));
+        let cells: Vec<_> = cells.iter().map(|(cell, ..)| cell.clone()).collect();
 
         let asked = Arc::new(Asked { owner, now: self.clock.now(), entries, releases, leases });
-        let committed = self.transact(&asked, job).await?;
+        let committed = self.transact(&asked, part, &cells).await?;
 
         let entries = &asked.entries;
         for (entry, outcome) in entries.iter().zip(&committed.outcomes) {
             self.shared.note(entry, *outcome);
         }
-        self.settle_cells(&entries[..spooled], &places, &committed, job);
-        for (cell, units) in left_out {
-            cell.set_held(cell.held().saturating_sub(units));
-        }
-        self.taken.drain(..chunk);
-        self.given_up.clear();
-        self.abandoned.clear();
+        self.settle_cells(part, &cells, &committed);
+        self.taken.drain(..part.spooled);
+        self.given_up.drain(..part.given_up);
+        self.abandoned.drain(..part.abandoned);
         if self.taken.is_empty() {
             self.shared.journal.committed();
         }
         if !entries.is_empty() {
             self.shared.bell.ring();
         }
-        let mut leased = committed.leased;
-        let reserved = leased.split_off(job.leases.len());
-        Ok(Done { outcomes: committed.outcomes[spooled..].to_vec(), leased, reserved })
+        let mut leased = committed.leased.into_iter().map(Ok);
+        done.taken.extend(committed.outcomes[part.spooled..].iter().copied().map(Taken::Stored));
+        done.released.extend(std::iter::repeat_with(|| Ok(())).take(part.releases));
+        done.leased.extend(leased.by_ref().take(part.leases));
+        done.reserved.extend(leased);
+        Ok(())
     }
 
-    /// What was taken from the journal as the store wants it, with the place of each in `taken`. What cannot be understood is
-    /// told and left out: it would keep everything else from being counted.
-    #[expect(clippy::type_complexity, reason = "three lists that belong together here only")]
-    fn entries(&self, owner: Uuid) -> (Vec<Arc<Entry>>, Vec<usize>, Vec<(Arc<Cell>, u64)>) {
-        let mut left_out = Vec::new();
-        let mut entries = Vec::with_capacity(self.taken.len());
-        let mut places = Vec::with_capacity(self.taken.len());
-        for (place, pending) in self.taken.iter().take(CHUNK).enumerate() {
-            let entry = match pending {
-                Pending::Use(used) => {
-                    let held = (used.held > 0 && !used.cell.is_lost())
-                        .then(|| Held { by: assemble::holder(owner, &used.cell), units: used.held });
-                    assemble::of_use(&self.accounts, &used.record(), held, self.clock.now())
-                }
-                Pending::Event { entry, .. } => Ok(self.spooled(entry)),
-            };
-            match entry {
-                Ok(entry) => {
-                    entries.push(Arc::new(entry));
-                    places.push(place);
-                }
-                Err(error) => {
-                    tracing::error!(
-                        error = error_chain(&error),
-                        what = pending.name(),
-                        "a use cannot be counted as the catalogue is now; it is left out"
-                    );
-                    if let Pending::Use(used) = pending {
-                        left_out.push((used.cell.clone(), used.held));
-                    }
-                }
+    /// What was taken from the journal as the store wants it.
+    fn entry(&self, pending: &Pending, owner: Uuid) -> Result<Arc<Entry>, Error> {
+        let entry = match pending {
+            Pending::Use(used) => {
+                let held = (used.held > 0 && !used.cell.is_lost())
+                    .then(|| Held { by: assemble::holder(owner, &used.cell), units: used.held });
+                let granted = Some(&*used.cell.metered);
+                assemble::of_use(&self.accounts, &used.record(), granted, held, self.clock.now())?
             }
-        }
-        (entries, places, left_out)
+            Pending::Event(entry) => return Ok(self.spooled(entry)),
+        };
+        Ok(Arc::new(entry))
     }
 
     /// An event that waited for the store, by what is known now: when it came, that may have been old, or nothing. What has
     /// become of the catalogue meanwhile does not keep it from being counted.
-    fn spooled(&self, entry: &Entry) -> Entry {
+    pub(super) fn spooled(&self, entry: &Arc<Entry>) -> Arc<Entry> {
+        let catalog = self.accounts.catalog();
+        if entry.measurements.iter().any(|measurement| catalog.meter(&measurement.meter).is_none()) {
+            return entry.clone();
+        }
         let tenant = self.accounts.payer(entry.event.subject()).unwrap_or_else(|| entry.tenant.clone());
         let again = assemble::of_event(&self.accounts, entry.event.clone(), tenant, None, self.clock.now());
-        again.unwrap_or_else(|_| entry.clone())
+        again.map_or_else(|_| entry.clone(), Arc::new)
     }
 
     /// Runs the batch in a transaction of its own, numbered, so that it can be told later whether it was committed.
-    async fn transact(&mut self, asked: &Arc<Asked>, job: &Job) -> Result<Committed, Error> {
+    async fn transact(&mut self, asked: &Arc<Asked>, part: Part, leases: &[Arc<Cell>]) -> Result<Committed, Failed> {
         let number = self.number + 1;
         let holds = !asked.releases.is_empty() || !asked.leases.is_empty() || has_held(&asked.entries);
         let session = self.connected().await?;
@@ -198,25 +207,29 @@ impl Committer {
                 self.session = session;
                 self.beat_soon();
                 self.beat().await?;
-                Err(Error::new(ErrorKind::Unavailable, "the lease of this process had expired; it has a new one"))
+                let message = "the lease of this process had expired; it has a new one";
+                Err(Error::new(ErrorKind::Unavailable, message).into())
+            }
+            Attempted::Refused(error) => {
+                self.session = session;
+                Err(Failed { error: self.store.explain("writing", error), of_data: true })
             }
             // A session that failed is dropped, and with it the transaction.
-            Attempted::Failed(error) => Err(self.store.explain("writing", error)),
+            Attempted::Failed(error) => Err(self.store.explain("writing", error).into()),
             Attempted::Unknown(error) => {
                 self.number = number;
                 if holds {
-                    let leases = job.leases.iter().map(|(cell, _, _)| cell.clone()).collect();
-                    self.doubt = Some(Doubt { number, leases });
+                    self.doubt = Some(Doubt { number, part, leases: leases.to_vec() });
                 }
-                Err(self.store.explain("writing", error))
+                Err(self.store.explain("writing", error).into())
             }
         }
     }
 
     /// The cells hold what the store says.
-    fn settle_cells(&self, spooled: &[Arc<Entry>], places: &[usize], committed: &Committed, job: &Job) {
-        for ((place, _), outcome) in places.iter().zip(spooled).zip(&committed.outcomes) {
-            if let Pending::Use(used) = &self.taken[*place] {
+    fn settle_cells(&self, part: Part, leases: &[Arc<Cell>], committed: &Committed) {
+        for (pending, outcome) in self.taken[..part.spooled].iter().zip(&committed.outcomes) {
+            if let Pending::Use(used) = pending {
                 used.cell.set_held(used.cell.held().saturating_sub(used.held));
                 if !matches!(outcome, Outcome::Counted { .. }) {
                     // Its units went back to where everybody can lease them.
@@ -224,13 +237,51 @@ impl Committer {
                 }
             }
         }
-        for (cell, units) in &self.given_up {
+        for (cell, units) in &self.given_up[..part.given_up] {
             cell.set_held(cell.held().saturating_sub(*units));
         }
-        for ((cell, _, _), leased) in job.leases.iter().zip(&committed.leased) {
+        for (cell, leased) in leases.iter().zip(&committed.leased) {
             cell.set_held(cell.held() + leased.units);
             self.shared.cells.register(cell);
         }
+    }
+
+    /// What stands alone and is refused for what it is: it is told, and what was answered for is kept aside.
+    async fn refuse(&mut self, part: Part, done: &mut Done, error: Error) -> Result<(), Error> {
+        let what = error_chain(&error);
+        if part.spooled > 0 {
+            let mut record = Vec::new();
+            self.taken[0].encode(&mut record);
+            keep_refused(&self.adopter.folder, record, &self.taken[0].name(), &error).await?;
+            self.shared.note_refused();
+            if let Pending::Use(used) = self.taken.remove(0)
+                && used.held > 0
+                && !used.cell.is_lost()
+            {
+                self.given_up.push((used.cell, used.held));
+            }
+            if self.taken.is_empty() {
+                self.shared.journal.committed();
+            }
+        } else if part.given_up > 0 {
+            let (cell, units) = self.given_up.remove(0);
+            let (tenant, feature) = (&cell.tenant, &*cell.metered.feature.name);
+            tracing::error!(%tenant, feature, units, error = what, "units could not be given back; they stay leased until this process ends");
+        } else if part.abandoned > 0 {
+            let Release { tenant, feature, .. } = self.abandoned.remove(0);
+            tracing::error!(%tenant, feature = &*feature, error = what, "a reservation that nobody took could not be given back; it expires");
+        } else if part.events > 0 {
+            tracing::error!(error = what, "the store refuses an event for what it is; who sent it was told");
+            self.shared.note_refused();
+            done.taken.push(Taken::Refused);
+        } else if part.releases > 0 {
+            done.released.push(Err(error));
+        } else if part.leases > 0 {
+            done.leased.push(Err(error));
+        } else {
+            done.reserved.push(Err(error));
+        }
+        Ok(())
     }
 
     /// Finds out what became of a batch whose commit was not answered.
@@ -262,12 +313,13 @@ impl Committer {
         let happened = self.explained(last)? == Some(doubt.number);
         if happened {
             // What it counted is counted: the uses are tried again without what was held for them, and found to be there.
-            for pending in self.taken.iter_mut().take(CHUNK) {
+            for pending in self.taken.iter_mut().take(doubt.part.spooled) {
                 if let Pending::Use(used) = pending {
                     used.cell.set_held(used.cell.held().saturating_sub(std::mem::take(&mut used.held)));
                 }
             }
-            for (cell, units) in self.given_up.drain(..) {
+            let given_up = doubt.part.given_up.min(self.given_up.len());
+            for (cell, units) in self.given_up.drain(..given_up) {
                 cell.set_held(cell.held().saturating_sub(units));
             }
             for cell in &doubt.leases {
@@ -305,6 +357,8 @@ enum Attempted {
     Committed(Committed),
     /// The process has lost its lease, and nothing was done.
     NoLease,
+    /// The database refuses something of it for what it is; nothing was done, and the session is as it was.
+    Refused(SqlError),
     /// Nothing was done.
     Failed(SqlError),
     /// It may have been committed.
@@ -315,23 +369,25 @@ enum Attempted {
 async fn attempts(session: &mut dyn Session, batch: &Batch<'_>, number: Option<i64>) -> Attempted {
     let mut attempts = 0;
     loop {
-        match attempt(session, batch, number).await {
-            Ok(Some(committed)) => {
-                return match session.commit().await {
-                    Ok(()) => Attempted::Committed(committed),
-                    Err(error) => Attempted::Unknown(error),
-                };
-            }
+        let error = match attempt(session, batch, number).await {
             Ok(None) => return Attempted::NoLease,
-            // Others were in the way, and are gone.
-            Err(error) if is_passing(&error) && attempts < ATTEMPTS => {
-                attempts += 1;
-                if session.rollback().await.is_err() {
-                    return Attempted::Failed(error);
-                }
-            }
-            Err(error) => return Attempted::Failed(error),
+            Err(error) => error,
+            Ok(Some(committed)) => match session.commit().await {
+                Ok(()) => return Attempted::Committed(committed),
+                // Who refuses it for what it is has not committed it.
+                Err(error) if is_of_data(&error) => error,
+                Err(error) => return Attempted::Unknown(error),
+            },
+        };
+        // Others were in the way, and are gone.
+        let again = is_passing(&error) && attempts < ATTEMPTS;
+        if !(again || is_of_data(&error)) || session.rollback().await.is_err() {
+            return Attempted::Failed(error);
         }
+        if !again {
+            return Attempted::Refused(error);
+        }
+        attempts += 1;
     }
 }
 

@@ -3,7 +3,12 @@
 mod adopt;
 mod batch;
 mod heartbeat;
+mod job;
+mod pending;
+mod refused;
 mod shared;
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,13 +19,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-pub(crate) use self::adopt::{adopt, blocking};
-use self::batch::Job;
+pub(crate) use self::adopt::{Adopter, blocking};
+use self::batch::Part;
 use self::heartbeat::Heartbeat;
+use self::job::{Done, Ingest, Job};
+pub(crate) use self::pending::{Pending, PendingUse};
 pub use self::shared::Stats;
-pub(crate) use self::shared::{Command, Ingested, Pending, PendingUse, Shared, Taken};
+pub(crate) use self::shared::{Command, Ingested, Shared, Taken};
 use crate::accounts::Accounts;
-use crate::journal::Folder;
 use crate::quota::Cell;
 use crate::store::{Release, Session, Store};
 use crate::{Error, ErrorKind};
@@ -40,7 +46,7 @@ pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) store: Store,
-    pub(crate) folder: Folder,
+    pub(crate) adopter: Adopter,
     pub(crate) clock: Clock,
     session: Option<Box<dyn Session>>,
     heartbeat: Heartbeat,
@@ -65,6 +71,7 @@ pub(crate) struct Committer {
 /// A batch of which it is not known whether it was committed.
 struct Doubt {
     number: i64,
+    part: Part,
     leases: Vec<Arc<Cell>>,
 }
 
@@ -84,7 +91,7 @@ impl Committer {
         shared: Arc<Shared>,
         accounts: Arc<Accounts>,
         store: Store,
-        folder: Folder,
+        adopter: Adopter,
         clock: Clock,
         lease: Duration,
         registered: bool,
@@ -95,7 +102,7 @@ impl Committer {
             shared,
             accounts,
             store,
-            folder,
+            adopter,
             clock,
             session: None,
             taken: Vec::new(),
@@ -206,8 +213,7 @@ impl Committer {
 
     async fn adopt(&mut self) -> Result<(), Error> {
         let mut session = self.connected().await?;
-        let owner = Some(self.shared.journal.owner());
-        adopt(&self.folder, &self.store, &self.accounts, self.clock.now(), session.as_mut(), owner).await?;
+        self.adopter.adopt(&self.store, &self.accounts, &self.shared, self.clock.now(), session.as_mut()).await?;
         self.session = Some(session);
         Ok(())
     }
@@ -250,40 +256,34 @@ impl Committer {
         }
         // Whoever leases for the cell that took the place may need just these.
         self.give_back(self.shared.cells.retired());
-        let outcome = self.commit_all(&job).await;
-        let answer = outcome.as_ref().map(drop).map_err(|error| (error.kind(), error_chain(error)));
-        match outcome {
-            Ok(done) => self.abandoned.extend(job.answer(done)),
-            Err(error) => {
-                let ingests = job.refuse(&error);
-                self.spool(ingests, &error).await;
-            }
-        }
+        let mut done = Done::default();
+        let failure = self.commit_queued(&job, &mut done).await.err();
+        let (abandoned, left) = job.answer(done, failure.as_ref());
+        self.abandoned.extend(abandoned);
         for flush in flushes {
-            _ = flush.send(answer.clone().map_err(|(kind, message)| Error::new(kind, message)));
+            let again = failure.as_ref().map(|error| Error::new(error.kind(), error_chain(error)));
+            _ = flush.send(again.map_or(Ok(()), Err));
+        }
+        if let Some(error) = &failure {
+            self.spool(left, error).await;
         }
     }
 
     /// Commits what did not work before, then all that is queued together with `job`.
-    async fn commit_all(&mut self, job: &Job) -> Result<batch::Done, Error> {
+    async fn commit_queued(&mut self, job: &Job, done: &mut Done) -> Result<(), Error> {
         let outcome = async {
             if self.accounts.age().is_none() {
                 // It would be charged as if nobody had a plan, and to aliases as if they were customers.
                 return Err(Error::new(ErrorKind::Unavailable, "the accounts have not been read yet"));
             }
             self.settle_doubt().await?;
-            while !self.taken.is_empty() || !self.given_up.is_empty() || !self.abandoned.is_empty() {
-                self.commit(&Job::default()).await?;
-            }
+            self.commit_all(&Job::default(), &mut Done::default()).await?;
             self.taken = self.shared.journal.take();
-            while self.taken.len() > batch::CHUNK {
-                self.commit(&Job::default()).await?;
-            }
-            self.commit(job).await
+            self.commit_all(job, done).await
         };
         let outcome = outcome.await;
         match &outcome {
-            Ok(_) => {
+            Ok(()) => {
                 if std::mem::take(&mut self.failures) > 0 {
                     tracing::info!(store = self.store.name(), "usage is committed again");
                 }
@@ -305,31 +305,35 @@ impl Committer {
     }
 
     /// Events that the store did not take go into the journal, on the disk of this machine, and are counted from there.
-    async fn spool(&mut self, ingests: Vec<batch::Ingest>, error: &Error) {
+    async fn spool(&mut self, ingests: Vec<Ingest>, error: &Error) {
         for (events, answer) in ingests {
             // A correction is of what the store has, and a settlement is of what a reservation has there.
             let needs_store = |event: &Ingested| event.release.is_some() || event.entry.correction.is_some();
+            let again = || Error::new(error.kind(), error_chain(error));
             if !self.shared.journal.is_accepting() || events.iter().any(needs_store) {
-                _ = answer.send(Err(Error::new(error.kind(), error_chain(error))));
+                _ = answer.send(Err(again()));
                 continue;
             }
             let shared = self.shared.clone();
             let spooled = blocking(move || {
-                let count = events.len();
-                for (index, event) in events.into_iter().enumerate() {
-                    let json = event.entry.event.to_json().into();
-                    let pending = Pending::Event { json, entry: event.entry };
-                    // Nobody else lets the files take turns: with the last one, the disk has all.
-                    if index + 1 < count {
-                        shared.journal.append(pending, Pending::record)?;
-                    } else {
-                        shared.journal.append_durably(pending, Pending::record)?;
-                    }
+                let pending = |event: Ingested| Pending::Event(event.entry);
+                let mut events: Vec<_> = events.into_iter().map(pending).collect();
+                if !shared.journal.has_room(&events) {
+                    return Ok(None);
                 }
-                Ok(vec![Taken::Spooled; count])
+                let (count, last) = (events.len(), events.pop());
+                for event in events {
+                    shared.journal.append(event)?;
+                }
+                if let Some(last) = last {
+                    // Nobody else lets the files take turns: with the last one, the disk has all.
+                    shared.journal.append_durably(last)?;
+                }
+                Ok(Some(vec![Taken::Spooled; count]))
             });
             let unwritable = |error| Error::because(ErrorKind::Unavailable, "the journal cannot be written", error);
-            _ = answer.send(spooled.await.map_err(unwritable));
+            let spooled = spooled.await.map_err(unwritable);
+            _ = answer.send(spooled.and_then(|spooled| spooled.ok_or_else(again)));
         }
     }
 

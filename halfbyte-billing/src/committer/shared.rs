@@ -2,14 +2,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use halfbyte_core::lifecycle::Check;
-use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 
+use super::Pending;
+use crate::Error;
 use crate::export::Bell;
-use crate::journal::{Journal, Record, Use};
+use crate::journal::Journal;
 use crate::quota::{Cell, Cells, Hold};
 use crate::store::{Entry, LeaseAsk, Leased, Outcome, Release};
-use crate::{Error, IdempotencyKey};
 
 /// What requests and the committer share.
 #[derive(Debug)]
@@ -26,30 +26,8 @@ pub(crate) struct Shared {
     /// Units that owners hold who have gone, as last seen in the store.
     stranded: AtomicU64,
     reclaimed: AtomicU64,
+    refused: AtomicU64,
     last_error: Mutex<Option<String>>,
-}
-
-/// What is in the journal and not yet in the store.
-#[derive(Debug)]
-pub(crate) enum Pending {
-    Use(PendingUse),
-    /// An event that came while the store could not be written, as JSON for the journal.
-    Event {
-        json: Box<str>,
-        entry: Arc<Entry>,
-    },
-}
-
-/// A use that is in the journal and not yet in the store.
-#[derive(Debug)]
-pub(crate) struct PendingUse {
-    pub(crate) cell: Arc<Cell>,
-    pub(crate) key: IdempotencyKey,
-    pub(crate) at: Timestamp,
-    pub(crate) units: u64,
-    /// So many of them the cell had.
-    pub(crate) held: u64,
-    pub(crate) data: Option<Box<str>>,
 }
 
 /// What the committer is asked for.
@@ -82,40 +60,8 @@ pub(crate) enum Taken {
     Stored(Outcome),
     /// The store cannot be written; it is on the disk of this machine.
     Spooled,
-}
-
-impl Pending {
-    pub(crate) fn record(&self) -> Record<'_> {
-        match self {
-            Pending::Use(used) => Record::Use(used.record()),
-            Pending::Event { json, .. } => Record::Event(json),
-        }
-    }
-}
-
-impl Pending {
-    /// Which it is, for people: without what a client may have put into it.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Pending::Use(used) => format!("{} of {}", used.cell.metered.feature.name, used.cell.tenant),
-            Pending::Event { entry, .. } => format!("{} of {}", entry.event.id, entry.event.source),
-        }
-    }
-}
-
-impl PendingUse {
-    pub(crate) fn record(&self) -> Use<'_> {
-        Use {
-            tenant: self.cell.tenant.as_str(),
-            feature: &self.cell.metered.feature.name,
-            key: self.key,
-            at: self.at,
-            units: self.units,
-            held: self.held,
-            cell: self.cell.id,
-            data: self.data.as_deref().unwrap_or_default(),
-        }
-    }
+    /// The store can be written, and refuses just this.
+    Refused,
 }
 
 impl Shared {
@@ -130,6 +76,7 @@ impl Shared {
             overage: AtomicU64::new(0),
             stranded: AtomicU64::new(0),
             reclaimed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             last_error: Mutex::new(None),
         }
     }
@@ -165,6 +112,10 @@ impl Shared {
         self.reclaimed.fetch_add(units, Ordering::Relaxed);
     }
 
+    pub(super) fn note_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         Stats {
             conflicts: self.conflicts.load(Ordering::Relaxed),
@@ -172,6 +123,7 @@ impl Shared {
             overage: self.overage.load(Ordering::Relaxed),
             stranded: self.stranded.load(Ordering::Relaxed),
             reclaimed: self.reclaimed.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
             backlog: self.journal.backlog(),
         }
     }
@@ -208,6 +160,9 @@ pub struct Stats {
     pub stranded: u64,
     /// Units of such owners that this process gave back.
     pub reclaimed: u64,
+    /// Uses and events that the store refused for what is in them, each told in the log. What had been answered for is kept
+    /// beside the journals, in the folder `refused`.
+    pub refused: u64,
     /// Uses and events that are on the disk of this machine and not in the store yet.
     pub backlog: usize,
 }

@@ -12,20 +12,26 @@ use jiff::Timestamp;
 use crate::IdempotencyKey;
 
 const USE: u8 = 2;
-const EVENT: u8 = 3;
+const EVENT: u8 = 4;
 const HEADER: usize = 4 + 4;
 /// Kind, key, time in microseconds, units, units held, cell.
 const FIXED: usize = 1 + 16 + 8 + 8 + 8 + 8;
-/// The longest body: an event with 64 KiB of data, each byte of which may be written as six.
-const LONGEST: usize = 512 * 1024;
+/// The longest body: an event with 64 KiB of data, each byte of which may be written as six, and the names of all meters of a
+/// catalogue.
+const LONGEST: usize = 2 * 1024 * 1024;
 
 /// What is in a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Record<'a> {
     /// A request that was answered well.
     Use(Use<'a>),
-    /// An event that was taken in while the store could not be written, as CloudEvents JSON.
-    Event(&'a str),
+    /// An event that was taken in while the store could not be written.
+    Event {
+        /// The names of the meters that count it, with a space after each: whoever takes it over must know them.
+        meters: &'a str,
+        /// CloudEvents JSON.
+        json: &'a str,
+    },
 }
 
 /// One use of a metered feature. The names are valid where they are made; a journal only carries them.
@@ -52,8 +58,10 @@ impl<'a> Record<'a> {
         out.extend_from_slice(&[0; HEADER]);
         match self {
             Record::Use(used) => used.encode(out),
-            Record::Event(json) => {
+            Record::Event { meters, json } => {
                 out.push(EVENT);
+                out.extend_from_slice(&u32::try_from(meters.len()).unwrap_or(0).to_le_bytes());
+                out.extend_from_slice(meters.as_bytes());
                 out.extend_from_slice(json.as_bytes());
             }
         }
@@ -74,7 +82,12 @@ impl<'a> Record<'a> {
         }
         let record = match body.split_first()? {
             (&USE, _) => Record::Use(Use::decode(body)?),
-            (&EVENT, json) => Record::Event(std::str::from_utf8(json).ok()?),
+            (&EVENT, event) => {
+                let (length, texts) = event.split_first_chunk::<4>()?;
+                let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+                let (meters, json) = std::str::from_utf8(texts).ok()?.split_at_checked(length)?;
+                Record::Event { meters, json }
+            }
             _ => return None,
         };
         Some((record, HEADER + size))
@@ -254,8 +267,9 @@ mod tests {
                 tenant: &names[0], feature: &names[1], key: IdempotencyKey::of(&sent), units, held, cell, data: &data,
                 at: Timestamp::from_microsecond(microsecond).expect("in range"),
             });
-            let bytes = journal(&[used, Record::Event(&data), used]);
-            prop_assert_eq!(Contents::read(&bytes).records, [used, Record::Event(&data), used]);
+            let event = Record::Event { meters: &names[0], json: &data };
+            let bytes = journal(&[used, event, used]);
+            prop_assert_eq!(Contents::read(&bytes).records, [used, event, used]);
         }
 
         #[test]

@@ -80,7 +80,6 @@ struct Work<'a> {
     batch: &'a Batch<'a>,
     outcomes: Vec<Outcome>,
     leased: Vec<Leased>,
-    unknown_owner: bool,
     /// Of those that have to be there, who is.
     owners: BTreeSet<Uuid>,
     books: BTreeMap<BookKey, Book>,
@@ -102,7 +101,6 @@ impl<'a> Work<'a> {
             batch,
             outcomes,
             leased: Vec::new(),
-            unknown_owner: false,
             owners: BTreeSet::new(),
             books: BTreeMap::new(),
             made: Vec::new(),
@@ -114,7 +112,7 @@ impl<'a> Work<'a> {
     }
 
     fn done(self) -> Committed {
-        Committed { outcomes: self.outcomes, leased: self.leased, unknown_owner: self.unknown_owner }
+        Committed { outcomes: self.outcomes, leased: self.leased }
     }
 
     /// Whose rows are locked: who leases must not be given up meanwhile, and reservations that end are removed.
@@ -298,7 +296,6 @@ impl<'a> Work<'a> {
 
     fn lease(&mut self, ask: &LeaseAsk) -> Leased {
         let known = self.owners.contains(&ask.holder.owner) || ask.expires_in.is_some();
-        self.unknown_owner |= !known;
         let wanted = |left| match ask.units {
             _ if !known => 0,
             Units::Tranche { least, waiting } => tranche(left, least, waiting),

@@ -137,9 +137,7 @@ pub(crate) struct Leased {
 pub(crate) struct Committed {
     /// One for each entry.
     pub(crate) outcomes: Vec<Outcome>,
-    /// One for each lease.
+    /// One for each lease. An owner that has no row in `owners` gets nothing: it was never there, or what it held was given
+    /// back, and has to say first that it lives.
     pub(crate) leased: Vec<Leased>,
-    /// A lease was asked for by an owner that has no row in `owners`, and got nothing: it was never there, or what it held
-    /// was given back. It has to say first that it lives.
-    pub(crate) unknown_owner: bool,
 }

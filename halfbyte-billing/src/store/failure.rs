@@ -5,6 +5,9 @@ use crate::{Error, ErrorKind};
 
 const SQLITE_BUSY: i32 = 5;
 const SQLITE_CORRUPT: i32 = 11;
+const SQLITE_TOOBIG: i32 = 18;
+const SQLITE_CONSTRAINT: i32 = 19;
+const SQLITE_MISMATCH: i32 = 20;
 const SQLITE_NOTADB: i32 = 26;
 
 /// Why the database did not do what it was asked.
@@ -48,6 +51,17 @@ pub(crate) fn is_passing(error: &SqlError) -> bool {
         Code::Sqlite(code) => code == SQLITE_BUSY,
         // Statement timeout, lock timeout, deadlock, serialization.
         Code::Postgres(code) => matches!(&code, b"57014" | b"55P03" | b"40P01" | b"40001"),
+        Code::None => false,
+    }
+}
+
+/// Whether it is what was to be written that the database refuses: it does so again however often it is tried, and takes
+/// everything else.
+pub(crate) fn is_of_data(error: &SqlError) -> bool {
+    match error.code() {
+        Code::Sqlite(code) => matches!(code, SQLITE_TOOBIG | SQLITE_CONSTRAINT | SQLITE_MISMATCH),
+        // Data exceptions and constraints; what is larger than a value or a row of an index can be; what a trigger raises.
+        Code::Postgres(code) => matches!(&code, [b'2', b'2' | b'3', ..] | b"54000" | b"P0001"),
         Code::None => false,
     }
 }

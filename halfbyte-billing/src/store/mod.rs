@@ -40,7 +40,7 @@ pub(crate) use self::entry::{
 };
 pub(crate) use self::events::count;
 use self::failure::Attempt as _;
-pub(crate) use self::failure::is_passing;
+pub(crate) use self::failure::{is_of_data, is_passing};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use self::lookup::Standing;
 pub(crate) use self::lots::balance;

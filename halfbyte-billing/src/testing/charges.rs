@@ -122,3 +122,21 @@ pub(super) async fn a_charge_burns_no_more_of_what_is_held_than_is_for_it(fresh:
     assert_eq!(owners::held_of(session, process(1)).await.unwrap(), 91);
     check(session).await;
 }
+
+pub(super) async fn more_units_than_a_number_of_the_database_holds_count_as_the_largest(fresh: Fresh) {
+    let session = &mut *fresh.session().await;
+    let (specs, most) = ([lot("a", 5)], i64::MAX.unsigned_abs());
+    let committed = events(vec![using("1", u64::MAX, None, &specs)]).commit(session).await;
+    assert_eq!(committed.outcomes, [Outcome::Counted { overage: most - 5 }]);
+    assert_eq!(lots(session).await, "a 5 5 0");
+    assert_eq!(overage_in(session, &tenant("acme"), "calls", at(0), at(DAY)).await.unwrap(), most - 5);
+    check(session).await;
+
+    // Two charges of one event, and more than one such event: the sums stay at the largest.
+    let twice = vec![charge(u64::MAX, None, &specs), charge(u64::MAX, None, &specs)];
+    let entry = Entry { charges: twice, ..event("2").at(at(10)) };
+    assert_eq!(events(vec![entry]).commit(session).await.outcomes, [Outcome::Counted { overage: 2 * most }]);
+    let burned = "SELECT CAST(units AS INTEGER) FROM burns WHERE id = '2'";
+    assert_eq!(number(session, burned).await, i64::MAX);
+    assert_eq!(overage_in(session, &tenant("acme"), "calls", at(0), at(DAY)).await.unwrap(), most);
+}

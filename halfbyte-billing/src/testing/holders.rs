@@ -33,11 +33,9 @@ pub(super) async fn an_owner_that_is_not_known_leases_nothing(fresh: Fresh) {
     let session = &mut *fresh.session().await;
     let asking = leases(vec![ask(process(1), Units::Tranche { least: 1, waiting: 1 }, &[lot("a", 80)])]);
     let committed = asking.commit(session).await;
-    assert!(committed.unknown_owner);
     assert_eq!(committed.leased, [Leased { units: 0, left: 80 }]);
     assert_eq!(owners::heartbeat(session, process(1).owner, MINUTE).await.unwrap(), Beat::Anew);
     let committed = asking.commit(session).await;
-    assert!(!committed.unknown_owner);
     assert_eq!(committed.leased, [Leased { units: 10, left: 70 }]);
     check(session).await;
 }
@@ -150,5 +148,25 @@ pub(super) async fn reservations_expire_also_while_processes_are_left_alone(fres
         session.commit().await.unwrap();
         assert_eq!(lots(session).await, left);
     }
+    check(session).await;
+}
+
+pub(super) async fn what_is_held_for_later_uses_of_a_process_that_is_gone_stays_until_the_last(fresh: Fresh) {
+    let session = &mut *fresh.session().await;
+    for number in 1..=2 {
+        owners::heartbeat(session, process(number).owner, MINUTE).await.unwrap();
+    }
+    let (gone, specs) = (process(1), [lot("a", 20)]);
+    events(vec![using("1", 3, None, &specs)]).commit(session).await;
+    leases(vec![ask(gone, Units::Exactly(6), &specs)]).commit(session).await;
+    // It was counted, and the process died before it knew.
+    let first = Parcel { keep: true, ..events(vec![using("1", 3, Some(gone), &specs)]) };
+    assert_eq!(first.commit(session).await.outcomes, [Outcome::Duplicate]);
+    let others = leases(vec![ask(process(2), Units::Exactly(12), &specs), ask(process(2), Units::Exactly(11), &specs)]);
+    let leased = others.commit(session).await.leased;
+    assert_eq!(leased, [Leased { units: 0, left: 11 }, Leased { units: 11, left: 0 }]);
+    let last = Parcel { keep: true, forget: Some(gone.owner), ..events(vec![using("2", 6, Some(gone), &specs)]) };
+    assert_eq!(last.commit(session).await.outcomes, [Outcome::Counted { overage: 0 }]);
+    assert_eq!(lots(session).await, "a 20 9 11");
     check(session).await;
 }

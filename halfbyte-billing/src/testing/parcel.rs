@@ -84,15 +84,16 @@ pub(super) struct Parcel {
     pub(super) releases: Vec<Release>,
     pub(super) leases: Vec<LeaseAsk>,
     pub(super) forget: Option<Uuid>,
+    pub(super) keep: bool,
 }
 
 impl Parcel {
     /// Does it in the transaction that was begun.
     pub(super) async fn within(&self, session: &mut dyn Session) -> Committed {
-        let Parcel { now, entries, releases, leases, forget } = self;
+        let Parcel { now, entries, releases, leases, forget, keep } = self;
         let entries = &given(entries);
         let batch =
-            Batch { owner: Uuid::nil(), now: at(*now), entries, releases, leases, forget: *forget, keep: false };
+            Batch { owner: Uuid::nil(), now: at(*now), entries, releases, leases, forget: *forget, keep: *keep };
         commit(session, &batch).await.unwrap()
     }
 

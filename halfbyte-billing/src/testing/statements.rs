@@ -1,7 +1,7 @@
 use super::fresh::Fresh;
 use super::parcel::{at, events, lot, using};
 use super::support::{event, given};
-use crate::store::{Answer, Dialect, Insert, Row, Session, Value, Work, count};
+use crate::store::{Answer, Dialect, Insert, Row, Session, Value, Work, count, is_of_data, is_passing};
 
 /// A session that counts its statements.
 struct Counting(Box<dyn Session>, u32);
@@ -86,4 +86,31 @@ pub(super) async fn however_many_charges_there_are_the_statements_are_as_many(fr
         statements.push(session.1 - counting);
     }
     assert_eq!(statements[1], 4, "existing, lots, burns");
+}
+
+pub(super) async fn what_is_refused_for_what_it_is_is_told_from_other_failures(fresh: Fresh) {
+    let mut session = fresh.session().await;
+    for (sql, of_data) in [
+        ("INSERT INTO state VALUES (2, 1, 1)", true),
+        ("INSERT INTO state VALUES (1, 1, 1)", true),
+        ("UPDATE state SET revision = NULL", true),
+        ("UPDATE nothing SET revision = 1", false),
+        ("UPDATE state SET revision", false),
+    ] {
+        session.begin().await.unwrap();
+        let error = session.execute(sql, &[]).await.unwrap_err();
+        assert_eq!((is_of_data(&error), is_passing(&error)), (of_data, false), "{sql}: {error}");
+        session.rollback().await.unwrap();
+    }
+    let wrong: [&str; 2] = match session.dialect() {
+        // Text in a column of numbers; longer than any value may be.
+        Dialect::Sqlite => {
+            ["UPDATE state SET revision = 'x'", "UPDATE state SET revision = length(zeroblob(2000000000))"]
+        }
+        Dialect::Postgres => ["UPDATE state SET revision = CAST('x' AS INTEGER)", "SELECT repeat('x', 2000000000)"],
+    };
+    for sql in wrong {
+        let error = session.execute(sql, &[]).await.unwrap_err();
+        assert!(is_of_data(&error), "{sql}: {error}");
+    }
 }

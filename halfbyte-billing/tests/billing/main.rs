@@ -3,6 +3,7 @@
 #![cfg(feature = "sqlite")]
 #![allow(clippy::disallowed_methods, reason = "a child process learns from its environment what to do")]
 
+mod adoption;
 mod allocations;
 mod bodies;
 mod catalogue;
@@ -23,6 +24,7 @@ mod model;
 mod plans;
 mod processes;
 mod reference;
+mod refused;
 mod reservations;
 mod scripted;
 mod spool;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use halfbyte_billing::{Decision, ErrorKind, IdempotencyKey, Receipt, Reservation, Reserved};
 use tokio::task::JoinSet;
 
-use crate::support::{Desk, Folder, lots, number, request, tenant};
+use crate::support::{Desk, Folder, lots, number, raw, request, tenant};
 
 const COUNTED: Receipt = Receipt::Counted { overage: 0 };
 const MINUTE: Duration = Duration::from_secs(60);
@@ -207,4 +207,27 @@ async fn while_the_store_is_away_nothing_is_reserved_and_what_is_held_stays() {
     folder.bring_database_back();
     assert_eq!(settle(&desk, &reserved, 40, "one").await, COUNTED);
     assert_eq!((desk.used("acme").await, balance(&desk, &folder).await), (40, (40, 0)));
+}
+
+#[tokio::test]
+async fn a_reservation_that_nobody_is_there_to_take_is_given_back() {
+    let folder = Folder::new();
+    let desk = Desk::with_plan(&folder.home(), "pro").await;
+    let lock = raw(&folder.database());
+    lock.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let given_up = tokio::time::timeout(Duration::from_millis(300), reserve(&desk, 400, MINUTE)).await;
+    assert!(given_up.is_err(), "the store is locked");
+    lock.execute_batch("COMMIT").expect("unlocked");
+    // It is made first, and given back within a second.
+    let made = async {
+        while number(&folder.database(), HELD) != 400 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        while number(&folder.database(), HELD) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), made).await.expect("it is given back");
+    assert_eq!(number(&folder.database(), "SELECT count(*) FROM owners"), 1, "this process");
+    reserve(&desk, 500, MINUTE).await;
 }

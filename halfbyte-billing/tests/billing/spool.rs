@@ -6,7 +6,7 @@ use halfbyte_billing::{ErrorKind, Event, EventRef, Receipt};
 use halfbyte_core::Clock;
 
 use crate::children::Child;
-use crate::support::{Desk, Folder, labels, number};
+use crate::support::{Desk, Folder, keyed, labels, number, request};
 
 const COUNTED: Receipt = Receipt::Counted { overage: 0 };
 
@@ -86,4 +86,34 @@ async fn what_a_killed_process_had_spooled_is_counted_by_the_next() {
     assert_eq!(desk.used("acme").await, 12);
     assert_eq!(number(&folder.database(), "SELECT count(*) FROM events"), 3);
     assert_eq!(folder.journals().len(), 1, "only its own journal is left");
+}
+
+#[tokio::test]
+async fn a_backlog_of_more_than_one_commit_takes_is_counted_all_of_it_and_once() {
+    let folder = Folder::new();
+    let desk = Desk::with_plan(&folder.home(), "endless").await;
+    assert_eq!(desk.status("labels", request("acme")).await, 200);
+    assert_eq!(desk.used("acme").await, 1);
+    let now = desk.life.clock().now();
+    folder.take_database();
+    for key in 0..200 {
+        assert_eq!(desk.status("labels", keyed("acme", &key.to_string())).await, 200, "out of the tranche");
+    }
+    for first in [0, 800, 1600, 2400, 3200] {
+        // A fifth of each comes twice.
+        let batch: Vec<_> = (first..first + 1000).map(|id: u32| labels(&id.to_string(), "acme", now, 1)).collect();
+        desk.billing.ingest_batch(batch).await.expect("taken in");
+    }
+    assert_eq!(desk.billing.stats().backlog, 5200);
+    folder.bring_database_back();
+    let counted = async {
+        while desk.billing.stats().backlog > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), counted).await.expect("it is counted");
+    assert_eq!(desk.used("acme").await, 1 + 200 + 4200);
+    assert_eq!(number(&folder.database(), "SELECT sum(burned) FROM lots"), 1 + 200 + 4200);
+    desk.stop().await;
+    assert_eq!(number(&folder.database(), "SELECT sum(held) FROM lots"), 0);
 }
