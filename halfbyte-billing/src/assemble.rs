@@ -97,10 +97,12 @@ pub(crate) fn of_event(
     correction: Option<(Correction, Event)>,
     now: Timestamp,
 ) -> Result<Entry, Error> {
-    assembled(accounts, event, tenant, correction, None, now)
+    let mut entry = assembled(accounts, event, tenant, correction, None, now)?;
+    entry.digest = entry.event.digest().into();
+    Ok(entry)
 }
 
-/// As [`of_event`]; `gone` has left the catalogue and counts all the same.
+/// As [`of_event`], without a digest; `gone` has left the catalogue and counts all the same.
 fn assembled(
     accounts: &Accounts,
     event: Event,
@@ -111,14 +113,15 @@ fn assembled(
 ) -> Result<Entry, Error> {
     let catalog = accounts.catalog();
     // What takes the place of something else counts as and when that did.
+    let amended;
     let (counted, correction) = match correction {
-        None => (Some(event.clone()), None),
+        None => (Some(&event), None),
         Some((correction, target)) => {
-            let amended = correction.data.clone().map(|data| Event { data, ..target });
-            (amended, Some(correction))
+            amended = correction.data.clone().map(|data| Event { data, ..target });
+            (amended.as_ref(), Some(correction))
         }
     };
-    let measurements = match &counted {
+    let measurements = match counted {
         Some(event) => {
             let gone = gone.map(|gone| &gone.meter).filter(|meter| catalog.meter(&meter.name).is_none());
             let meters = catalog.meters_of_event(&event.kind).iter().map(|meter| &**meter).chain(gone);
@@ -127,7 +130,7 @@ fn assembled(
         }
         None => Vec::new(),
     };
-    let at = counted.as_ref().map_or(event.time, |event| event.time);
+    let at = counted.map_or(event.time, |event| event.time);
     let charged = |measurement: &Measurement| {
         let gone = || gone.filter(|gone| gone.meter.name == measurement.meter).map(|gone| &gone.feature);
         let feature = catalog.feature_of_meter(&measurement.meter).or_else(gone)?;
@@ -135,7 +138,7 @@ fn assembled(
         charge(accounts, &tenant, feature, units, (at, now))
     };
     let charges = measurements.iter().filter_map(charged).collect();
-    let digest = event.digest().into();
+    let digest = Box::default();
     Ok(Entry { event, tenant, at, digest, measurements, charges, correction })
 }
 

@@ -64,14 +64,16 @@ impl Billing {
             let message = format!("{} events in one call; send at most {MAX_BATCH}", events.len());
             return Err(Error::new(ErrorKind::Invalid, message));
         }
+        let mut all = Vec::new();
         if events.iter().any(Event::corrects) {
+            all.clone_from(&events);
             // What is queued may be what is corrected.
             self.commit_queue(false).await?;
         }
         let mut good = Vec::with_capacity(events.len());
         let mut answers = Vec::with_capacity(events.len());
-        for (index, event) in events.iter().enumerate() {
-            match self.entry(event, &events[..index]).await {
+        for (index, event) in events.into_iter().enumerate() {
+            match self.entry(event, all.get(..index).unwrap_or_default()).await {
                 Ok(Some(entry)) => {
                     good.push(Ingested { entry: Arc::new(entry), release: None });
                     answers.push(None);
@@ -99,7 +101,7 @@ impl Billing {
 
     /// What an event changes, and for whom; `None` if what it corrects is not there. `before` has what came before it in
     /// its batch.
-    async fn entry(&self, event: &Event, before: &[Event]) -> Result<Option<Entry>, Error> {
+    async fn entry(&self, event: Event, before: &[Event]) -> Result<Option<Entry>, Error> {
         let now = self.clock().now();
         let latest = now.checked_add(self.tolerance()).unwrap_or(jiff::Timestamp::MAX);
         if event.time() > latest {
@@ -114,7 +116,7 @@ impl Billing {
                 None => return Ok(None),
             },
         };
-        assemble::of_event(self.accounts(), event.clone(), tenant, correction, now).map(Some)
+        assemble::of_event(self.accounts(), event, tenant, correction, now).map(Some)
     }
 
     /// The use that a correction is of in the end; `None` if it is not there, or was taken back.

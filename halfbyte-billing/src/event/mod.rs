@@ -7,8 +7,6 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -166,12 +164,9 @@ impl Event {
             context.update(&(text.len() as u64).to_be_bytes());
             context.update(text.as_bytes());
         }
-        let mut hexadecimal = String::with_capacity(32);
-        for byte in &context.finish().as_ref()[..16] {
-            // Writing to a string never fails.
-            _ = write!(hexadecimal, "{byte:02x}");
-        }
-        hexadecimal
+        let hash = context.finish();
+        let digits = hash.as_ref()[..16].iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
     }
 }
 

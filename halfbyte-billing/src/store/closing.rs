@@ -37,7 +37,7 @@ pub(super) async fn closed(session: &mut dyn Session, entries: &[Arc<Entry>]) ->
         .query(
             "SELECT '', watermark FROM state
              UNION ALL
-             SELECT tenant, until FROM watermarks WHERE tenant IN (SELECT value ->> 0 FROM json_each($1))",
+             SELECT tenant, until FROM json_each($1) CROSS JOIN watermarks WHERE tenant = value ->> 0",
             &[to_json(&tenants)?.as_str().into()],
         )
         .await?;
