@@ -3,9 +3,13 @@
 #![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the servers are")]
 
 mod away;
+mod faults;
 mod nats;
 mod processes;
+mod proxy;
+mod retries;
 mod server;
+mod support;
 
 use halfbyte_billing::testing::{Backend, store_suite};
 
