@@ -3,7 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the servers are")]
 
 mod away;
+mod children;
+#[path = "../common/mod.rs"]
+mod common;
 mod faults;
+mod kills;
 mod nats;
 mod processes;
 mod proxy;

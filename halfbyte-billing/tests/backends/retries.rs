@@ -36,7 +36,9 @@ impl Contended {
         );
         let trigger = match table.strip_suffix(" at its commit") {
             None => {
-                format!("CREATE TRIGGER trip BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION public.trip()")
+                format!(
+                    "CREATE TRIGGER trip BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION public.trip()"
+                )
             }
             Some(table) => format!(
                 "CREATE CONSTRAINT TRIGGER trip AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED

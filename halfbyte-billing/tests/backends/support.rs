@@ -103,6 +103,16 @@ impl Desk {
         tokio::time::timeout(Duration::from_secs(30), settled).await.expect("it is committed in the end");
     }
 
+    /// Waits until nothing is in the journal that is not in the store.
+    pub async fn caught_up(&self, patience: Duration) {
+        let caught_up = async {
+            while self.billing.stats().backlog > 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(patience, caught_up).await.expect("it is counted");
+    }
+
     /// Uses up what is left of the labels of `name`; answers how many those were.
     pub async fn use_up(&self, name: &str) -> u64 {
         let mut used = 0;
@@ -171,6 +181,13 @@ impl Database {
         let found = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.expect("queried");
         connection.close().await.expect("closed");
         found.get(0)
+    }
+
+    /// A text and a number out of each row.
+    pub async fn pairs(&self, sql: &'static str) -> Vec<(String, u64)> {
+        let mut connection = look(&self.url()).await;
+        let rows = sqlx::query(sql).fetch_all(&mut connection).await.expect("queried");
+        rows.iter().map(|row| (row.get(0), u64::try_from(row.get::<i64, _>(1)).expect("not negative"))).collect()
     }
 
     /// Nobody holds anything, and what the lots say was burned is what was counted.
