@@ -171,12 +171,7 @@ async fn a_server_that_falls_silent_is_given_up_and_all_goes_on_when_it_speaks_a
     assert!(took < Duration::from_secs(22), "the server is given up: {took:?}");
     assert!(far.desk.billing.stats().backlog > 100, "nothing is committed");
     far.proxy.speak();
-    let counted = async {
-        while far.desk.billing.stats().backlog > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), counted).await.expect("it is counted");
+    far.desk.caught_up(Duration::from_secs(10)).await;
     far.desk.settle().await;
     assert_eq!(far.desk.used("acme").await, 105);
     far.database.is_settled_at(105).await;
