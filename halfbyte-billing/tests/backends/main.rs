@@ -9,6 +9,8 @@ mod common;
 mod faults;
 mod kills;
 mod nats;
+mod nats_server;
+mod payloads;
 mod processes;
 mod proxy;
 mod retries;
