@@ -13,6 +13,7 @@ mod nats_server;
 mod payloads;
 mod processes;
 mod proxy;
+mod readers;
 mod retries;
 mod server;
 mod support;
