@@ -1,9 +1,11 @@
 //! One transaction of the committer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use halfbyte_core::error_chain;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Committer, Doubt, Ingested, Pending, Taken};
@@ -21,6 +23,8 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) const CHUNK: usize = 2048;
 /// So often a transaction is tried again that others were in the way of.
 const ATTEMPTS: u32 = 5;
+/// Who has waited for others as long as this is not kept waiting for another attempt, nor is the lease of the process.
+const AT_ONCE: Duration = Duration::from_secs(4);
 
 /// Events, and who waits for what became of them.
 pub(super) type Ingest = (Vec<Ingested>, Answer<Vec<Taken>>);
@@ -185,12 +189,12 @@ impl Committer {
         let number = self.number + 1;
         let holds = !batch.releases.is_empty() || !batch.leases.is_empty() || has_held(batch.entries);
         let mut session = self.connected().await?;
-        let mut attempts = 0;
+        let (began, mut attempts) = (Instant::now(), 0);
         let outcome = loop {
             let outcome = attempt(session.as_mut(), batch, holds.then_some(number)).await;
             match outcome {
                 // Others were in the way, and are gone.
-                Err(error) if is_passing(&error) && attempts < ATTEMPTS => {
+                Err(error) if is_passing(&error) && attempts < ATTEMPTS && began.elapsed() < AT_ONCE => {
                     attempts += 1;
                     if session.rollback().await.is_err() {
                         break Err(error);

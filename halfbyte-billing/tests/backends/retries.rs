@@ -1,8 +1,9 @@
 //! Transactions that lose against others: a trigger raises what PostgreSQL would.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use halfbyte_billing::Receipt;
+use sqlx::Connection as _;
 use tempfile::TempDir;
 
 use crate::support::{Database, Desk, labels};
@@ -94,6 +95,18 @@ async fn what_is_no_contention_is_not_tried_again_at_once() {
     let contended = Contended::on("events", "22012", 1).await;
     assert_eq!(contended.ingest().await, Receipt::Spooled);
     assert_eq!(contended.tries().await, 1);
+    contended.end().await;
+}
+
+/// The server gives up a statement after ten seconds; then others have had their chance.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_others_too_long_does_not_wait_again_at_once() {
+    let contended = Contended::on("events", "40P01", 0).await;
+    let other = contended.database.hold("LOCK TABLE events IN EXCLUSIVE MODE").await;
+    let began = Instant::now();
+    assert_eq!(contended.ingest().await, Receipt::Spooled);
+    assert!(began.elapsed() < Duration::from_secs(18), "{:?}", began.elapsed());
+    other.close().await.expect("closed");
     contended.end().await;
 }
 

@@ -175,6 +175,14 @@ impl Database {
         run(&self.url(), sql).await;
     }
 
+    /// A session past billing in which a transaction is open that has run `sql`.
+    pub async fn hold(&self, sql: &str) -> PgConnection {
+        let mut connection = look(&self.url()).await;
+        let sql = format!("BEGIN; {sql}");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("it runs");
+        connection
+    }
+
     /// One number out of it.
     pub async fn number(&self, sql: &str) -> i64 {
         let mut connection = look(&self.url()).await;
