@@ -201,8 +201,8 @@ async fn connections_that_stay_silent_for_ever_are_replaced() {
     far.proxy.strand();
     stranded.store(true, Ordering::Relaxed);
     let began = Instant::now();
-    drop(readers.join_all().await);
     let goes_on = async {
+        drop(readers.join_all().await);
         while !read(far.desk.billing.clone()).await {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
