@@ -1,11 +1,12 @@
 //! Connections for reading, whose users are dropped at any moment.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use halfbyte_billing::{Per, Period, UsageQuery};
+use halfbyte_billing::{Event, Per, Period, UsageQuery};
+use sqlx::Connection as _;
 use tokio::task::JoinSet;
 
-use crate::support::{Database, Desk, labels, tenant};
+use crate::support::{Database, Desk, tenant};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_that_are_dropped_in_the_midst_leave_no_transaction_and_no_connection_behind() {
@@ -14,7 +15,9 @@ async fn readers_that_are_dropped_in_the_midst_leave_no_transaction_and_no_conne
     desk.subscribe("acme", "large").await;
     let now = desk.life.clock().now();
     for id in 0..20 {
-        desk.billing.ingest(labels(&id.to_string(), "acme", now, 1)).await.expect("taken in");
+        let event = Event::new("/warehouse", &id.to_string(), "parcel.stored", "acme", now).expect("an event");
+        let event = event.data(serde_json::json!({ "depot": format!("d{id}") })).expect("data");
+        desk.billing.ingest(event).await.expect("taken in");
     }
     let mut readers = JoinSet::new();
     for _ in 0..8 {
@@ -22,7 +25,7 @@ async fn readers_that_are_dropped_in_the_midst_leave_no_transaction_and_no_conne
         readers.spawn(async move {
             let mut answered = 0;
             for _ in 0..60 {
-                let query = UsageQuery::new("labels", &tenant("acme")).period(Period::containing(now, Per::Month));
+                let query = UsageQuery::new("depots", &tenant("acme")).period(Period::containing(now, Per::Month));
                 let patience = Duration::from_micros(fastrand::u64(0..20_000));
                 if let Ok(answer) = tokio::time::timeout(patience, billing.query(&query)).await {
                     answer.expect("it reads");
@@ -34,7 +37,6 @@ async fn readers_that_are_dropped_in_the_midst_leave_no_transaction_and_no_conne
     }
     let answered: usize = readers.join_all().await.into_iter().sum();
     assert!((1..480).contains(&answered), "{answered} of 480 were answered");
-    assert_eq!(desk.used("acme").await, 20);
     let sessions = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'halfbyte-billing'";
     let few = async {
@@ -45,18 +47,19 @@ async fn readers_that_are_dropped_in_the_midst_leave_no_transaction_and_no_conne
     };
     tokio::time::timeout(Duration::from_secs(5), few).await.expect("the others are closed");
     let open = format!("{sessions} AND state LIKE 'idle in transaction%'");
-    let mut dropped = 0;
-    while dropped < 20 {
-        let query = UsageQuery::new("labels", &tenant("acme")).period(Period::containing(now, Per::Month));
-        let patience = Duration::from_millis(fastrand::u64(1..8));
-        if tokio::time::timeout(patience, desk.billing.query(&query)).await.is_err() {
-            dropped += 1;
-            let began = Instant::now();
-            while database.number(&open).await > 0 {
-                assert!(began.elapsed() < Duration::from_secs(2), "a transaction is open that nobody will end");
-            }
+    // It is in the midst of a transaction that the reader waits.
+    let other = database.hold("LOCK TABLE aggregates IN ACCESS EXCLUSIVE MODE").await;
+    let query = UsageQuery::new("depots", &tenant("acme")).period(Period::containing(now, Per::Month));
+    let waiting = tokio::time::timeout(Duration::from_millis(500), desk.billing.query(&query));
+    assert!(waiting.await.is_err(), "it waits");
+    other.close().await.expect("closed");
+    let ended = async {
+        while database.number(&open).await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
+    };
+    // The server itself would end it after ten seconds.
+    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("nobody would end the transaction");
     desk.stop().await;
     assert_eq!(database.number(sessions).await, 0, "all are closed with the process");
     database.remove().await;

@@ -24,6 +24,11 @@ const CATALOGUE: &str = r#"
 product = "parcel"
 [meters.rush]
 product = "parcel"
+[meters.depots]
+product = "parcel"
+event = "parcel.stored"
+aggregation = "unique"
+value = "depot"
 [features.labels]
 product = "parcel"
 meter = "labels"
