@@ -41,11 +41,11 @@ const BREAKS: u32 = 3;
 /// - An event counts as safe once the stream has acknowledged it. Up to 256 are under way at once: should the connection
 ///   break, or the stream refuse one as too large, it comes after some that were behind it.
 ///   [`in_flight(1)`](Self::in_flight) rules that out.
-/// - An event that is too large for the stream (`max_msg_size`), the server, the account or the user (`max_payload`) is refused
-///   and never left out: it holds up those behind it until the limit is raised, and the health check says which one. Events
-///   are at most 64 KiB of data and some more around it; the server's own default is 1 MiB.
-/// - Give it a connection of its own: a client learns a limit of the server only as it connects, so the connection is made anew
-///   after each attempt at an event that is over the one that it knows.
+/// - An event that is too large for the stream (`max_msg_size`), the server, the account or the user (`max_payload`) is
+///   refused and never left out: it holds up those behind it until the limit is raised, and the health check says which
+///   one. Events are at most 64 KiB of data and some more around it; the server's own default is 1 MiB.
+/// - Give it a connection of its own: a client learns a limit of the server only as it connects, so the connection is made
+///   anew after each attempt at an event that is over the one that it knows.
 pub struct NatsDestination {
     context: Context,
     prefix: String,
@@ -120,7 +120,7 @@ impl NatsDestination {
         let client = self.context.client();
         let error = match fault {
             Fault::OverKnownLimit(error) => {
-                // It may have been raised since, which the client learns as it connects. If that fails, it does so by itself.
+                // It may have been raised since, which the client learns as it connects; where that fails, it tries again.
                 if events.len() == 1 {
                     _ = client.force_reconnect().await;
                 }

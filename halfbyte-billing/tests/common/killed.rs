@@ -14,13 +14,13 @@ const AT_A_TIME: usize = 5;
 /// What one child has under way at most.
 const UNDER_WAY: usize = 6;
 
-/// So many tenants children need, where each of ten in a row begins with the same one: see [`start`](kill_at_random).
+/// So many tenants children need, where each of ten in a row begins with the same one: see [`kill_at_random`].
 pub const fn tenants(kills: usize) -> usize {
     kills / 10 + 6
 }
 
-/// Kills so many children, five of which run at a time. Each [works](work); `start` is given what it works on. Answers the id and the units of
-/// all that was acknowledged.
+/// Kills so many children, five of which run at a time. Each [works](work); `start` is given what it works on. Answers the
+/// id and the units of all that was acknowledged.
 pub fn kill_at_random(kills: usize, start: impl Fn(&str) -> Child) -> BTreeMap<String, u64> {
     let start = |number: usize| start(&format!("c{number} {}", number / 10));
     let mut children: Vec<_> = (0..AT_A_TIME).map(start).collect();

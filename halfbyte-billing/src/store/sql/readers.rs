@@ -14,8 +14,8 @@ const MOST: usize = 4;
 /// How long a connection that was kept may take to say that it is still there.
 const PING: Duration = Duration::from_secs(1);
 
-/// At most four connections. Every wait has an end, also where the network has swallowed a connection without a word; the pool of
-/// sqlx asks such a connection how it is when it comes back, and waits for that for ever.
+/// At most four connections. Every wait has an end, also where the network has swallowed a connection without a word; the
+/// pool of sqlx asks such a connection how it is when it comes back, and waits for that for ever.
 pub(super) struct Readers {
     options: PgConnectOptions,
     kept: Mutex<Vec<PgConnection>>,
