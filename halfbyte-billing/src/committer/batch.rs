@@ -1,9 +1,11 @@
 //! One transaction of the committer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use halfbyte_core::error_chain;
 use jiff::Timestamp;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::job::{Done, Job};
@@ -22,6 +24,8 @@ use crate::{Error, ErrorKind};
 const CHUNK: (usize, usize) = (2048, 32 * 1024 * 1024);
 /// So often a transaction is tried again that others were in the way of.
 const ATTEMPTS: u32 = 5;
+/// Who has waited for others as long as this is not kept waiting for another attempt, nor is the lease of the process.
+const AT_ONCE: Duration = Duration::from_secs(4);
 
 /// How many of what waits go into a transaction: of each the first ones, in the order in which they stand here.
 #[derive(Clone, Copy, Debug, Default)]
@@ -367,7 +371,7 @@ enum Attempted {
 
 /// The transaction, tried again where others were in the way.
 async fn attempts(session: &mut dyn Session, batch: &Batch<'_>, number: Option<i64>) -> Attempted {
-    let mut attempts = 0;
+    let (began, mut attempts) = (Instant::now(), 0);
     loop {
         let error = match attempt(session, batch, number).await {
             Ok(None) => return Attempted::NoLease,
@@ -380,7 +384,7 @@ async fn attempts(session: &mut dyn Session, batch: &Batch<'_>, number: Option<i
             },
         };
         // Others were in the way, and are gone.
-        let again = is_passing(&error) && attempts < ATTEMPTS;
+        let again = is_passing(&error) && attempts < ATTEMPTS && began.elapsed() < AT_ONCE;
         if !(again || is_of_data(&error)) || session.rollback().await.is_err() {
             return Attempted::Failed(error);
         }

@@ -3,9 +3,20 @@
 #![allow(clippy::disallowed_methods, reason = "tests are told by the environment where the servers are")]
 
 mod away;
+mod children;
+#[path = "../common/mod.rs"]
+mod common;
+mod faults;
+mod kills;
 mod nats;
+mod nats_server;
+mod payloads;
 mod processes;
+mod proxy;
+mod readers;
+mod retries;
 mod server;
+mod support;
 
 use halfbyte_billing::testing::{Backend, store_suite};
 

@@ -17,14 +17,18 @@ use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 /// A stream of its own for one test, under a prefix of its own.
-struct Fixture {
+pub struct Fixture {
     context: Context,
-    prefix: String,
+    pub prefix: String,
 }
 
 impl Fixture {
     async fn new(change: impl FnOnce(&mut Config)) -> Self {
-        let context = jetstream::new(connect(&crate::server("HB_TEST_NATS_URL")).await);
+        Self::on(&crate::server("HB_TEST_NATS_URL"), change).await
+    }
+
+    pub async fn on(server: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let context = jetstream::new(connect(server).await);
         let name = format!("t{}", Uuid::now_v7().simple());
         let prefix = format!("{name}.usage");
         let mut config = Config { name, subjects: vec![format!("{prefix}.>")], ..Config::default() };
@@ -33,12 +37,12 @@ impl Fixture {
         Self { context, prefix }
     }
 
-    fn destination(&self) -> NatsDestination {
+    pub fn destination(&self) -> NatsDestination {
         NatsDestination::new(self.context.clone(), &self.prefix).expect("a prefix")
     }
 
     /// The ids of all messages, in the order of the stream.
-    async fn ids(&self) -> Vec<String> {
+    pub async fn ids(&self) -> Vec<String> {
         let name = self.prefix.trim_end_matches(".usage");
         let mut stream = self.context.get_stream(name).await.expect("the stream");
         let count = stream.info().await.expect("its state").state.messages;
@@ -55,23 +59,23 @@ impl Fixture {
     }
 }
 
-async fn connect(address: &str) -> async_nats::Client {
+pub async fn connect(address: &str) -> async_nats::Client {
     let options = async_nats::ConnectOptions::new().reconnect_delay_callback(|_| Duration::from_millis(5));
     options.connect(address).await.expect("a NATS server")
 }
 
-fn event(id: usize, kind: &str, data: &str) -> Exported {
+pub fn event(id: usize, kind: &str, data: &str) -> Exported {
     let time = "2030-01-01T00:00:00Z".parse().expect("a time");
     let event = Event::new("/shop", &id.to_string(), kind, "key-1", time).expect("an event");
     let event = event.raw_data(data).expect("an object");
     Exported::new(TenantId::new("acme").expect("an id"), event)
 }
 
-fn events(range: std::ops::Range<usize>) -> Vec<Exported> {
+pub fn events(range: std::ops::Range<usize>) -> Vec<Exported> {
     range.map(|id| event(id, "com.example.request", r#"{"units":1}"#)).collect()
 }
 
-fn ids(range: std::ops::Range<usize>) -> Vec<String> {
+pub fn ids(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|id| id.to_string()).collect()
 }
 

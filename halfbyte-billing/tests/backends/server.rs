@@ -53,7 +53,7 @@ impl Server {
             "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=100",
             self.port
         );
-        let log = self.folder.path().join("log");
+        let log = self.log_file();
         // Not by `output`: the server keeps the pipes of who started it.
         let mut start = self.program("pg_ctl");
         start.arg("-D").arg(self.cluster()).arg("-l").arg(log).args(["-w", "-o", &options, "start"]);
@@ -62,6 +62,15 @@ impl Server {
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(began.elapsed() < Duration::from_secs(10), "it does not listen");
         }
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).expect("its log")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
     }
 
     fn cluster(&self) -> PathBuf {

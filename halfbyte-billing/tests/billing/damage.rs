@@ -5,13 +5,13 @@ use std::path::Path;
 use halfbyte_billing::{Error, ErrorKind};
 use halfbyte_core::{Clock, error_chain};
 
-use crate::children::Child;
+use crate::children;
 use crate::support::{Desk, Folder, keyed, number, raw, request};
 
 /// Leaves a journal with `keys` that the store does not have, as a killed process does.
 async fn crash_with(folder: &Folder, keys: &str) {
     Desk::with_plan(&folder.home(), "endless").await.stop().await;
-    let mut child = Child::start(&folder.home(), "answer", keys);
+    let mut child = children::start(&folder.home(), "answer", keys);
     assert_eq!(child.line().as_deref(), Some("answered"));
     child.kill();
 }
@@ -200,7 +200,7 @@ async fn a_database_that_is_taken_away_is_reported_and_what_was_answered_for_wai
 async fn on_a_full_disk_nothing_is_given_away_and_it_goes_on_when_there_is_room() {
     let folder = Folder::new();
     Desk::with_plan(&folder.home(), "endless").await.stop().await;
-    let said = Child::start(&folder.home(), "fill", "").join();
+    let said = children::start(&folder.home(), "fill", "").join();
     let expected = ["before 200 ok", "full 503 journal-failing", "still-full 503 journal-failing", "full 200 ok", "2"];
     assert_eq!(said, expected, "the retry counts once");
     assert_eq!(Desk::open(&folder.home()).await.used("acme").await, 2);

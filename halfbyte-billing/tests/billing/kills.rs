@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::children::Child;
+use crate::children;
+use crate::common::killed::{assert_counted, kill_at_random, tenants};
 use crate::support::{Desk, Folder, number, raw, request};
 
 const KILLS: usize = 200;
-const AT_A_TIME: usize = 5;
-/// What one child has under way at most.
-const UNDER_WAY: usize = 6;
 /// Each of them has 200 labels.
-const TENANTS: usize = KILLS / 10 + 6;
+const TENANTS: usize = tenants(KILLS);
 
 /// The id of every event that counts, with its units.
 fn counted(folder: &Folder) -> BTreeMap<String, u64> {
@@ -35,32 +33,11 @@ async fn whatever_dies_when_all_that_was_acknowledged_counts_once_and_no_limit_i
     }
     desk.stop().await;
 
-    let start = |number: usize| Child::start(&folder.home(), "work", &format!("c{number} {}", number / 10));
-    let mut children: Vec<_> = (0..AT_A_TIME).map(start).collect();
-    let mut acknowledged = BTreeMap::new();
-    for kill in 0..KILLS {
-        let mut killed = children.remove(fastrand::usize(0..children.len()));
-        // One in eight dies wherever it is, most likely as it opens the store; the others at work.
-        let said = if fastrand::u8(0..8) == 0 { None } else { killed.line() };
-        std::thread::sleep(Duration::from_micros(fastrand::u64(0..60_000)));
-        for line in killed.kill().into_iter().chain(said) {
-            let (id, units) = line.split_once(' ').expect("an id and units");
-            assert_ne!(id, "failed", "{line}");
-            acknowledged.insert(id.to_owned(), units.parse::<u64>().expect("a number"));
-        }
-        if kill + AT_A_TIME < KILLS {
-            children.push(start(kill + AT_A_TIME));
-        }
-    }
+    let acknowledged = kill_at_random(KILLS, |argument| children::start(&folder.home(), "work", argument));
 
     let desk = Desk::open(&folder.home()).await;
     let counted = counted(&folder);
-    for (id, units) in &acknowledged {
-        assert_eq!(counted.get(id), Some(units), "{id} was acknowledged");
-    }
-    let more = counted.len() - acknowledged.len();
-    assert!(more <= KILLS * UNDER_WAY, "{more} more than {} count", acknowledged.len());
-    assert!(acknowledged.len() > KILLS * 5, "{} were acknowledged: the children hardly worked", acknowledged.len());
+    assert_counted(KILLS, &acknowledged, &counted);
 
     let free = async {
         while number(&folder.database(), "SELECT count(*) FROM holds") > 0 {

@@ -8,6 +8,8 @@ mod allocations;
 mod bodies;
 mod catalogue;
 mod children;
+#[path = "../common/mod.rs"]
+mod common;
 mod corrections;
 mod customers;
 mod damage;

@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::children::Child;
+use crate::children;
 use crate::support::{Desk, Folder, keyed, number, request};
 
 #[tokio::test]
 async fn two_processes_share_one_limit_and_get_all_of_it_and_not_one_more() {
     let folder = Folder::new();
     Desk::with_plan(&folder.home(), "pro").await.stop().await;
-    let children = [(); 2].map(|()| Child::start(&folder.home(), "take", ""));
+    let children = [(); 2].map(|()| children::start(&folder.home(), "take", ""));
     let taken: Vec<u64> = children.into_iter().map(|child| child.join()[0].parse().expect("a number")).collect();
     assert_eq!(taken.iter().sum::<u64>(), 500, "{taken:?}");
     let desk = Desk::open(&folder.home()).await;
@@ -20,12 +20,12 @@ async fn two_processes_share_one_limit_and_get_all_of_it_and_not_one_more() {
 async fn a_killed_process_strands_nothing_of_a_limit() {
     let folder = Folder::new();
     Desk::with_plan(&folder.home(), "pro").await.stop().await;
-    let mut child = Child::start(&folder.home(), "answer", "a,b,c,d,e");
+    let mut child = children::start(&folder.home(), "answer", "a,b,c,d,e");
     assert_eq!(child.line().as_deref(), Some("answered"));
     child.kill();
     assert!(number(&folder.database(), "SELECT sum(units) FROM holds") > 5, "it died holding a tranche");
 
-    let taken: u64 = Child::start(&folder.home(), "take", "").join()[0].parse().expect("a number");
+    let taken: u64 = children::start(&folder.home(), "take", "").join()[0].parse().expect("a number");
     assert_eq!(taken, 500 - 6);
     assert_eq!(Desk::open(&folder.home()).await.used("acme").await, 500);
 }
@@ -34,7 +34,7 @@ async fn a_killed_process_strands_nothing_of_a_limit() {
 async fn a_running_process_takes_over_from_one_that_is_killed() {
     let folder = Folder::new();
     let desk = Desk::with_plan(&folder.home(), "pro").await;
-    let mut child = Child::start(&folder.home(), "answer", "a,b,c");
+    let mut child = children::start(&folder.home(), "answer", "a,b,c");
     assert_eq!(child.line().as_deref(), Some("answered"));
     assert_eq!(desk.used("acme").await, 1);
     child.kill();
@@ -56,7 +56,7 @@ async fn whatever_the_moment_of_a_kill_every_acknowledged_key_counts_exactly_onc
     Desk::with_plan(&folder.home(), "endless").await.stop().await;
     let mut expected = 0;
     for round in 0..20 {
-        let mut child = Child::start(&folder.home(), "ingest", &round.to_string());
+        let mut child = children::start(&folder.home(), "ingest", &round.to_string());
         let first = child.line().expect("it works");
         std::thread::sleep(Duration::from_micros(moment(round) % 60_000));
         let mut answered: BTreeMap<u64, u64> = BTreeMap::new();
@@ -99,7 +99,7 @@ fn moment(round: u64) -> u64 {
 async fn the_unique_keys_of_two_processes_differ_by_what_each_draws_at_random() {
     let folder = Folder::new();
     let made = || {
-        let said = Child::start(&folder.home(), "key", "").join();
+        let said = children::start(&folder.home(), "key", "").join();
         said.into_iter().next().expect("one key")
     };
     let (first, second) = (made(), made());

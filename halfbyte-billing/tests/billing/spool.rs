@@ -5,7 +5,7 @@ use std::time::Duration;
 use halfbyte_billing::{ErrorKind, Event, EventRef, Receipt};
 use halfbyte_core::Clock;
 
-use crate::children::Child;
+use crate::children;
 use crate::support::{Desk, Folder, keyed, labels, number, request};
 
 const COUNTED: Receipt = Receipt::Counted { overage: 0 };
@@ -76,7 +76,7 @@ async fn a_correction_waits_for_nothing_and_is_told_that_the_store_is_away() {
 async fn what_a_killed_process_had_spooled_is_counted_by_the_next() {
     let folder = Folder::new();
     Desk::with_plan(&folder.home(), "pro").await.stop().await;
-    let mut child = Child::start(&folder.home(), "spool", "");
+    let mut child = children::start(&folder.home(), "spool", "");
     assert_eq!(child.line().as_deref(), Some("opened"));
     folder.take_database();
     assert_eq!(child.line().as_deref(), Some("spooled"));

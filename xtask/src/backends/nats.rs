@@ -35,12 +35,17 @@ while kill -0 "$server" 2>/dev/null; do wait "$server"; done
 
 fn launch(installed: &Path) -> Result<Launch> {
     let [port] = ports::free()?;
+    let server = installed.join("bin/nats-server");
     let mut command = Command::new("sh");
-    command.args(["-c", SCRIPT]).arg(installed.join("bin/nats-server")).arg(port.to_string());
+    command.args(["-c", SCRIPT]).arg(&server).arg(port.to_string());
     Ok(Launch {
         command,
         // The server speaks first: `INFO`, once it takes clients.
         ready: Ready::Answers { port, request: Vec::new(), first: b'I' },
-        env: vec![("HB_TEST_NATS_URL", format!("nats://127.0.0.1:{port}"))],
+        env: vec![
+            ("HB_TEST_NATS_URL", format!("nats://127.0.0.1:{port}")),
+            // For tests that configure a server: they start one of their own.
+            ("HB_TEST_NATS_SERVER", server.display().to_string()),
+        ],
     })
 }

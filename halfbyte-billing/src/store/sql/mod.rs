@@ -7,6 +7,8 @@ mod error;
 mod insert;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod readers;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 

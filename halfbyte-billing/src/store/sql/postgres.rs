@@ -2,30 +2,30 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection, PgConnection, PgPool, Row as _, TypeInfo as _, ValueRef as _,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, TypeInfo as _, ValueRef as _,
     query::Query,
 };
 
+use super::readers::{Place, Readers};
 use super::{Answer, Column, Database, Dialect, Field, Insert, Row, Session, SqlError, Value, Work};
 
 /// All tables are in this schema, so that they stand in nobody's way.
 const SCHEMA: &str = "halfbyte_billing";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this no answer comes any more: the server gives up before by itself, where it is there.
 const ANSWER: Duration = Duration::from_secs(15);
 const STATEMENT_TIMEOUT_MS: &str = "10000";
-const READERS: u32 = 4;
 
 /// A PostgreSQL database, shared by every process that has its address.
 pub(crate) struct Postgres {
     options: PgConnectOptions,
-    pool: PgPool,
+    readers: Arc<Readers>,
     name: Box<str>,
 }
 
@@ -54,18 +54,8 @@ impl Postgres {
             ])
             .disable_statement_logging();
         let name = named(&options);
-        let pool = PgPoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            // Whoever reads may be dropped in the midst of it.
-            .after_release(|connection, _| {
-                Box::pin(async {
-                    let _there_may_be_none = sqlx::raw_sql("ROLLBACK").execute(connection).await;
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options.clone());
-        Ok(Self { options, pool, name: name.into() })
+        let readers = Arc::new(Readers::new(options.clone()));
+        Ok(Self { options, readers, name: name.into() })
     }
 
     /// The host, port and database of an address, for people.
@@ -112,21 +102,20 @@ impl Database for Postgres {
 
     fn connect(&self) -> Answer<'_, Box<dyn Session>> {
         Box::pin(async {
-            let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect());
-            let connection = connecting.await.map_err(|_| SILENT)??;
-            Ok(Box::new(PostgresSession(connection)) as Box<dyn Session>)
+            let connection = connect(&self.options).await?;
+            Ok(Box::new(PostgresSession::new(connection, None)) as Box<dyn Session>)
         })
     }
 
     fn reader(&self) -> Answer<'_, Box<dyn Session>> {
         Box::pin(async {
-            let connection = self.pool.acquire().await?;
-            Ok(Box::new(PostgresSession(connection)) as Box<dyn Session>)
+            let (connection, place) = self.readers.acquire().await?;
+            Ok(Box::new(PostgresSession::new(connection, Some(place))) as Box<dyn Session>)
         })
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.pool.close())
+        Box::pin(self.readers.close())
     }
 
     fn name(&self) -> &str {
@@ -140,42 +129,52 @@ impl fmt::Debug for Postgres {
     }
 }
 
-/// A connection of its own, or one out of the pool.
-struct PostgresSession<C>(C);
-
-trait Connected: Send {
-    fn connection(&mut self) -> &mut PgConnection;
-
-    fn close(self) -> Answer<'static, ()>;
+pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await.map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
-impl Connected for PgConnection {
-    fn connection(&mut self) -> &mut PgConnection {
-        self
-    }
-
-    fn close(self) -> Answer<'static, ()> {
-        Box::pin(async { Ok(Connection::close(self).await?) })
-    }
+struct PostgresSession {
+    /// There until it is closed or dropped.
+    connection: Option<PgConnection>,
+    /// Where it goes back to, if it is one for reading.
+    place: Option<Place>,
+    /// Nothing is under way on it, and no transaction is open.
+    ready: bool,
 }
 
-impl Connected for PoolConnection<sqlx::Postgres> {
-    fn connection(&mut self) -> &mut PgConnection {
-        self
+impl PostgresSession {
+    fn new(connection: PgConnection, place: Option<Place>) -> Self {
+        Self { connection: Some(connection), place, ready: true }
     }
 
-    fn close(self) -> Answer<'static, ()> {
-        Box::pin(async { Ok(PoolConnection::close(self).await?) })
-    }
-}
-
-impl<C: Connected> PostgresSession<C> {
-    fn send(&mut self, sql: Cow<'static, str>) -> Answer<'_, ()> {
-        Box::pin(answered(async move {
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.0.connection()).await?;
+    /// Runs `sql`; `ready` says what the session is if that works.
+    fn send(&mut self, sql: Cow<'static, str>, ready: bool) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.ready = false;
+            let connection = connected(&mut self.connection)?;
+            answered(sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection)).await?;
+            self.ready = ready;
             Ok(())
-        }))
+        })
     }
+}
+
+/// Who reads may be dropped in the midst of it: what is left of that ends with the connection.
+impl Drop for PostgresSession {
+    fn drop(&mut self) {
+        if let (true, Some(place), Some(connection)) = (self.ready, self.place.take(), self.connection.take()) {
+            place.keep(connection);
+        }
+    }
+}
+
+fn connected(connection: &mut Option<PgConnection>) -> Result<&mut PgConnection, sqlx::Error> {
+    connection.as_mut().ok_or(sqlx::Error::PoolClosed)
+}
+
+/// Whether a connection takes the next statement: the server said what is wrong with this one.
+fn is_in_step<T>(outcome: &Result<T, sqlx::Error>) -> bool {
+    outcome.as_ref().err().is_none_or(|error| error.as_database_error().is_some())
 }
 
 type Bound<'a> = Query<'a, sqlx::Postgres, sqlx::postgres::PgArguments>;
@@ -189,55 +188,65 @@ fn bind<'a>(sql: &'static str, values: &'a [Value<'a>]) -> Bound<'a> {
     })
 }
 
-impl<C: Connected + 'static> Session for PostgresSession<C> {
+impl Session for PostgresSession {
     fn dialect(&self) -> Dialect {
         Dialect::Postgres
     }
 
     fn begin(&mut self) -> Answer<'_, ()> {
-        self.send("BEGIN ISOLATION LEVEL READ COMMITTED".into())
+        self.send("BEGIN ISOLATION LEVEL READ COMMITTED".into(), false)
     }
 
     fn begin_reading(&mut self) -> Answer<'_, ()> {
-        self.send("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into())
+        self.send("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into(), false)
     }
 
     fn commit(&mut self) -> Answer<'_, ()> {
-        self.send("COMMIT".into())
+        self.send("COMMIT".into(), true)
     }
 
     fn rollback(&mut self) -> Answer<'_, ()> {
-        self.send("ROLLBACK".into())
+        self.send("ROLLBACK".into(), true)
     }
 
     fn query<'a>(&'a mut self, sql: &'static str, values: &'a [Value<'a>]) -> Answer<'a, Vec<Row>> {
-        Box::pin(answered(async move {
-            let rows = bind(sql, values).fetch_all(self.0.connection()).await?;
-            rows.iter().map(row).collect()
-        }))
+        Box::pin(async move {
+            let ready = std::mem::take(&mut self.ready);
+            let rows = answered(bind(sql, values).fetch_all(connected(&mut self.connection)?)).await;
+            self.ready = ready && is_in_step(&rows);
+            rows?.iter().map(row).collect()
+        })
     }
 
     fn execute<'a>(&'a mut self, sql: &'static str, values: &'a [Value<'a>]) -> Answer<'a, u64> {
-        Box::pin(answered(async move { Ok(bind(sql, values).execute(self.0.connection()).await?.rows_affected()) }))
+        Box::pin(async move {
+            let ready = std::mem::take(&mut self.ready);
+            let done = answered(bind(sql, values).execute(connected(&mut self.connection)?)).await;
+            self.ready = ready && is_in_step(&done);
+            Ok(done?.rows_affected())
+        })
     }
 
     fn insert<'a>(&'a mut self, insert: &'static Insert, values: &'a [Value<'a>]) -> Answer<'a, u64> {
-        Box::pin(answered(async move {
-            let width = insert.columns.len();
+        Box::pin(async move {
             let mut query = sqlx::query(AssertSqlSafe(insert.postgres()));
             for (index, column) in insert.columns.iter().enumerate() {
-                let column_of = values.iter().skip(index).step_by(width);
+                let column_of = values.iter().skip(index).step_by(insert.columns.len());
                 query = match column {
                     Column::Int(_) => query.bind(column_of.map(int).collect::<Result<Vec<_>, _>>()?),
                     Column::Text(_) => query.bind(column_of.map(text).collect::<Result<Vec<_>, _>>()?),
                 };
             }
-            Ok(query.execute(self.0.connection()).await?.rows_affected())
-        }))
+            let ready = std::mem::take(&mut self.ready);
+            let done = answered(query.execute(connected(&mut self.connection)?)).await;
+            self.ready = ready && is_in_step(&done);
+            Ok(done?.rows_affected())
+        })
     }
 
     fn script(&mut self, sql: &'static str) -> Answer<'_, ()> {
-        self.send(adapt(sql))
+        let ready = self.ready;
+        self.send(adapt(sql), ready)
     }
 
     fn now(&mut self) -> Answer<'_, i64> {
@@ -253,8 +262,13 @@ impl<C: Connected + 'static> Session for PostgresSession<C> {
         })
     }
 
-    fn close(self: Box<Self>) -> Answer<'static, ()> {
-        Connected::close(self.0)
+    fn close(mut self: Box<Self>) -> Answer<'static, ()> {
+        Box::pin(async move {
+            match self.connection.take() {
+                Some(connection) => Ok(answered(connection.close()).await?),
+                None => Ok(()),
+            }
+        })
     }
 }
 
@@ -275,11 +289,9 @@ fn text<'a>(value: &Value<'a>) -> Result<Option<&'a str>, SqlError> {
 }
 
 /// A server that has vanished without a word is not waited for. The session is of no use then.
-async fn answered<T>(work: impl Future<Output = Result<T, SqlError>>) -> Result<T, SqlError> {
-    tokio::time::timeout(ANSWER, work).await.unwrap_or(Err(SILENT))
+async fn answered<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(ANSWER, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
-
-const SILENT: SqlError = SqlError::Gone("the server does not answer");
 
 fn row(found: &PgRow) -> Result<Row, SqlError> {
     let fields = (0..found.len()).map(|index| {
