@@ -55,7 +55,7 @@ pub(crate) fn of_use(
         // Nothing limits it any more: what was held for it goes back.
         (held, None) => {
             let feature = feature.name.clone();
-            entry.charges.push(Charge { feature, units: 0, held, lots: Arc::default() });
+            entry.charges.push(Charge { feature, units: 0, held, lots: Arc::default(), said: None });
         }
     }
     Ok(entry)
@@ -157,13 +157,14 @@ fn charge(
     units: u64,
     (at, now): (Timestamp, Timestamp),
 ) -> Option<Charge> {
-    let lots = match accounts.right(tenant, feature, at, now) {
+    let (right, said) = accounts.right(tenant, feature, at, now);
+    let lots = match right {
         Right::Metered(right) if right.mode == Mode::Unlimited => return None,
         Right::Metered(right) => right.lots,
         // It was used although the plan does not have it: all of it is overage.
         Right::None | Right::Unpaid | Right::Included | Right::Value(_) => Arc::default(),
     };
-    Some(Charge { feature: feature.name.clone(), units, held: None, lots })
+    Some(Charge { feature: feature.name.clone(), units, held: None, lots, said: Some(said) })
 }
 
 /// Who holds what a cell of the process `owner` has.

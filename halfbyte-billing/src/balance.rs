@@ -57,7 +57,7 @@ impl Billing {
         };
         self.commit_queue(false).await?;
         let now = self.clock().now();
-        let Right::Metered(right) = self.accounts().right(tenant, feature, now, now) else { return Ok(None) };
+        let Right::Metered(right) = self.accounts().right(tenant, feature, now, now).0 else { return Ok(None) };
         let mut reader = self.store().reader().await?;
         let read = async {
             let found = balance(reader.as_mut(), tenant, &feature.name, &right.lots, now).await?;

@@ -100,7 +100,7 @@ impl Billing {
         let gate = crate::entitle::Gate::new(self, feature)?;
         let now = self.clock().now();
         let decision = gate.check(tenant);
-        let right = match self.accounts().right(tenant, gate.feature_of(), now, now) {
+        let right = match self.accounts().right(tenant, gate.feature_of(), now, now).0 {
             Right::Metered(right) => right,
             Right::None | Right::Unpaid => return Ok(Reservation::Refused(decision)),
             Right::Included | Right::Value(_) => {

@@ -72,7 +72,7 @@ impl Billing {
 
     /// A row without its usage.
     fn row(&self, catalog: &Catalog, meter: &Meter, tenant: &TenantId, now: jiff::Timestamp) -> Usage {
-        let right = |feature: &Feature| self.accounts().right(tenant, feature, now, now);
+        let right = |feature: &Feature| self.accounts().right(tenant, feature, now, now).0;
         let (period, feature, limit) =
             match catalog.feature_of_meter(&meter.name).map(|feature| (feature, right(feature))) {
                 Some((feature, Right::Metered(right))) => {

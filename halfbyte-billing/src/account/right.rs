@@ -39,34 +39,41 @@ impl Account {
     }
 
     /// What an event of `at` that is charged at `now` is charged to: the lots that could be used then, as large as later
-    /// changes in the same period have made them.
+    /// changes in the same period have made them. Answers also the instant for which that is what is said of them.
     pub(crate) fn right_in_retrospect(
         &self,
         feature: &Feature,
         at: Timestamp,
         now: Timestamp,
         offers: &dyn Offers,
-    ) -> Right {
+    ) -> (Right, Timestamp) {
         let mut right = self.right(feature, at, offers);
-        let Right::Metered(metered) = &mut right else { return right };
+        let Right::Metered(metered) = &mut right else { return (right, at) };
         let last = metered.period.end().checked_sub(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MIN);
         let known = now.min(last);
         if known < metered.until {
             // Nothing has changed since.
-            return right;
+            return (right, known.max(at));
         }
+        let mut said = at;
         let later = self.if_paid(feature, known, &self.terms(known), offers, &mut Horizon::after(known));
         if let Right::Metered(later) = later {
             let mut lots = metered.lots.to_vec();
+            let mut all_are_there = true;
             for lot in &mut lots {
-                if let Some(later) = later.lots.iter().find(|later| later.key == lot.key) {
-                    (lot.amount, lot.rollover) = (later.amount, later.rollover.clone());
+                match later.lots.iter().find(|later| later.key == lot.key) {
+                    Some(later) => lot.clone_from(later),
+                    // It was ended, and what is said of it is older than that.
+                    None => all_are_there = false,
                 }
+            }
+            if all_are_there {
+                said = known.max(at);
             }
             metered.lots = lots.into();
             metered.limit = later.limit;
         }
-        right
+        (right, said)
     }
 
     /// What it says were there neither a pause nor a debt.
@@ -535,11 +542,11 @@ mod tests {
         let old = Operation::Subscribe { plan: "pro".into(), version: Some(1), anchor: None, trial: None };
         let newest = Operation::ChangePlan { plan: "pro".into(), version: None, when: When::Now };
         let account = done(&[("2026-01-10", old), ("2026-02-05", newest)]);
-        let charged = |when, now| match account.right_in_retrospect(&calls(), at(when), at(now), &TestOffers::default())
-        {
-            Right::Metered(metered) => metered.lots[0].amount,
-            other => panic!("{other:?}"),
-        };
+        let charged =
+            |when, now| match account.right_in_retrospect(&calls(), at(when), at(now), &TestOffers::default()).0 {
+                Right::Metered(metered) => metered.lots[0].amount,
+                other => panic!("{other:?}"),
+            };
         assert_eq!(metered(&account, "2026-02-04").lots[0].amount, 100, "that is what could be used then");
         assert_eq!(charged("2026-02-04", "2026-02-04T12:00:00"), 100, "nothing had changed by then");
         assert_eq!(charged("2026-02-04", "2026-02-06"), 200);

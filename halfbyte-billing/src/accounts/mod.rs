@@ -185,12 +185,18 @@ impl Accounts {
     }
 
     /// What `tenant` had of a feature at `at`, as it is to be charged at `now`; computed and not remembered: for events of any
-    /// time and any product.
-    pub(crate) fn right(&self, tenant: &TenantId, feature: &Feature, at: Timestamp, now: Timestamp) -> Right {
+    /// time and any product. Answers also the instant for which its lots are said to be so.
+    pub(crate) fn right(
+        &self,
+        tenant: &TenantId,
+        feature: &Feature,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> (Right, Timestamp) {
         let (shard, offered) = (self.shard(tenant).load(), self.offered.load());
         match shard.get(tenant) {
             Some(account) => account.right_in_retrospect(feature, at, now, &**offered),
-            None => crate::account::default_right(offered.default_plan().as_deref(), feature, at),
+            None => (crate::account::default_right(offered.default_plan().as_deref(), feature, at), at),
         }
     }
 

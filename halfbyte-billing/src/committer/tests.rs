@@ -200,7 +200,7 @@ async fn a_long_journal_is_adopted_in_parts_and_keeps_what_it_holds_until_the_la
     let feature = catalog.feature("labels").expect("there").clone();
     let metered =
         Arc::new(Metered { meter: catalog.meter("labels").expect("there").clone(), feature: feature.clone() });
-    let crate::account::Right::Metered(right) = next.accounts.right(&acme(), &feature, now, now) else {
+    let crate::account::Right::Metered(right) = next.accounts.right(&acme(), &feature, now, now).0 else {
         panic!("it is metered")
     };
     let cell = next.accounts.cells.make(acme(), 0, metered, right);

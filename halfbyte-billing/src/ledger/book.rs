@@ -117,9 +117,9 @@ impl Book {
 
     /// The lots of `specs` that can be used at `at`, with what they have, in burn order. All must have been added.
     ///
-    /// Before, each is brought to what its spec says, which was decided on `at` or, for an event of the future, `now`.
-    pub(crate) fn usable(&mut self, specs: &[LotSpec], at: Timestamp, now: Timestamp) -> Parts {
-        let as_of = at.min(now).as_microsecond();
+    /// Before, each is brought to what its spec says, unless something else was said for an instant after `said`.
+    pub(crate) fn usable(&mut self, specs: &[LotSpec], at: Timestamp, said: Timestamp) -> Parts {
+        let as_of = said.as_microsecond();
         let at = at.as_microsecond();
         let mut usable = Vec::with_capacity(specs.len());
         for spec in specs.iter().filter(|spec| spec.is_usable(at)) {
@@ -323,11 +323,11 @@ mod tests {
     fn a_lot_takes_over_once_and_only_when_it_is_first_used() {
         let (old, new) = ([rolling(0)], [rolling(1)]);
         let mut book = book(&new);
-        assert_eq!(book.burn(&old, instant(5), instant(10), 60), [(1, 60)]);
+        assert_eq!(book.burn(&old, instant(5), instant(5), 60), [(1, 60)]);
         assert_eq!(book.usable(&new, instant(10), instant(10)), [(0, 140)]);
         book.refund("plan/0", 60);
         assert_eq!(book.usable(&new, instant(10), instant(10)), [(0, 140)]);
-        assert_eq!(book.usable(&old, instant(5), instant(10)), [(1, 60)]);
+        assert_eq!(book.usable(&old, instant(5), instant(5)), [(1, 60)]);
     }
 
     /// Does what a step says with a book; answers what the model answers.
@@ -350,7 +350,7 @@ mod tests {
                     let specs: Vec<_> =
                         specs.into_iter().filter(|spec| spec.is_usable(instant(at).as_microsecond())).collect();
                     need(book, &specs, instant(at).min(now));
-                    parts.extend(book.burn(&specs, instant(at), now, rest));
+                    parts.extend(book.burn(&specs, instant(at), instant(at).min(now), rest));
                 }
                 let of_grace = |(lot, _): &&(usize, u64)| book.lots()[*lot].overage;
                 let grace: u64 = parts.iter().filter(of_grace).map(|(_, units)| units).sum();

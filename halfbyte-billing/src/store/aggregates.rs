@@ -344,10 +344,10 @@ async fn add_uniques<'b, 'a: 'b>(
 ) -> Result<(), SqlError> {
     let values: Vec<_> = aggregates
         .flat_map(|(key, aggregate)| {
-            let row = |(value, count): (&'b Box<str>, &i64)| {
+            let values = aggregate.unique.iter();
+            values.flat_map(|(value, count)| {
                 [key.0.into(), key.1.into(), key.2.into(), key.3.into(), Value::Text(value), Value::Int(*count)]
-            };
-            aggregate.unique.iter().flat_map(row).collect::<Vec<_>>()
+            })
         })
         .collect();
     if !values.is_empty() {

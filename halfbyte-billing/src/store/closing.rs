@@ -61,9 +61,7 @@ impl Store {
         let mut session = self.writer().await?;
         let closed = close(&mut *session, tenant, until).await.attempt("closing a period in", self.name())?;
         session.close().await.attempt("closing a period in", self.name())?;
-        Timestamp::from_microsecond(closed)
-            .map_err(|error| SqlError::content(error))
-            .attempt("closing a period in", self.name())
+        Timestamp::from_microsecond(closed).map_err(SqlError::content).attempt("closing a period in", self.name())
     }
 }
 

@@ -142,9 +142,9 @@ impl<'a> Work<'a> {
     /// Reads all lots that are touched, and makes those that are missing. Answers the lots as they are stored.
     async fn open(&mut self, session: &mut dyn Session, held: &[Hold]) -> Result<BTreeMap<LotKey, Lot>, SqlError> {
         let mut wanted: BTreeMap<LotKey, (&'a LotSpec, i64)> = BTreeMap::new();
-        for (tenant, feature, specs, at) in self.needs(held) {
-            let as_of = at.min(self.batch.now).as_microsecond();
-            for spec in specs.iter().filter(|spec| spec.is_usable(at.as_microsecond())) {
+        for Need { tenant, feature, lots, at, said } in self.needs(held) {
+            let as_of = said.as_microsecond();
+            for spec in lots.iter().filter(|spec| spec.is_usable(at.as_microsecond())) {
                 wanted.entry((tenant.clone(), feature.clone(), spec.key.clone())).or_insert((spec, as_of));
             }
         }
@@ -181,8 +181,8 @@ impl<'a> Work<'a> {
         Ok(found)
     }
 
-    /// The lots out of which something is taken that is not held already, each with the instant for which they are said.
-    fn needs(&self, held: &[Hold]) -> Vec<(&'a TenantId, &'a Arc<str>, &'a [LotSpec], Timestamp)> {
+    /// What is taken out of lots that is not held already.
+    fn needs(&self, held: &[Hold]) -> Vec<Need<'a>> {
         let mut left: BTreeMap<(Holder, &TenantId, &str), u64> = BTreeMap::new();
         for hold in held {
             *left.entry((hold.holder, &hold.lot.0, &hold.lot.1)).or_default() += hold.units;
@@ -200,12 +200,21 @@ impl<'a> Work<'a> {
                     *left -= burned;
                 }
                 if rest > 0 && matches!(outcome, Outcome::Counted { .. }) {
-                    needs.push((&entry.tenant, &charge.feature, &*charge.lots, entry.at));
+                    let (feature, lots) = (&charge.feature, &*charge.lots);
+                    let said = charge.said.unwrap_or(entry.at).min(self.batch.now);
+                    needs.push(Need { tenant: &entry.tenant, feature, lots, at: entry.at, said });
                 }
             }
         }
-        let leases = self.batch.leases.iter();
-        needs.extend(leases.map(|ask| (&ask.tenant, &ask.feature, &*ask.lots, self.batch.now)));
+        let now = self.batch.now;
+        let of_lease = |ask: &'a LeaseAsk| Need {
+            tenant: &ask.tenant,
+            feature: &ask.feature,
+            lots: &ask.lots,
+            at: now,
+            said: now,
+        };
+        needs.extend(self.batch.leases.iter().map(of_lease));
         needs
     }
 
@@ -249,13 +258,14 @@ impl<'a> Work<'a> {
     fn charge(&mut self, entry: &Entry, charge: &Charge) -> u64 {
         // What the meters count fits; more than this could not be kept.
         let units = charge.units.min(i64::MAX.unsigned_abs());
-        let (now, at) = (self.batch.now, entry.at);
+        let at = entry.at;
+        let said = charge.said.unwrap_or(at).min(self.batch.now);
         let book = self.book(&entry.tenant, &charge.feature);
         let held = charge.held.map(|held| book.settle_held(held.by, held.units, units));
         let mut parts = held.unwrap_or_default();
         let mut rest = units - sum(&parts);
         if rest > 0 {
-            let more = book.burn(&charge.lots, at, now, rest);
+            let more = book.burn(&charge.lots, at, said, rest);
             rest -= sum(&more);
             parts.extend(more);
         }
@@ -377,6 +387,15 @@ impl<'a> Work<'a> {
             *sum = sum.saturating_add(units);
         }
     }
+}
+
+/// Something that is taken out of lots, which can be used at an instant and are said for one.
+struct Need<'a> {
+    tenant: &'a TenantId,
+    feature: &'a Arc<str>,
+    lots: &'a [LotSpec],
+    at: Timestamp,
+    said: Timestamp,
 }
 
 /// What becomes of rows of holds.

@@ -35,6 +35,8 @@ pub(crate) struct Charge {
     pub(crate) held: Option<Held>,
     /// The lots that the rest is burned out of, in any order. What they do not have is overage.
     pub(crate) lots: Arc<[LotSpec]>,
+    /// For which instant they are said to be so; `None` for when it is charged.
+    pub(crate) said: Option<Timestamp>,
 }
 
 /// What a holder has for one charge. It may have more for others.

@@ -99,5 +99,5 @@ pub(super) fn received(row: &Row) -> Result<Received, SqlError> {
 }
 
 fn instant(micros: i64) -> Result<Timestamp, SqlError> {
-    Timestamp::from_microsecond(micros).map_err(|error| SqlError::content(error))
+    Timestamp::from_microsecond(micros).map_err(SqlError::content)
 }

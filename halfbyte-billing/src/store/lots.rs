@@ -205,7 +205,7 @@ pub(super) fn units(row: &Row, index: usize) -> Result<u64, SqlError> {
 
 /// Rows for a statement that takes them as one parameter.
 pub(super) fn json<T: Serialize + ?Sized>(rows: &T) -> Result<String, SqlError> {
-    serde_json::to_string(rows).map_err(|error| SqlError::content(error))
+    serde_json::to_string(rows).map_err(SqlError::content)
 }
 
 fn decode(error: impl std::error::Error + Send + Sync + 'static) -> SqlError {

@@ -37,7 +37,7 @@ impl Part {
 
 impl Kept {
     pub(super) fn parse(text: &str) -> Result<Self, SqlError> {
-        serde_json::from_str(text).map_err(|error| SqlError::content(error))
+        serde_json::from_str(text).map_err(SqlError::content)
     }
 
     /// When it counts, of an event that has `time`.
@@ -88,7 +88,7 @@ pub(super) fn keep(measurements: &[Measurement], at: Option<i64>) -> Result<Stri
 
 /// The parameter of a statement about many rows.
 pub(super) fn to_json(rows: &impl Serialize) -> Result<String, SqlError> {
-    serde_json::to_string(rows).map_err(|error| SqlError::content(error))
+    serde_json::to_string(rows).map_err(SqlError::content)
 }
 
 #[cfg(test)]

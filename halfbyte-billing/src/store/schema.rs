@@ -1,7 +1,7 @@
 //! The tables, and who may open a database that has them.
 
 use super::failure::{Attempt as _, Failure};
-use super::sql::{Dialect, Session, SqlError, Value};
+use super::sql::{Dialect, Session, SqlError};
 use crate::{Error, ErrorKind};
 
 /// "HBbi", in the header of a SQLite file and the lock of a migration: says that it is ours.
@@ -107,9 +107,9 @@ enum Found {
 }
 
 async fn of_file(session: &mut dyn Session) -> Result<Found, SqlError> {
-    let id = number(session, "PRAGMA application_id", &[]).await?;
-    let version = number(session, "PRAGMA user_version", &[]).await?;
-    let tables = number(session, "SELECT count(*) FROM sqlite_schema", &[]).await?;
+    let id = number(session, "PRAGMA application_id").await?;
+    let version = number(session, "PRAGMA user_version").await?;
+    let tables = number(session, "SELECT count(*) FROM sqlite_schema").await?;
     Ok(match (id, version) {
         (APPLICATION_ID, version) => Found::Ours(version),
         (0, 0) if tables == 0 => Found::Nothing,
@@ -118,17 +118,21 @@ async fn of_file(session: &mut dyn Session) -> Result<Found, SqlError> {
 }
 
 async fn of_schema(session: &mut dyn Session) -> Result<Found, SqlError> {
-    let named = "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                 WHERE n.nspname = 'halfbyte_billing' AND ($1 = '' OR c.relname = $1)";
-    if number(session, named, &["version".into()]).await? > 0 {
-        return Ok(Found::Ours(number(session, "SELECT number FROM version", &[]).await?));
+    // In one look: another process may be making them.
+    let named = "SELECT count(*), count(*) FILTER (WHERE c.relname = 'version')
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname = 'halfbyte_billing'";
+    let rows = session.query(named, &[]).await?;
+    let row = rows.first().ok_or(SqlError::Missing)?;
+    match (row.int(0)?, row.int(1)?) {
+        (0, _) => Ok(Found::Nothing),
+        (_, 0) => Ok(Found::Anothers),
+        _ => Ok(Found::Ours(number(session, "SELECT number FROM version").await?)),
     }
-    let any = number(session, named, &["".into()]).await?;
-    Ok(if any == 0 { Found::Nothing } else { Found::Anothers })
 }
 
-async fn number(session: &mut dyn Session, sql: &'static str, values: &[Value<'_>]) -> Result<i64, SqlError> {
-    session.query(sql, values).await?.first().ok_or(SqlError::Missing)?.int(0)
+async fn number(session: &mut dyn Session, sql: &'static str) -> Result<i64, SqlError> {
+    session.query(sql, &[]).await?.first().ok_or(SqlError::Missing)?.int(0)
 }
 
 fn foreign(message: String) -> Error {

@@ -54,7 +54,7 @@ pub(super) fn daily(day: i64, amount: u64) -> LotSpec {
 }
 
 pub(super) fn charge(units: u64, held: Option<Held>, lots: &[LotSpec]) -> Charge {
-    Charge { feature: "calls".into(), units, held, lots: lots.into() }
+    Charge { feature: "calls".into(), units, held, lots: lots.into(), said: None }
 }
 
 /// An event that uses units, all of which `held` has if it has as many.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use halfbyte_billing::Receipt;
+use halfbyte_billing::{ErrorKind, Receipt};
 use sqlx::Connection as _;
 use tempfile::TempDir;
 
@@ -92,9 +92,22 @@ async fn who_loses_too_often_leaves_it_in_the_journal_and_counts_it_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_contention_is_not_tried_again_at_once() {
-    let contended = Contended::on("events", "22012", 1).await;
+    // The disk of the server is full.
+    let contended = Contended::on("events", "53100", 1).await;
     assert_eq!(contended.ingest().await, Receipt::Spooled);
     assert_eq!(contended.tries().await, 1);
+    contended.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_refuses_for_what_is_in_it_is_answered_and_keeps_nothing_else_out() {
+    // A division by zero, in whatever checks what is inserted.
+    let contended = Contended::on("events", "22012", 1).await;
+    let event = labels("refused", "acme", contended.desk.life.clock().now(), 4);
+    let error = contended.desk.billing.ingest(event).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(contended.desk.billing.stats().refused, 1);
+    assert_eq!(contended.ingest().await, Receipt::Counted { overage: 0 });
     contended.end().await;
 }
 

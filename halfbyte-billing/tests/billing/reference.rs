@@ -354,3 +354,9 @@ proptest! {
         runtime.block_on(run(&steps));
     }
 }
+
+#[test]
+fn what_is_amended_is_charged_to_the_lot_as_large_as_a_plan_of_after_it_has_made_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(run(&[Step::Request(true), Step::Plan("large"), Step::Amend(0, 8)]));
+}

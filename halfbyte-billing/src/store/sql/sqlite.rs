@@ -181,10 +181,10 @@ impl Drop for SqliteSession {
     fn drop(&mut self) {
         match (self.connection.take(), self.place.take()) {
             // Whoever reads may be dropped in the midst of it; to end a snapshot waits for nothing.
-            (Some(connection), Some((_place, readers))) => {
-                if connection.is_idle() || connection.script("ROLLBACK").is_ok() {
-                    readers.idle().push(connection);
-                }
+            (Some(connection), Some((_place, readers)))
+                if connection.is_idle() || connection.script("ROLLBACK").is_ok() =>
+            {
+                readers.idle().push(connection);
             }
             // The last one to close writes what is in the log into the file.
             (Some(connection), None) if Handle::try_current().is_ok() => {
