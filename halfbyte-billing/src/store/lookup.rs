@@ -41,6 +41,7 @@ impl Store {
     }
 
     /// Events of a tenant that count in `slots`, by slot and order of arrival, after `after` (slot and `seq`).
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) async fn events_of(
         &self,
         tenant: &str,

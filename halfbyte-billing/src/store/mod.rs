@@ -38,6 +38,7 @@ pub(crate) use self::commit::commit;
 pub(crate) use self::entry::{
     Batch, Charge, Committed, Entry, Held, Holder, LeaseAsk, Leased, Outcome, Release, Units,
 };
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use self::events::count;
 use self::failure::Attempt as _;
 pub(crate) use self::failure::{is_of_data, is_passing};
