@@ -33,6 +33,8 @@ struct Understood<'a> {
     entries: Vec<(Arc<Entry>, Record<'a>)>,
     /// Why something is not known here; another process may know it.
     unknown: Option<String>,
+    /// The records of that.
+    left: Vec<u8>,
     /// Of what is not known here something is held.
     keeps_holds: bool,
     /// Why something is no use to anybody.
@@ -145,6 +147,11 @@ async fn adopt_one(
             "a journal holds usage that the catalogue of this process does not know; what it knows was counted, and the \
              journal is left for another process: start the product whose usage it is, or give this one its catalogue"
         );
+        if damaged == 0 && unclear.is_none() {
+            // What was counted by this catalogue is not to be counted by another one once more.
+            let left = known.left;
+            blocking(move || orphan.leave(&left)).await.map_err(|error| unreadable(store, error))?;
+        }
         return Ok(false);
     }
     let put_away = if damaged == 0 && unclear.is_none() {
@@ -168,6 +175,7 @@ fn understand<'a>(accounts: &Accounts, owner: Uuid, records: &[Record<'a>], now:
             Ok(entry) => known.entries.push((Arc::new(entry), *record)),
             Err(error) if error.kind() == ErrorKind::Catalog => {
                 known.unknown = Some(error_chain(&error));
+                record.encode(&mut known.left);
                 known.keeps_holds |= matches!(record, Record::Use(used) if used.held > 0);
             }
             Err(error) => known.unclear = Some(error_chain(&error)),

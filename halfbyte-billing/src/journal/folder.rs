@@ -107,6 +107,9 @@ impl Folder {
         }
         file.write_all(record)?;
         file.sync_data()?;
+        // Its name too, and that of the folder, where they are new.
+        File::open(&path)?.sync_all()?;
+        File::open(self.home.path())?.sync_all()?;
         Ok(path)
     }
 
@@ -139,6 +142,21 @@ impl Orphan {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Leaves only these records in it, for whoever knows them: the store has the others. A crash in the midst leaves more.
+    pub(crate) fn leave(&self, records: &[u8]) -> io::Result<()> {
+        let [a, b] = SEGMENTS.map(|name| self.path.join(name));
+        let draft = self.path.join(HALF_MADE);
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(records)?;
+        file.sync_data()?;
+        fs::rename(&draft, &a)?;
+        File::open(&self.path)?.sync_all()?;
+        match fs::remove_file(&b) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Removes it: the store has all that it held.

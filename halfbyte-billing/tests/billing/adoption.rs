@@ -75,6 +75,22 @@ async fn what_a_process_does_not_know_of_a_dead_ones_journal_waits_there_for_one
     assert_eq!(folder.journals().len(), 1, "only its own journal is left");
 }
 
+#[tokio::test]
+async fn what_was_counted_of_a_journal_is_not_counted_again_by_another_meter() {
+    const LABELS: &str = "[products.parcel]\n[meters.labels]\nproduct = \"parcel\"\n";
+    let labels = format!("{LABELS}[features.labels]\nproduct = \"parcel\"\nmeter = \"labels\"\n");
+    let stickers = RUSH.replace("[products.parcel]\n", LABELS)
+        + "[meters.stickers]\nproduct = \"parcel\"\n[features.labels]\nproduct = \"parcel\"\nmeter = \"stickers\"\n";
+    let folder = Folder::new();
+    let left = leave_a_journal(&folder).await;
+    for (catalogue, counted) in [(labels, 1 + 3), (stickers, 1 + 3 + 5)] {
+        let catalogue = Catalog::parse("catalogue.toml", &catalogue).unwrap_or_else(|error| panic!("{error}"));
+        Desk::of(&folder.home(), Clock::system(), catalogue).await.expect("opens").stop().await;
+        assert_eq!(sum(&folder), counted);
+    }
+    assert!(!left.exists());
+}
+
 /// A request that is let in by one catalogue and answered under another.
 #[tokio::test]
 async fn a_use_that_was_let_in_counts_though_its_feature_has_left_the_catalogue_meanwhile() {
