@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{OpenFlags, Statement, ToSql};
+use rusqlite::{InterruptHandle, OpenFlags, Statement, ToSql};
 
 use super::{Answer, Dialect, Field, Insert, Row, Session, SqlError, Value, Work};
 
@@ -25,6 +25,11 @@ impl Connection {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(Self(connection))
+    }
+
+    /// Ends, from another thread, the statement that runs.
+    pub(super) fn interrupt(&self) -> InterruptHandle {
+        self.0.get_interrupt_handle()
     }
 
     /// Whether no transaction is open.

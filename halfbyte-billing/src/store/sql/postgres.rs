@@ -41,6 +41,8 @@ impl Postgres {
                 ("statement_timeout", STATEMENT_TIMEOUT_MS),
                 // A machine that dies in the midst of a transaction must not keep its locks.
                 ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT_MS),
+                // A query that nobody waits for any more ends, and does not add up with others that were given up.
+                ("client_connection_check_interval", "1000"),
                 ("tcp_keepalives_idle", "10"),
                 ("tcp_keepalives_interval", "5"),
                 ("tcp_keepalives_count", "3"),

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::OpenFlags;
+use rusqlite::{InterruptHandle, OpenFlags};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
@@ -151,14 +151,35 @@ impl SqliteSession {
     ) -> Answer<'_, T> {
         Box::pin(async move {
             let connection = self.connection.take().ok_or(GIVEN_UP)?;
-            let (connection, outcome) = blocking(move || {
+            let place = self.place.take();
+            // Who reads and is dropped leaves nothing running, and its place is taken until that has ended.
+            let given_up = place.is_some().then(|| Interrupt(Some(connection.interrupt())));
+            let (connection, place, outcome) = blocking(move || {
                 let outcome = work(&connection);
-                Ok((connection, outcome))
+                Ok((connection, place, outcome))
             })
             .await?;
-            self.connection = Some(connection);
+            given_up.into_iter().for_each(Interrupt::forget);
+            (self.connection, self.place) = (Some(connection), place);
             outcome
         })
+    }
+}
+
+/// Ends what a connection is doing, unless it is forgotten before.
+struct Interrupt(Option<InterruptHandle>);
+
+impl Interrupt {
+    fn forget(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.interrupt();
+        }
     }
 }
 
@@ -291,5 +312,29 @@ impl Owned {
             Owned::NoText => Value::NoText,
         });
         values.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_query_that_is_given_up_ends_and_another_reader_has_its_place() {
+        const LONG: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("test.sqlite");
+        std::fs::write(&file, "").expect("made");
+        let database = Sqlite::open(&file).expect("opened");
+        for _ in 0..=READERS {
+            let mut reader = timeout(READER_TIMEOUT / 2, database.reader()).await.expect("a place").expect("a reader");
+            let given_up = timeout(Duration::from_millis(50), reader.query(LONG, &[])).await;
+            assert!(given_up.is_err(), "it never ends by itself");
+        }
+        let mut reader = database.reader().await.expect("a reader");
+        assert_eq!(reader.query("SELECT 7", &[]).await.expect("an answer")[0].int(0).expect("a number"), 7);
+        drop(reader);
+        database.close().await;
+        assert!(database.reader().await.is_err(), "it is closed");
     }
 }
