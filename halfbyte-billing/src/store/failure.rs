@@ -57,7 +57,12 @@ pub(crate) fn is_passing(error: &SqlError) -> bool {
 
 /// Whether it is what was to be written that the database refuses: it does so again however often it is tried, and takes
 /// everything else.
+///
+/// So is what it has and cannot be read: whatever does not need that goes on.
 pub(crate) fn is_of_data(error: &SqlError) -> bool {
+    if error.is_of_content() {
+        return true;
+    }
     match error.code() {
         Code::Sqlite(code) => matches!(code, SQLITE_TOOBIG | SQLITE_CONSTRAINT | SQLITE_MISMATCH),
         // Data exceptions and constraints; what is larger than a value or a row of an index can be; what a trigger raises.

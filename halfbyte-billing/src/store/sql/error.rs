@@ -33,6 +33,18 @@ impl SqlError {
         SqlError::Content(error.into())
     }
 
+    /// Whether the database did as it was asked, and what is in it is not understood.
+    pub(crate) fn is_of_content(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            SqlError::Postgres(error) => {
+                matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_))
+            }
+            SqlError::Content(_) | SqlError::Missing => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn code(&self) -> Code {
         match self {
             // The extended codes keep the primary one in their lowest byte.
