@@ -6,6 +6,7 @@ use aws_lc_rs::digest;
 use uuid::Uuid;
 
 /// The [unique](IdempotencyKey::unique) keys of this process begin as this does: 74 of the 80 bits are the system's random ones.
+/// What goes on twice from one image of its memory, a machine restored from a snapshot, makes the same keys twice.
 static PROCESS: LazyLock<Uuid> = LazyLock::new(Uuid::new_v4);
 /// How many unique keys this process has made.
 static MADE: AtomicU64 = AtomicU64::new(0);

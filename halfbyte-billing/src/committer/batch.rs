@@ -290,8 +290,8 @@ impl Committer {
 
     /// Finds out what became of a batch whose commit was not answered.
     pub(super) async fn settle_doubt(&mut self) -> Result<(), Error> {
-        let Some(doubt) = self.doubt.take() else { return Ok(()) };
-        match self.resolve(&doubt).await {
+        let Some(mut doubt) = self.doubt.take() else { return Ok(()) };
+        match self.resolve(&mut doubt).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.doubt = Some(doubt);
@@ -304,7 +304,7 @@ impl Committer {
         outcome.map_err(|error| self.store.explain("looking for a commit in", error))
     }
 
-    async fn resolve(&mut self, doubt: &Doubt) -> Result<(), Error> {
+    async fn resolve(&mut self, doubt: &mut Doubt) -> Result<(), Error> {
         let owner = self.shared.journal.owner();
         let mut session = self.connected().await?;
         let look = async {
@@ -322,7 +322,8 @@ impl Committer {
                     used.cell.set_held(used.cell.held().saturating_sub(std::mem::take(&mut used.held)));
                 }
             }
-            let given_up = doubt.part.given_up.min(self.given_up.len());
+            // Once: to look may fail after that, and others are given up meanwhile.
+            let given_up = std::mem::take(&mut doubt.part.given_up).min(self.given_up.len());
             for (cell, units) in self.given_up.drain(..given_up) {
                 cell.set_held(cell.held().saturating_sub(units));
             }
