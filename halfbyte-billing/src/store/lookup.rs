@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::failure::Attempt as _;
+#[cfg(any(test, feature = "testing"))]
 use super::usage::Slots;
 use super::{Row, Session, SqlError, Store, Value};
 use crate::Error;
