@@ -56,7 +56,7 @@ impl Connection {
         Ok(statement.raw_execute()? as u64)
     }
 
-    /// A prepared statement for each row takes a third of the time of one for all of them out of JSON.
+    /// A prepared statement for each row: nothing is parsed again, as it is where all of them come as JSON.
     pub(super) fn insert(&self, insert: &Insert, values: &[Value<'_>]) -> Result<u64, SqlError> {
         let mut statement = self.0.prepare_cached(&insert.sqlite())?;
         let mut changed = 0;
