@@ -1,32 +1,199 @@
-//! What the outermost layers and the server tell the ones further in, and hear from them.
+//! Who calls, known to everything that runs for one request: what the outermost layers and the server tell the ones
+//! further in, and hear from them.
 
+use std::cell::RefCell;
+use std::future::Future;
+use std::mem;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use crate::Principal;
 
-/// Where a layer outside of authentication hears who called, also when the request is refused, hangs up or panics further
-/// in: it puts an empty one into the request's extensions, and the authenticate layer writes into it.
+thread_local! {
+    /// None outside of any request.
+    static CURRENT: RefCell<Option<Caller>> = const { RefCell::new(None) };
+}
+
+/// Who makes the request that this thread is working on: nobody yet, or the [`Principal`] that authentication found.
+///
+/// A layer that wants to know, also when the request is refused, hangs up or panics further in, keeps a `Caller` and
+/// runs what is further in [within](Self::within) it; the authenticate layer [tells](Self::tell). Telemetry asks for the
+/// [current](Self::current) one when something is logged. Nothing of it allocates.
+///
+/// What a handler spawns runs for nobody unless it is [carried](Self::carry) along.
+///
+/// ```
+/// # use halfbyte_core::{Caller, Principal, TenantId};
+/// # use jiff::Timestamp;
+/// # let principal = Principal::builder("ada", TenantId::new("acme").unwrap(), Timestamp::MAX).build();
+/// let mut caller = Caller::default();
+/// caller.within(|| {
+///     Caller::tell(&principal);
+///     assert_eq!(Caller::current().unwrap().subject(), "ada");
+/// });
+/// assert_eq!(caller.principal().unwrap().subject(), "ada");
+/// assert!(Caller::current().is_none());
+/// ```
 #[derive(Clone, Debug, Default)]
-pub struct CallerSlot(Arc<OnceLock<Principal>>);
+pub struct Caller(Option<Principal>);
 
-impl CallerSlot {
-    /// An empty one.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The caller, once he is known.
+impl Caller {
+    /// The principal, once it is known.
     pub fn principal(&self) -> Option<&Principal> {
-        self.0.get()
+        self.0.as_ref()
     }
 
-    /// Says who called; the first word counts.
-    pub fn tell(&self, principal: &Principal) {
-        let _already_told = self.0.set(principal.clone());
+    /// Says who makes the request that this thread is working on; the first word counts. Outside of any request it is
+    /// not heard.
+    pub fn tell(principal: &Principal) {
+        CURRENT.with_borrow_mut(|current| {
+            if let Some(Self(known)) = current
+                && known.is_none()
+            {
+                *known = Some(principal.clone());
+            }
+        });
+    }
+
+    /// The principal of the request that this thread is working on, once it is known.
+    pub fn current() -> Option<Principal> {
+        Self::with_current(|principal| principal.cloned())
+    }
+
+    /// As [`current`](Self::current), without the reference count. `look` must neither [tell](Self::tell) nor work
+    /// [within](Self::within) another.
+    pub fn with_current<T>(look: impl FnOnce(Option<&Principal>) -> T) -> T {
+        let mut look = Some(look);
+        // A thread that ends works on no request any more; what its destructors log is no reason to panic.
+        let seen = CURRENT.try_with(|current| {
+            let current = current.try_borrow().ok()?;
+            let look = look.take()?;
+            Some(look(current.as_ref().and_then(Self::principal)))
+        });
+        match (seen.ok().flatten(), look) {
+            (Some(seen), _) => seen,
+            (None, Some(look)) => look(None),
+            (None, None) => unreachable!("it was called"),
+        }
+    }
+
+    /// Runs `work` for this request. What is told meanwhile is known here afterwards, also when `work` panics.
+    pub fn within<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let outer = CURRENT.replace(Some(mem::take(self)));
+        let _entered = Entered { caller: self, outer };
+        work()
+    }
+
+    /// A future that runs for the request that this thread is working on, wherever it is polled.
+    ///
+    /// ```
+    /// # use halfbyte_core::Caller;
+    /// # async fn example(report: impl Future<Output = ()> + Send + 'static) {
+    /// tokio::spawn(Caller::carry(report));
+    /// # }
+    /// ```
+    pub fn carry<F: Future>(future: F) -> Carried<F> {
+        Carried { future, caller: Self(Self::current()) }
+    }
+}
+
+struct Entered<'a> {
+    caller: &'a mut Caller,
+    outer: Option<Caller>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        *self.caller = CURRENT.replace(self.outer.take()).unwrap_or_default();
+    }
+}
+
+pin_project! {
+    /// The future of [`Caller::carry`].
+    #[derive(Debug)]
+    pub struct Carried<F> {
+        #[pin]
+        future: F,
+        caller: Caller,
+    }
+}
+
+impl<F: Future> Future for Carried<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.caller.within(|| this.future.poll(cx))
     }
 }
 
 /// The address at the other end of the connection, in the request's extensions: a client, or the proxy in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress(pub SocketAddr);
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::TenantId;
+
+    fn principal(subject: &str) -> Principal {
+        Principal::builder(subject, TenantId::new("acme").expect("valid"), Timestamp::MAX).build()
+    }
+
+    fn current() -> Option<String> {
+        Caller::with_current(|principal| principal.map(|principal| principal.subject().to_owned()))
+    }
+
+    #[test]
+    fn what_is_told_outside_of_a_request_is_nobodys() {
+        Caller::tell(&principal("ada"));
+        assert_eq!(current(), None);
+        Caller::default().within(|| assert_eq!(current(), None));
+    }
+
+    #[test]
+    fn the_first_word_counts_and_ends_with_the_request() {
+        let mut caller = Caller::default();
+        caller.within(|| Caller::tell(&principal("ada")));
+        assert_eq!(current(), None);
+        caller.within(|| {
+            Caller::tell(&principal("bob"));
+            assert_eq!(current().as_deref(), Some("ada"));
+        });
+    }
+
+    #[test]
+    fn a_request_within_another_leaves_the_outer_one_alone_also_when_it_panics() {
+        let (mut outer, mut inner) = (Caller::default(), Caller::default());
+        outer.within(|| {
+            Caller::tell(&principal("ada"));
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                inner.within(|| {
+                    Caller::tell(&principal("bob"));
+                    panic!("broken");
+                });
+            }));
+            assert!(panicked.is_err());
+            assert_eq!(current().as_deref(), Some("ada"));
+        });
+        assert_eq!(inner.principal().map(Principal::subject), Some("bob"));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_is_carried_along_runs_for_the_same_caller() {
+        let mut caller = Caller::default();
+        let future = caller.within(|| {
+            Caller::tell(&principal("ada"));
+            Caller::carry(async { current() })
+        });
+        assert_eq!(future.await.as_deref(), Some("ada"));
+        assert_eq!(current(), None);
+    }
+}

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use opentelemetry::trace::TraceContextExt as _;
 use serde::{Deserialize, Serialize};
 
 /// A name does not have the form that its type asks for.
@@ -112,9 +113,17 @@ impl RequestId {
     }
 }
 
-/// The trace that a request belongs to, as 16 bytes (W3C trace context); the observe layer sets it.
+/// The trace that a request belongs to, as 16 bytes (W3C trace context).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(pub [u8; 16]);
+
+impl TraceId {
+    /// The trace of the OpenTelemetry context that is current on this thread, if there is one.
+    pub fn current() -> Option<Self> {
+        let trace = opentelemetry::Context::map_current(|context| context.span().span_context().trace_id());
+        (trace != opentelemetry::TraceId::INVALID).then(|| Self(trace.to_bytes()))
+    }
+}
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

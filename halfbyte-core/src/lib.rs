@@ -38,7 +38,7 @@ pub mod live;
 mod principal;
 pub mod problem;
 
-pub use self::caller::{CallerSlot, PeerAddress};
+pub use self::caller::{Caller, Carried, PeerAddress};
 pub use self::clock::Clock;
 pub use self::error::{BoxError, error_chain};
 pub use self::ids::{InvalidId, ProductId, RequestId, TenantId, TraceId};

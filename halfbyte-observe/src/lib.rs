@@ -13,8 +13,8 @@
 //! let service = ServiceBuilder::new()
 //!     .layer(RequestIdLayer::new())
 //!     .layer(ServerLayer::new())
-//!     .service_fn(async |request: Request<String>| {
-//!         assert!(request.extensions().get::<TraceId>().is_some());
+//!     .service_fn(async |_request: Request<String>| {
+//!         assert!(TraceId::current().is_some());
 //!         Ok::<_, Infallible>(Response::new(String::from("hello")))
 //!     });
 //! let request = Request::get("/").header("x-request-id", "order-42").body(String::new()).unwrap();
@@ -44,8 +44,8 @@
 //!   dropped half-way, when the service answers an error, and when it panics.
 //! - Spans of the product's own `tracing` code, and the calls of [`halfbyte_core::client`], are children of the server
 //!   span; an inbound `traceparent` goes on, and a malformed one is ignored.
-//! - Every request has a [`RequestId`](halfbyte_core::RequestId) and a [`TraceId`](halfbyte_core::TraceId) in its
-//!   extensions, and every response says `x-request-id`.
+//! - Every request has a [`RequestId`](halfbyte_core::RequestId) in its extensions and a
+//!   [`TraceId`](halfbyte_core::TraceId) that is current, and every response says `x-request-id`.
 //! - A query, a credential and the value of a header other than `Host` and `User-Agent` appear in no span, no metric and
 //!   no log line that this crate makes. What a client sends is taken up to a length of 256.
 //! - What sends telemetry runs on threads of its own and is never traced itself.
@@ -115,10 +115,12 @@ mod console;
 mod error;
 mod export;
 mod init;
+mod instrumentation;
 pub mod request_id;
 mod resource;
 pub mod server;
 mod settings;
+mod signal;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -127,9 +129,10 @@ pub mod testing;
 pub use opentelemetry;
 
 pub use self::error::{Error, ErrorKind};
-pub use self::export::Signal;
 pub use self::init::init;
+pub use self::instrumentation::Instrumentation;
 pub use self::request_id::RequestIdLayer;
 pub use self::server::ServerLayer;
 pub use self::settings::Settings;
+pub use self::signal::Signal;
 pub use self::telemetry::{Failure, Flushed, Telemetry};

@@ -8,7 +8,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::export::{Courier, Providers, Signal};
+use crate::Signal;
+use crate::export::{Courier, Providers};
 
 /// How long a [`Telemetry`] that is dropped outside of a runtime waits for what is queued.
 const ON_DROP: Duration = Duration::from_secs(1);

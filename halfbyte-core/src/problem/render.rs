@@ -23,7 +23,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// Takes from `request` what its layers have put into its extensions, and whether it is gRPC.
+    /// Takes the id that a layer has put into the extensions of `request`, whether it is gRPC, and the
+    /// [current trace](TraceId::current).
     pub fn of<B>(request: &Request<B>) -> Self {
         Self::from_parts(request.headers(), request.extensions())
     }
@@ -32,7 +33,7 @@ impl Context {
     pub fn from_parts(headers: &HeaderMap, extensions: &Extensions) -> Self {
         Self {
             request_id: extensions.get().copied(),
-            trace_id: extensions.get().copied(),
+            trace_id: TraceId::current(),
             grpc: headers.get(CONTENT_TYPE).is_some_and(|value| is_grpc(value.as_bytes())),
         }
     }

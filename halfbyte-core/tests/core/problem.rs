@@ -6,6 +6,7 @@ use halfbyte_core::problem::{Context, Kind, Problem, Quota};
 use halfbyte_core::{RequestId, TraceId};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
+use opentelemetry::trace::{SpanContext, TraceContextExt as _, TraceFlags, TraceState};
 
 type Body = halfbyte_core::body::Refusable<Empty<bytes::Bytes>>;
 
@@ -343,11 +344,14 @@ fn a_request_is_grpc_by_its_content_type() {
 }
 
 #[test]
-fn a_context_takes_what_the_layers_left_in_the_extensions() {
+fn a_context_takes_the_id_of_the_request_and_the_trace_that_is_current() {
     let mut request = Request::new(());
     let id = RequestId::random();
     request.extensions_mut().insert(id);
-    request.extensions_mut().insert(TraceId([7; 16]));
+    assert_eq!(Context::of(&request).trace_id, None);
+    let (trace, span) = (opentelemetry::TraceId::from_bytes([7; 16]), opentelemetry::SpanId::from_bytes([1; 8]));
+    let span = SpanContext::new(trace, span, TraceFlags::default(), true, TraceState::NONE);
+    let _current = opentelemetry::Context::new().with_remote_span_context(span).attach();
     let context = Context::of(&request);
     assert_eq!((context.request_id, context.trace_id), (Some(id), Some(TraceId([7; 16]))));
 }

@@ -14,7 +14,7 @@ use crate::credential::Credential;
 /// Turns a request's credential (an access token or an API key, with its proof where it is bound) into a `Principal` in the
 /// request's extensions, and refuses a bad one.
 ///
-/// A layer outside hears who called by a [`CallerSlot`](halfbyte_core::CallerSlot). A request without credentials goes on
+/// A layer outside hears who called by its [`Caller`](halfbyte_core::Caller). A request without credentials goes on
 /// without a principal, unless they are [required](Self::required).
 #[derive(Clone, Debug)]
 pub struct AuthenticateLayer {

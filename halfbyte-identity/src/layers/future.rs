@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use halfbyte_core::body::Refusable;
-use halfbyte_core::{CallerSlot, Principal, Problem, problem};
+use halfbyte_core::{Caller, Principal, Problem, problem};
 use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -59,9 +59,7 @@ impl<S, B> Waiting<S, B> {
 
 /// Tells the layers further in who calls, and those outside that ask.
 pub(super) fn announce<B>(request: &mut Request<B>, principal: Principal) {
-    if let Some(slot) = request.extensions().get::<CallerSlot>() {
-        slot.tell(&principal);
-    }
+    Caller::tell(&principal);
     request.extensions_mut().insert(principal);
 }
 

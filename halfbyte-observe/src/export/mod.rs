@@ -14,7 +14,6 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 pub(crate) use self::courier::Courier;
 use self::plan::Destination;
 pub(crate) use self::plan::Plan;
-pub use self::plan::Signal;
 use crate::Error;
 
 /// What collects the signals. Spans have a provider also when they go nowhere: their ids stand in logs, in refusals

@@ -1,48 +1,14 @@
 //! Which signals go where, as the `OTEL_*` variables say. Reads no environment and opens nothing.
 
-use std::fmt;
 use std::time::Duration;
 
 use halfbyte_core::config::Variables;
 use http::Uri;
 
-use crate::Error;
+use crate::{Error, Signal};
 
 /// The longest that one attempt to send may take, unless `OTEL_EXPORTER_OTLP_TIMEOUT` says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// One of the three kinds of telemetry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Signal {
-    /// Spans.
-    Traces,
-    /// Measurements.
-    Metrics,
-    /// Log records.
-    Logs,
-}
-
-impl Signal {
-    /// The signal as the `OTEL_*` variables and the URL paths have it, in lower case.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Signal::Traces => "traces",
-            Signal::Metrics => "metrics",
-            Signal::Logs => "logs",
-        }
-    }
-
-    fn variable(self, prefix: &str, suffix: &str) -> String {
-        format!("{prefix}_{}_{suffix}", self.as_str().to_uppercase())
-    }
-}
-
-impl fmt::Display for Signal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Where one signal goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

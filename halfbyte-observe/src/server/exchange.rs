@@ -3,10 +3,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use halfbyte_core::problem::Kind;
-use halfbyte_core::{CallerSlot, RequestId, TraceId};
+use halfbyte_core::{Caller, RequestId};
 use http::{Method, Request, Response, StatusCode};
-use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _, Tracer as _};
-use opentelemetry::{Context, KeyValue, Value};
+use opentelemetry::trace::{
+    Span as _, SpanContext, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceState, Tracer as _,
+};
+use opentelemetry::{Context, KeyValue, SpanId, TraceId, Value};
 
 use super::attributes::{self, Facts};
 use super::layer::Instruments;
@@ -22,7 +24,7 @@ pub(super) struct Exchange {
     facts: Facts,
     status: Option<StatusCode>,
     refusal: Option<&'static str>,
-    caller: CallerSlot,
+    caller: Caller,
     ending: Ending,
 }
 
@@ -54,11 +56,10 @@ impl Ending {
 }
 
 impl Exchange {
-    pub(super) fn start<B>(instruments: &Arc<Instruments>, request: &mut Request<B>) -> Self {
+    pub(super) fn start<B>(instruments: &Arc<Instruments>, request: &Request<B>) -> Self {
         let started = Instant::now();
         let facts = Facts::of(request);
         let remote = traceparent::extract(request.headers());
-        let remote_trace = remote.as_ref().map(|remote| remote.trace_id().to_bytes());
         let parent = remote.map_or_else(Context::new, |remote| Context::new().with_remote_span_context(remote));
         let tracer = &instruments.tracer;
         let builder = tracer
@@ -66,15 +67,14 @@ impl Exchange {
             .with_kind(SpanKind::Server)
             .with_attributes(attributes::at_start(&facts, request));
         let span = tracer.build_with_context(builder, &parent);
-        let context = parent.with_span(span);
-
         // A refusal always names a trace; without an SDK, or after its end, it is the caller's or one that nobody else knows.
-        let own = Some(context.span().span_context().trace_id().to_bytes()).filter(|trace| *trace != [0; 16]);
-        let trace = own.or(remote_trace).unwrap_or_else(|| fastrand::u128(1..).to_be_bytes());
+        let context = match (span.span_context().is_valid(), parent.has_active_span()) {
+            (true, _) => parent.with_span(span),
+            (false, true) => parent,
+            (false, false) => parent.with_remote_span_context(unknown()),
+        };
         let request_id = request.extensions().get().copied();
-        request.extensions_mut().insert(TraceId(trace));
-        let caller = CallerSlot::new();
-        request.extensions_mut().insert(caller.clone());
+        let caller = Caller::default();
         Self {
             instruments: instruments.clone(),
             context,
@@ -93,7 +93,7 @@ impl Exchange {
         let _attached = self.context.clone().attach();
         // Stays so if `work` unwinds.
         let ending = mem::replace(&mut self.ending, Ending::Panicked);
-        let output = work();
+        let output = self.caller.within(work);
         self.ending = ending;
         output
     }
@@ -184,4 +184,9 @@ impl Drop for Exchange {
         drop(attached);
         self.context.span().end();
     }
+}
+
+fn unknown() -> SpanContext {
+    let (trace, span) = (TraceId::from(fastrand::u128(1..)), SpanId::from(fastrand::u64(1..)));
+    SpanContext::new(trace, span, TraceFlags::default(), false, TraceState::NONE)
 }

@@ -29,8 +29,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        let mut exchange = Exchange::start(&self.instruments, &mut request);
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        let mut exchange = Exchange::start(&self.instruments, &request);
         let inner = exchange.within(|| self.inner.call(request));
         ServerFuture { inner, exchange: Some(exchange) }
     }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use halfbyte_core::problem::{Context, Problem};
-use halfbyte_core::{CallerSlot, Principal, PrincipalKind, TenantId};
+use halfbyte_core::{Caller, Principal, PrincipalKind, TenantId};
 use http::{Method, Request, Response};
 use opentelemetry::trace::{SpanKind, Status};
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
@@ -92,12 +92,11 @@ async fn a_refusal_is_named() {
 #[tokio::test]
 async fn a_tenant_is_named_but_never_who_of_it() {
     let kit = Kit::new();
-    let service = service_fn(async |request: Request<Body>| {
+    let service = service_fn(async |_request: Request<Body>| {
         let tenant = TenantId::new("acme").unwrap();
         let expires_at = "2030-01-01T00:00:00Z".parse().unwrap();
         let builder = Principal::builder("someone@acme.example", tenant, expires_at);
-        let slot = request.extensions().get::<CallerSlot>().expect("put there by the layer");
-        slot.tell(&builder.kind(PrincipalKind::Service).build());
+        Caller::tell(&builder.kind(PrincipalKind::Service).build());
         Ok::<_, Infallible>(Response::new(Body::default()))
     });
     finish(ServiceBuilder::new().layer(kit.layer()).service(service).oneshot(get("/")).await.unwrap()).await;

@@ -1,9 +1,10 @@
 use halfbyte_core::problem::Kind;
-use halfbyte_core::{CallerSlot, PrincipalKind, RequestId};
+use halfbyte_core::{PrincipalKind, RequestId};
 use http::{HeaderValue, Request};
 use serde_json::json;
 use tower::{ServiceBuilder, service_fn};
 
+use super::heard;
 use crate::support::{Product, Seen, get, send, with_token};
 
 const METADATA: &str = r#"resource_metadata="http://127.0.0.1:8080/.well-known/oauth-protected-resource""#;
@@ -152,24 +153,23 @@ async fn a_token_for_another_service_is_refused() {
 async fn a_token_without_the_scope_is_refused_with_the_scope_that_is_needed() {
     let product = Product::embedded().await;
     let token = product.token(&[("scope", "labels:write")]).await;
-    let (request, slot) = with_slot(with_token(&token));
-    let seen = send(&product.greeter(), request).await;
+    let (seen, caller) = heard(send(&product.greeter(), with_token(&token))).await;
     let detail = "this needs a token with the scope: labels:read";
     assert_problem(&seen, 403, "insufficient-scope", "Scope missing", detail);
     let challenge =
         format!(r#"Bearer error="insufficient_scope",error_description="{detail}",scope="labels:read",{METADATA}"#);
     assert_eq!(seen.header("www-authenticate"), challenge);
-    let principal = slot.principal().expect("known to the layers outside, for their records");
+    let principal = caller.expect("known to the layers outside, for their records");
     assert_eq!(principal.subject(), "acme-app");
 }
 
 #[tokio::test]
 async fn the_handler_and_the_layers_outside_see_who_called() {
     let product = Product::embedded().await;
-    let (request, slot) = with_slot(with_token(&product.token(&[]).await));
-    let seen = send(&product.greeter(), request).await;
+    let token = product.token(&[]).await;
+    let (seen, caller) = heard(send(&product.greeter(), with_token(&token))).await;
     assert_eq!((seen.status.as_u16(), seen.body.as_str()), (200, "hello, acme-app"));
-    let principal = slot.principal().expect("told");
+    let principal = caller.expect("told");
     assert_eq!((principal.subject(), principal.tenant().as_str()), ("acme-app", "acme"));
     assert_eq!(principal.kind(), PrincipalKind::Service);
     assert_eq!(principal.issuer(), "http://127.0.0.1:8080");
@@ -214,10 +214,4 @@ async fn a_refusal_names_the_request_that_it_refuses() {
         request.extensions_mut().insert(id);
         assert_eq!(send(&product.greeter(), request).await.json()["request_id"], id.as_str());
     }
-}
-
-fn with_slot(mut request: Request<String>) -> (Request<String>, CallerSlot) {
-    let slot = CallerSlot::new();
-    request.extensions_mut().insert(slot.clone());
-    (request, slot)
 }

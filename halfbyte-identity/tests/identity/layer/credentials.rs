@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use halfbyte_core::config::{ApiKeysBackend, Environment};
-use halfbyte_core::{CallerSlot, Clock, PeerAddress, Principal};
+use halfbyte_core::{Clock, PeerAddress, Principal};
 use halfbyte_identity::testing::{Holder, Issuer, Outage, Persona};
 use halfbyte_identity::{ApiKeySpec, Settings};
 use http::{Method, Request};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 
+use super::heard;
 use crate::support::{AUDIENCE, NOW, Product, Seen, get, send};
 
 const URL: &str = "http://127.0.0.1:8080/labels";
@@ -44,10 +45,7 @@ impl Case {
         if let Some(peer) = peer {
             request.extensions_mut().insert(PeerAddress(peer.parse().expect("an address")));
         }
-        let slot = CallerSlot::new();
-        request.extensions_mut().insert(slot.clone());
-        let seen = send(&self.product.greeter(), request).await;
-        (seen, slot.principal().cloned())
+        heard(send(&self.product.greeter(), request)).await
     }
 
     fn holder(&self) -> Holder {
