@@ -6,6 +6,7 @@ use halfbyte_core::config::{Config, Environment, Variables};
 pub struct Settings {
     pub(crate) product: ProductId,
     pub(crate) version: String,
+    pub(crate) namespace: Option<String>,
     pub(crate) environment: Environment,
     pub(crate) variables: Variables,
 }
@@ -16,8 +17,15 @@ impl Settings {
         Self {
             product: product.clone(),
             version: version.to_owned(),
+            namespace: None,
             environment: config.environment,
             variables: config.other.clone(),
         }
+    }
+
+    /// What the product is part of (`service.namespace`): products of one company, say, that one collector serves.
+    #[must_use]
+    pub fn namespace(self, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..self }
     }
 }
