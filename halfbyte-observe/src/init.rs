@@ -2,8 +2,6 @@ use std::sync::{Mutex, PoisonError};
 
 use opentelemetry::global;
 use opentelemetry::propagation::TextMapCompositePropagator;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -11,6 +9,7 @@ use tracing_subscriber::{Layer, Registry, registry};
 
 use crate::export::{Plan, Providers};
 use crate::resource::resource;
+use crate::subscriber::{self, BoxedLayer};
 use crate::{Error, Settings, Telemetry, console};
 
 /// Whether this process has been through [`init`].
@@ -52,20 +51,15 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     let resource = resource(&settings)?;
     let filter = || console::logs(&settings.variables);
     let console = console::layer(settings.environment, &settings.variables).with_filter(filter()?).boxed();
-    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![console];
+    let mut layers: Vec<BoxedLayer<Registry>> = vec![console];
     // The exporters come last: they start threads, which an error above should not leave behind.
     let log_filter = filter()?;
     let providers = Providers::build(&plan, &resource)?;
     if let Some(provider) = &providers.logs {
-        layers.push(OpenTelemetryTracingBridge::new(provider).with_filter(log_filter).boxed());
+        layers.push(subscriber::logs(provider, log_filter));
     }
     if let Some(provider) = &providers.traces {
-        let spans = tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("tracing"))
-            .with_location(false)
-            .with_threads(false)
-            .with_tracked_inactivity(false);
-        layers.push(spans.with_filter(console::spans()).boxed());
+        layers.push(subscriber::traces(provider));
     }
     let telemetry = Telemetry::new(providers.clone());
     registry().with(layers).try_init().map_err(|_| {

@@ -121,6 +121,7 @@ mod resource;
 pub mod server;
 mod settings;
 mod signal;
+mod subscriber;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

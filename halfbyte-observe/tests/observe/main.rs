@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
 
 mod axum_route;
+mod capture;
 mod child;
 mod endings;
 mod init;
