@@ -50,7 +50,7 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     let plan = Plan::read(&settings.variables)?;
     let resource = resource(&settings)?;
     let filter = || console::logs(&settings.variables);
-    let console = console::layer(settings.environment, &settings.variables).with_filter(filter()?).boxed();
+    let console = console::layer(&settings).with_filter(filter()?).boxed();
     let mut layers: Vec<BoxedLayer<Registry>> = vec![console];
     // The exporters come last: they start threads, which an error above should not leave behind.
     let log_filter = filter()?;
