@@ -1,13 +1,17 @@
 use std::sync::{Mutex, PoisonError};
 
+use halfbyte_core::Clock;
 use opentelemetry::global;
 use opentelemetry::propagation::TextMapCompositePropagator;
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
+use tracing::Dispatch;
+use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, registry};
 
 use crate::export::{Plan, Providers};
+use crate::repeats::Repeats;
 use crate::resource::resource;
 use crate::subscriber::{self, BoxedLayer};
 use crate::{Error, Settings, Telemetry, console};
@@ -49,9 +53,10 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     }
     let plan = Plan::read(&settings.variables)?;
     let resource = resource(&settings)?;
-    let filter = || console::logs(&settings.variables);
+    let repeats = Repeats::new(Clock::system());
+    let filter = || Ok::<_, Error>(console::logs(&settings.variables)?.and(repeats.heard()));
     let console = console::layer(&settings).with_filter(filter()?).boxed();
-    let mut layers: Vec<BoxedLayer<Registry>> = vec![console];
+    let mut layers: Vec<BoxedLayer<Registry>> = vec![repeats.decide().boxed(), console];
     // The exporters come last: they start threads, which an error above should not leave behind.
     let log_filter = filter()?;
     let providers = Providers::build(&plan, &resource)?;
@@ -61,10 +66,14 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     if let Some(provider) = &providers.traces {
         layers.push(subscriber::traces(provider));
     }
+    layers.push(repeats.tell().boxed());
     let telemetry = Telemetry::new(providers.clone());
-    registry().with(layers).try_init().map_err(|_| {
+    let dispatch = Dispatch::new(registry().with(layers));
+    repeats.attach(&dispatch);
+    dispatch.try_init().map_err(|_| {
         Error::already_initialized("this process has a tracing subscriber already: let init be the one to install it")
     })?;
+    repeats.install();
     *done = true;
     drop(done);
 

@@ -116,6 +116,7 @@ mod error;
 mod export;
 mod init;
 mod instrumentation;
+mod repeats;
 pub mod request_id;
 mod resource;
 pub mod server;

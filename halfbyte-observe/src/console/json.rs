@@ -166,7 +166,10 @@ impl Fields<'_> {
         let most = match field.name() {
             "message" => return self.line.cut |= write_cut(&mut self.line.message, MESSAGE, value),
             // Records of the `log` crate arrive with their origin in fields.
-            "log.target" => return drop(write_cut(&mut self.line.target, TARGET, value)),
+            "log.target" => {
+                write_cut(&mut self.line.target, TARGET, value);
+                return;
+            }
             _ => match self.begin(field) {
                 Some(most) => most,
                 None => return,
