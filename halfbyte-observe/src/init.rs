@@ -14,7 +14,7 @@ use crate::export::{Plan, Providers};
 use crate::repeats::Repeats;
 use crate::resource::resource;
 use crate::subscriber::{self, BoxedLayer};
-use crate::{Error, Settings, Telemetry, console};
+use crate::{Error, Settings, Telemetry, console, panics};
 
 /// Whether this process has been through [`init`].
 static DONE: Mutex<bool> = Mutex::new(false);
@@ -74,6 +74,7 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
         Error::already_initialized("this process has a tracing subscriber already: let init be the one to install it")
     })?;
     repeats.install();
+    panics::install();
     *done = true;
     drop(done);
 

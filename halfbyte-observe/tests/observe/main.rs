@@ -9,6 +9,7 @@ mod endings;
 mod init;
 mod kit;
 mod outbound;
+mod panics;
 mod propagation;
 mod receiver;
 mod request_id;
