@@ -49,6 +49,10 @@
 //! - A query, a credential and the value of a header other than `Host` and `User-Agent` appear in no span, no metric and
 //!   no log line that this crate makes. What a client sends is taken up to a length of 256.
 //! - What sends telemetry runs on threads of its own and is never traced itself.
+//! - A panic is one event, in the trace of its request; see [`panics`].
+//! - A line of the log is one line, of at most 64 KiB outside of development, whatever is in it.
+//! - Of a warning or an error that repeats in the same words, 10 lines are logged in 10 seconds; how many more there were
+//!   is told by one line, with the first event that is logged after that, or at shutdown. Spans keep all of them.
 //! - [`Telemetry::shutdown`] keeps its budget with a collector that hangs, blocks no worker thread, and says what could
 //!   not be sent.
 //!
@@ -79,6 +83,7 @@
 //!
 //! | log | level | |
 //! |---|---|---|
+//! | `halfbyte::panic` | ERROR | a panic, named `exception`, also as an event of the span; see [`panics`] |
 //! | `halfbyte::access` | INFO | `POST /labels 201 1.3ms`, with `request_id`, `tenant` and `refusal` where there is one |
 //!
 //! The resource is `service.name` (the product), `service.version`, `service.instance.id` (a UUID),
@@ -88,7 +93,7 @@
 //!
 //! | variable | what it does |
 //! |---|---|
-//! | `HALFBYTE_ENV` | `development`: a log for people on standard error. Otherwise: JSON lines on standard output, with `trace_id` and `span_id` |
+//! | `HALFBYTE_ENV` | `development`: a log for people on standard error. Otherwise: JSON lines on standard output, with `trace_id`, `span_id` and `trace_flags`, `tenant` and `principal_kind`, `product` and `version` |
 //! | `RUST_LOG` | what is logged; `info`, and of HTTP and telemetry libraries `warn`, unless set. Traces do not depend on it: spans from INFO up are part of them |
 //! | `NO_COLOR` | no colours on a terminal |
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT` | all three signals go there; one of them goes to `OTEL_EXPORTER_OTLP_{TRACES,METRICS,LOGS}_ENDPOINT` |
@@ -109,18 +114,21 @@
 //! # Features
 //!
 //! - `axum`: `http.route`, from axum's `MatchedPath`.
-//! - `testing`: the module `testing`, with a receiver of OTLP for tests.
+//! - `testing`: the module `testing`, which captures telemetry in tests and stands for a collector.
 
 mod console;
 mod error;
 mod export;
 mod init;
 mod instrumentation;
+pub mod panics;
+mod repeats;
 pub mod request_id;
 mod resource;
 pub mod server;
 mod settings;
 mod signal;
+mod subscriber;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

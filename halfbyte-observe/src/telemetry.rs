@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::Signal;
 use crate::export::{Courier, Providers};
+use crate::{Signal, repeats};
 
 /// How long a [`Telemetry`] that is dropped outside of a runtime waits for what is queued.
 const ON_DROP: Duration = Duration::from_secs(1);
@@ -41,6 +41,7 @@ impl Telemetry {
     /// Outside a Tokio runtime with its timer on.
     pub async fn shutdown(mut self, budget: Duration) -> Flushed {
         let Some(providers) = self.providers.take() else { return Flushed::default() };
+        repeats::tell_all();
         let deadline = Instant::now() + budget;
         let mut flush = Flush::start(providers);
         while !flush.waiting.is_empty() {
@@ -57,6 +58,7 @@ impl Telemetry {
 impl Drop for Telemetry {
     fn drop(&mut self) {
         let Some(providers) = self.providers.take() else { return };
+        repeats::tell_all();
         let mut flush = Flush::start(providers);
         if Handle::try_current().is_err() && flush.courier.is_some() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();

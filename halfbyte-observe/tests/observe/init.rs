@@ -78,6 +78,10 @@ async fn outside_of_development_the_log_is_json_lines_that_name_the_trace() {
     assert_eq!(made["trace_id"].as_str().map(str::len), Some(32));
     assert_eq!(made["trace_id"], access["trace_id"]);
     assert_ne!(made["span_id"], access["span_id"], "the product's own span is the innermost one");
+    assert_eq!(
+        (&made["trace_flags"], &made["product"], &made["version"]),
+        (&"01".into(), &"parcel".into(), &"1.2.3".into())
+    );
     assert_eq!(made["fields"]["weight"], 1.5);
     assert_eq!(made["spans"][0]["name"], "print");
     assert_eq!(made["spans"][0]["fields"]["copies"], 2);

@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
 
 mod axum_route;
+mod capture;
 mod child;
 mod endings;
 mod init;
 mod kit;
 mod outbound;
+mod panics;
 mod propagation;
+mod receiver;
 mod request_id;
 mod secrecy;
 mod semantics;
