@@ -116,11 +116,17 @@ mod error;
 mod export;
 mod init;
 mod instrumentation;
+#[cfg_attr(not(test), expect(dead_code, reason = "what init builds is made of it"))]
+mod keep;
+#[cfg_attr(not(test), expect(dead_code, reason = "what init builds is made of it"))]
+mod redact;
 pub mod request_id;
 mod resource;
 pub mod server;
 mod settings;
 mod signal;
+#[cfg_attr(not(test), expect(dead_code, reason = "what init builds is made of it"))]
+mod stamp;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -131,8 +137,11 @@ pub use opentelemetry;
 pub use self::error::{Error, ErrorKind};
 pub use self::init::init;
 pub use self::instrumentation::Instrumentation;
+pub use self::keep::{Keep, Kept};
+pub use self::redact::{Redaction, RedactionBuilder, Sensitive};
 pub use self::request_id::RequestIdLayer;
 pub use self::server::ServerLayer;
 pub use self::settings::Settings;
 pub use self::signal::Signal;
+pub use self::stamp::UserHasher;
 pub use self::telemetry::{Failure, Flushed, Telemetry};
