@@ -254,3 +254,16 @@ fn what_is_remembered_of_fates_is_bounded_and_open_spans_come_last() {
     assert!(budget.used() <= 6 * (224 + 56), "{}", budget.used());
     assert_eq!(buffer.end(end(1, false, false), 1).into_iter().collect::<Vec<_>>(), [1]);
 }
+
+#[test]
+fn a_root_alone_costs_no_allocation_once_warm() {
+    let mut buffer = run(usize::MAX, policy(10, 16));
+    let mut cycles = |from: usize| {
+        for root in from..from + 1000 {
+            buffer.start(Duration::from_millis(root as u64), id(root), None);
+            buffer.end(end(root, true, false), root);
+        }
+    };
+    cycles(0);
+    assert_eq!(allocation_counter::measure(|| cycles(1000)).count_total, 0);
+}

@@ -45,7 +45,7 @@ const GOES: &[(&str, &str)] = &[
     ("see <https://x/?token=abc>", "see <https://x/?token=REDACTED>"),
     ("{\"url\":\"https://x/?token=abc\"}", "{\"url\":\"https://x/?token=REDACTED\"}"),
     ("/?SAMLResponse=PHNhbWw%2B&RelayState=1", "/?SAMLResponse=REDACTED&RelayState=1"),
-    ("/?client_assertion=x&ticket=ST-1", "/?client_assertion=x&ticket=REDACTED"),
+    ("/?client_assertion=x&ticket=ST-1", "/?client_assertion=REDACTED&ticket=REDACTED"),
     ("/?voucher=V1&page=2", "/?voucher=REDACTED&page=2"),
     // Credentials in front of a host.
     ("https://user:pw@host/a", "https://REDACTED:REDACTED@host/a"),
@@ -95,7 +95,7 @@ const GOES: &[(&str, &str)] = &[
     ("authorization=Token 9944b09199c62bcf", "authorization=REDACTED"),
     ("Proxy-Authorization: Negotiate YIIJvwYGKwYB", "Proxy-Authorization: REDACTED"),
     ("Cookie: a=1; theme=dark", "Cookie: REDACTED"),
-    ("Set-Cookie: id=a3fWa; Path=/; HttpOnly", "Set-Cookie: REDACTED; HttpOnly"),
+    ("Set-Cookie: id=a3fWa; Path=/; HttpOnly", "Set-Cookie: REDACTED"),
     ("X-API-Key: 0a1b2c3d", "X-API-Key: REDACTED"),
     ("x-auth-token: 0a1b2c3d", "x-auth-token: REDACTED"),
     // Schemes.
@@ -300,11 +300,15 @@ fn filled(text: &str) -> String {
 #[test]
 fn what_must_go_goes() {
     let redaction = redaction();
+    let mut wrong = Vec::new();
     for (before, after) in GOES {
         let before = filled(before);
-        assert_eq!(redaction.text(&before), *after, "{before}");
-        assert_eq!(redaction.text(after), *after, "again");
+        let once = redaction.text(&before);
+        if once != *after || redaction.text(after) != *after {
+            wrong.push(format!("{before}\n  became {once}\n  not    {after}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -318,6 +322,22 @@ fn what_must_stay_stays_without_a_copy() {
 #[test]
 fn the_corpus_is_large() {
     assert!(GOES.len() + STAYS.len() + NAMES.len() >= 200);
+}
+
+#[test]
+fn what_holds_no_secret_allocates_nothing() {
+    let redaction = redaction();
+    let mut span = span("https://x.example/a?page=2", 0, "url.full");
+    span.attributes.push(KeyValue::new("http.request.method", "GET"));
+    span.attributes.push(KeyValue::new("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64)"));
+    let (mut record, mut request) = (log("token: expired", 3, "note"), metrics("a=b", 2, "note"));
+    let counted = allocation_counter::measure(|| {
+        redaction.span(&mut span);
+        redaction.log(&mut record);
+        redaction.metrics(&mut request);
+        STAYS.iter().for_each(|text| drop(redaction.text(text)));
+    });
+    assert_eq!(counted.count_total, 0);
 }
 
 #[test]
@@ -376,6 +396,12 @@ const HOSTILE: &[&str] = &[
     "token(\"",
     "token=",
     "cookie: a=b; ",
+    "cookie:",
+    "cookie:-",
+    "token:{",
+    "authorization: token ",
+    "token=. ",
+    "session_id: ...",
     "=",
     ":",
     "a=",
@@ -412,12 +438,12 @@ fn the_work_grows_as_the_text_does_whatever_it_holds() {
         STEPS.get()
     };
     for piece in HOSTILE {
-        for tail in ["", "\"", "@", "."] {
-            let [small, large] = [64, 1024].map(|kibibytes| {
+        for (tail, most) in [("", 1024), ("\"", 64), ("@", 64)] {
+            let [small, large] = [8, most].map(|kibibytes| {
                 let text = piece.repeat(kibibytes * 1024 / piece.len()) + tail;
                 steps(&text) as f64 / text.len() as f64
             });
-            assert!(large < 100.0 && large <= small * 1.1 + 1.0, "{piece:?} {tail:?}: {small} then {large} a byte");
+            assert!(large < 60.0 && large <= small * 1.1 + 1.0, "{piece:?} {tail:?}: {small} then {large} a byte");
         }
     }
 }
@@ -556,7 +582,7 @@ fn shown(value: &impl std::fmt::Debug, secret: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn a_second_pass_finds_nothing_more(pieces in prop::collection::vec(piece(), 0..8)) {

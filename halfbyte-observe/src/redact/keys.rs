@@ -29,10 +29,11 @@ const SECRET_KEYS: [&str; 18] = [
 const CONVENTIONS: [&str; 2] = ["session.id", "mcp.session.id"];
 
 /// Parameters of a query that are secret, besides those that their name gives away anywhere.
-const QUERY: [&str; 13] = [
+const QUERY: [&str; 14] = [
     "assertion",
     "auth",
     "awsaccesskeyid",
+    "client_assertion",
     "code",
     "googleaccessid",
     "key",

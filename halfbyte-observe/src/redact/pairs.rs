@@ -92,10 +92,16 @@ fn value(bytes: &[u8], at: usize, name: &Name<'_>) -> Option<Finding> {
             return quoted.ok();
         }
     }
+    if matches!(next(from), b'{' | b'[') {
+        return None;
+    }
+    // Cookies have a `=`; what has none near its beginning is prose.
+    let near = &bytes[from..bytes.len().min(from + NAME)];
+    if is_cookie(name.text) && !is_assigned && !near[..unquoted(near, 0, false)].contains(&b'=') {
+        return None;
+    }
     let mut to = from + unquoted(bytes, from, name.is_in_query);
-    if matches!(&bytes[from..to], b"null" | b"None" | b"true" | b"false" | b"REDACTED" | b"[redacted]")
-        || matches!(next(from), b'{' | b'[')
-    {
+    if matches!(&bytes[from..to], b"null" | b"None" | b"true" | b"false" | b"REDACTED" | b"[redacted]") {
         return None;
     }
     if is_scheme(&bytes[from..to]) && next(to) == b' ' {
@@ -105,10 +111,7 @@ fn value(bytes: &[u8], at: usize, name: &Name<'_>) -> Option<Finding> {
             return None;
         }
     } else if is_cookie(name.text) {
-        // Cookies go on behind a semicolon; what has no `=` in it is none.
-        if !is_assigned && !bytes[from..to].contains(&b'=') {
-            return None;
-        }
+        // They go on behind a semicolon.
         while next(to) == b';' && next(to + 1) == b' ' {
             to += 2 + unquoted(bytes, to + 2, false);
         }
@@ -151,8 +154,12 @@ fn quoted(bytes: &[u8], from: usize) -> Option<Result<Finding, ()>> {
 
 /// How long the value is that begins at `from`; what closes the sentence around it is no part of it.
 fn unquoted(bytes: &[u8], from: usize, is_in_query: bool) -> usize {
-    let is_part =
-        |byte: u8| byte > b' ' && !matches!(byte, b'"' | b'&') && byte != if is_in_query { b'#' } else { b';' };
+    let is_part = |byte| match byte {
+        ..=b' ' | b'"' | b'&' => false,
+        b'#' | b'<' | b'>' => !is_in_query,
+        b';' => is_in_query,
+        _ => true,
+    };
     let mut length = run(bytes, from, is_part);
     if bytes.get(from + length) == Some(&b'"') && length > 0 && bytes[from + length - 1] == b'\\' {
         length -= 1;

@@ -53,8 +53,11 @@ fn scheme(bytes: &[u8], at: usize, name: &[u8]) -> Option<Finding> {
         return None;
     }
     let from = end + run(bytes, end, |byte| matches!(byte, b' ' | b'\t' | b'+')).min(8);
+    if from == end {
+        return None;
+    }
     let to = from + run(bytes, from, is_token68);
-    (from > end && !is_prose(&bytes[from..to])).then_some(Finding { from, to, with: REDACTED })
+    (!is_prose(&bytes[from..to])).then_some(Finding { from, to, with: REDACTED })
 }
 
 /// RFC 9110, 11.2.

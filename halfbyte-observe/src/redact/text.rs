@@ -6,6 +6,9 @@ use std::borrow::Cow;
 
 use super::{Rules, pairs, shapes};
 
+/// How often a text is looked through in which something was found.
+const PASSES: usize = 8;
+
 /// What is to be replaced with what.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Finding {
@@ -42,6 +45,17 @@ const CLASSES: [Class; 256] = {
 
 /// `text` without secrets. `is_query` says that it is the query of a URL, which begins with a parameter.
 pub(super) fn redact<'a>(rules: &Rules, text: &'a str, is_query: bool) -> Cow<'a, str> {
+    let mut redacted = pass(rules, text, is_query);
+    // What was removed may have hidden something behind it; mostly the second pass finds nothing.
+    for _ in 1..PASSES {
+        let Cow::Owned(found) = &redacted else { break };
+        let Cow::Owned(more) = pass(rules, found, is_query) else { break };
+        redacted = Cow::Owned(more);
+    }
+    redacted
+}
+
+fn pass<'a>(rules: &Rules, text: &'a str, is_query: bool) -> Cow<'a, str> {
     let bytes = text.as_bytes();
     let mut edited = Edited { text, output: String::new(), copied: 0 };
     let mut no_jwt_before = 0;
