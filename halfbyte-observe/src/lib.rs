@@ -123,12 +123,18 @@ mod init;
 mod instrumentation;
 pub mod panics;
 mod repeats;
+#[cfg_attr(not(test), expect(dead_code, reason = "what init builds is made of it"))]
+mod keep;
+#[cfg_attr(not(test), expect(dead_code, reason = "what init builds is made of it"))]
+mod redact;
 pub mod request_id;
 mod resource;
 pub mod server;
 mod settings;
 mod signal;
 mod subscriber;
+#[cfg_attr(not(test), expect(dead_code, reason = "what init builds is made of it"))]
+mod stamp;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -139,8 +145,11 @@ pub use opentelemetry;
 pub use self::error::{Error, ErrorKind};
 pub use self::init::init;
 pub use self::instrumentation::Instrumentation;
+pub use self::keep::{Keep, Kept};
+pub use self::redact::{Redaction, RedactionBuilder, Sensitive};
 pub use self::request_id::RequestIdLayer;
 pub use self::server::ServerLayer;
 pub use self::settings::Settings;
 pub use self::signal::Signal;
+pub use self::stamp::UserHasher;
 pub use self::telemetry::{Failure, Flushed, Telemetry};
