@@ -121,6 +121,8 @@ mod resource;
 pub mod server;
 mod settings;
 mod signal;
+#[cfg_attr(not(test), expect(dead_code, reason = "the senders are not wired to it yet"))]
+mod spool;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
