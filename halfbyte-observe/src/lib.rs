@@ -111,6 +111,7 @@
 //! - `axum`: `http.route`, from axum's `MatchedPath`.
 //! - `testing`: the module `testing`, with a receiver of OTLP for tests.
 
+pub mod audit;
 mod console;
 mod error;
 mod export;

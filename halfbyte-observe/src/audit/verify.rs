@@ -342,6 +342,12 @@ impl Lines {
                 if !bytes.is_empty() {
                     self.line += 1;
                     let whole = bytes.pop_if(|last| *last == b'\n').is_some();
+                    if bytes.len() as u64 == MAX_LINE {
+                        return Err(io::Error::new(
+                            io::ErrorKind::InvalidData,
+                            "a line is longer than any that is written",
+                        ));
+                    }
                     return Ok(Some(Line { file: self.file, number: self.line, bytes, whole }));
                 }
             }
