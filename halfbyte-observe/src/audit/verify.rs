@@ -75,8 +75,13 @@ pub enum Why {
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file.display(), self.line)?;
-        match &self.why {
+        write!(f, "{}:{}: {}", self.file.display(), self.line, self.why)
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Why::Changed => f.write_str("the line was changed, or the one before it (or another key was used)"),
             Why::Removed { lines: 1 } => f.write_str("a line before this one was removed"),
             Why::Removed { lines } => write!(f, "{lines} lines before this one were removed"),
