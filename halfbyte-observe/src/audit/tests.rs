@@ -1,7 +1,5 @@
 //! A disk that fails when it should, and what it was asked for.
 
-#![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
-
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

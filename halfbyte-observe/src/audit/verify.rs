@@ -75,7 +75,10 @@ pub enum Why {
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file.display(), self.line, self.why)
+        match (self.file.display(), self.line) {
+            (file, 0) => write!(f, "{file}: {}", self.why),
+            (file, line) => write!(f, "{file}:{line}: {}", self.why),
+        }
     }
 }
 
