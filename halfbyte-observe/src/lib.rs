@@ -116,6 +116,7 @@
 //! - `axum`: `http.route`, from axum's `MatchedPath`.
 //! - `testing`: the module `testing`, which captures telemetry in tests and stands for a collector.
 
+pub mod audit;
 mod console;
 mod error;
 mod export;
@@ -135,6 +136,8 @@ mod signal;
 mod subscriber;
 #[cfg_attr(not(test), expect(dead_code, reason = "what init builds is made of it"))]
 mod stamp;
+#[cfg_attr(not(test), expect(dead_code, reason = "the senders are not wired to it yet"))]
+mod spool;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

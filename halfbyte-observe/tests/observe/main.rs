@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
 
+mod audit;
+mod audit_process;
 mod axum_route;
 mod capture;
 mod child;
