@@ -132,7 +132,7 @@ pub use opentelemetry;
 pub use self::error::{Error, ErrorKind};
 pub use self::init::init;
 pub use self::instrumentation::Instrumentation;
-pub use self::propagation::TraceTrust;
+pub use self::propagation::{BaggageKeys, Propagators, TraceTrust};
 pub use self::request_id::RequestIdLayer;
 pub use self::server::ServerLayer;
 pub use self::settings::Settings;
