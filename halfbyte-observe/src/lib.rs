@@ -111,6 +111,7 @@
 //! - `axum`: `http.route`, from axum's `MatchedPath`.
 //! - `testing`: the module `testing`, with a receiver of OTLP for tests.
 
+pub mod client;
 mod console;
 mod error;
 mod export;
@@ -129,6 +130,7 @@ pub mod testing;
 #[doc(no_inline)]
 pub use opentelemetry;
 
+pub use self::client::{ClientLayer, ResendCount, UrlTemplate};
 pub use self::error::{Error, ErrorKind};
 pub use self::init::init;
 pub use self::instrumentation::Instrumentation;
