@@ -1,17 +1,15 @@
 use std::sync::{Mutex, PoisonError};
 
 use opentelemetry::global;
-use opentelemetry::propagation::TextMapCompositePropagator;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, registry};
 
 use crate::export::{Plan, Providers};
 use crate::resource::resource;
-use crate::{Error, Settings, Telemetry, console};
+use crate::{Error, Propagators, Settings, Telemetry, console};
 
 /// Whether this process has been through [`init`].
 static DONE: Mutex<bool> = Mutex::new(false);
@@ -49,6 +47,9 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
         return Err(Error::already_initialized("telemetry is already set up: call init once, first thing in main"));
     }
     let plan = Plan::read(&settings.variables)?;
+    let propagators = Propagators::read(&settings.variables)?
+        .take_baggage(settings.taken_baggage.clone())
+        .send_baggage(settings.sent_baggage.clone());
     let resource = resource(&settings)?;
     let filter = || console::logs(&settings.variables);
     let console = console::layer(settings.environment, &settings.variables).with_filter(filter()?).boxed();
@@ -74,10 +75,7 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     *done = true;
     drop(done);
 
-    global::set_text_map_propagator(TextMapCompositePropagator::new(vec![
-        Box::new(TraceContextPropagator::new()),
-        Box::new(BaggagePropagator::new()),
-    ]));
+    global::set_text_map_propagator(propagators);
     if let Some(provider) = providers.traces {
         global::set_tracer_provider(provider);
     }

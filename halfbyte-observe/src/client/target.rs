@@ -69,9 +69,9 @@ impl<'a> Target<'a> {
 
     /// `server.port`, also when it goes without saying.
     pub(super) fn port(&self) -> Option<u16> {
-        self.port.or(match self.scheme? {
-            "http" | "ws" => Some(80),
-            "https" | "wss" => Some(443),
+        self.port.or(match self.scheme {
+            Some("http" | "ws") => Some(80),
+            Some("https" | "wss") => Some(443),
             _ => None,
         })
     }

@@ -4,6 +4,7 @@
 
 mod axum_route;
 mod child;
+mod client;
 mod endings;
 mod init;
 mod kit;
