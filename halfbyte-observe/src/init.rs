@@ -2,8 +2,6 @@ use std::sync::{Mutex, PoisonError};
 
 use halfbyte_core::Clock;
 use opentelemetry::global;
-use opentelemetry::propagation::TextMapCompositePropagator;
-use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use tracing::Dispatch;
 use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -14,7 +12,7 @@ use crate::export::{Plan, Providers};
 use crate::repeats::Repeats;
 use crate::resource::resource;
 use crate::subscriber::{self, BoxedLayer};
-use crate::{Error, Settings, Telemetry, console, panics};
+use crate::{Error, Propagators, Settings, Telemetry, console, panics};
 
 /// Whether this process has been through [`init`].
 static DONE: Mutex<bool> = Mutex::new(false);
@@ -52,6 +50,9 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
         return Err(Error::already_initialized("telemetry is already set up: call init once, first thing in main"));
     }
     let plan = Plan::read(&settings.variables)?;
+    let propagators = Propagators::read(&settings.variables)?
+        .take_baggage(settings.taken_baggage.clone())
+        .send_baggage(settings.sent_baggage.clone());
     let resource = resource(&settings)?;
     let repeats = Repeats::new(Clock::system());
     let filter = || Ok::<_, Error>(console::logs(&settings.variables)?.and(repeats.heard()));
@@ -78,10 +79,7 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     *done = true;
     drop(done);
 
-    global::set_text_map_propagator(TextMapCompositePropagator::new(vec![
-        Box::new(TraceContextPropagator::new()),
-        Box::new(BaggagePropagator::new()),
-    ]));
+    global::set_text_map_propagator(propagators);
     if let Some(provider) = providers.traces {
         global::set_tracer_provider(provider);
     }

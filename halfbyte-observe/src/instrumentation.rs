@@ -7,6 +7,9 @@ use opentelemetry::trace::{Span, SpanBuilder, SpanContext, TraceContextExt as _,
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span as SdkSpan};
 
+use crate::Propagators;
+use crate::propagation::{Flagged, flagged};
+
 /// What [`init`](crate::init) has set up for this process.
 static PROCESS: OnceLock<Instrumentation> = OnceLock::new();
 
@@ -17,6 +20,7 @@ static PROCESS: OnceLock<Instrumentation> = OnceLock::new();
 pub struct Instrumentation {
     pub(crate) tracer: Tracer,
     pub(crate) meter: Meter,
+    pub(crate) propagators: Arc<Propagators>,
 }
 
 impl Instrumentation {
@@ -25,12 +29,24 @@ impl Instrumentation {
         PROCESS.get().cloned().unwrap_or_else(|| Self {
             tracer: Tracer::Global(Arc::new(global::tracer_with_scope(scope()))),
             meter: global::meter_with_scope(scope()),
+            propagators: Arc::default(),
         })
     }
 
-    /// Providers of your own SDK.
+    /// Providers of your own SDK. Its trace ids are taken to be random, as its default generator makes them: the traces
+    /// that start here say so to whom they call.
     pub fn new(traces: &SdkTracerProvider, metrics: &impl MeterProvider) -> Self {
-        Self { tracer: Tracer::Sdk(traces.tracer_with_scope(scope())), meter: metrics.meter_with_scope(scope()) }
+        Self {
+            tracer: Tracer::Sdk(traces.tracer_with_scope(scope())),
+            meter: metrics.meter_with_scope(scope()),
+            propagators: Arc::default(),
+        }
+    }
+
+    /// The same with other headers.
+    pub fn with_propagators(mut self, propagators: Propagators) -> Self {
+        self.propagators = Arc::new(propagators);
+        self
     }
 
     /// Makes this the one of the process; the first one stays.
@@ -88,11 +104,19 @@ impl Started {
         }
     }
 
-    /// `parent` with this as its span.
+    /// `parent` with this as its span, which keeps the random flag of the trace, or starts a trace with it.
     pub(crate) fn within(self, parent: &Context) -> Context {
+        let span = parent.span();
+        let before = span.span_context();
+        // Of an SDK that is not ours nobody knows how it makes its ids.
+        let ids_are_random = matches!(self, Self::Sdk(_));
         match self {
-            Self::Sdk(span) => parent.with_span(span),
-            Self::Boxed(span) => parent.with_span(span),
+            // Nothing is ever said to it, so its context is all there is.
+            _ if !self.is_recording() => {
+                parent.with_remote_span_context(flagged(self.span_context(), before, ids_are_random))
+            }
+            Self::Sdk(span) => parent.with_span(Flagged::new(span, before, ids_are_random)),
+            Self::Boxed(span) => parent.with_span(Flagged::new(span, before, ids_are_random)),
         }
     }
 }

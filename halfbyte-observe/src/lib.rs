@@ -117,6 +117,7 @@
 //! - `testing`: the module `testing`, which captures telemetry in tests and stands for a collector.
 
 pub mod audit;
+pub mod client;
 mod console;
 mod error;
 mod export;
@@ -128,6 +129,7 @@ mod repeats;
 mod keep;
 #[cfg_attr(not(test), expect(dead_code, reason = "what init builds is made of it"))]
 mod redact;
+mod propagation;
 pub mod request_id;
 mod resource;
 pub mod server;
@@ -145,11 +147,13 @@ pub mod testing;
 #[doc(no_inline)]
 pub use opentelemetry;
 
+pub use self::client::{ClientLayer, ResendCount, UrlTemplate};
 pub use self::error::{Error, ErrorKind};
 pub use self::init::init;
 pub use self::instrumentation::Instrumentation;
 pub use self::keep::{Keep, Kept};
 pub use self::redact::{Redaction, RedactionBuilder, Sensitive};
+pub use self::propagation::{BaggageKeys, Propagators, TraceTrust};
 pub use self::request_id::RequestIdLayer;
 pub use self::server::ServerLayer;
 pub use self::settings::Settings;

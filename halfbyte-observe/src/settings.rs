@@ -1,6 +1,8 @@
 use halfbyte_core::ProductId;
 use halfbyte_core::config::{Config, Environment, Variables};
 
+use crate::BaggageKeys;
+
 /// What [`init`](crate::init) needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -9,6 +11,8 @@ pub struct Settings {
     pub(crate) namespace: Option<String>,
     pub(crate) environment: Environment,
     pub(crate) variables: Variables,
+    pub(crate) taken_baggage: BaggageKeys,
+    pub(crate) sent_baggage: BaggageKeys,
 }
 
 impl Settings {
@@ -20,6 +24,8 @@ impl Settings {
             namespace: None,
             environment: config.environment,
             variables: config.other.clone(),
+            taken_baggage: BaggageKeys::none(),
+            sent_baggage: BaggageKeys::none(),
         }
     }
 
@@ -27,5 +33,17 @@ impl Settings {
     #[must_use]
     pub fn namespace(self, namespace: &str) -> Self {
         Self { namespace: Some(namespace.to_owned()), ..self }
+    }
+
+    /// Takes over inbound baggage of these keys; by default none.
+    pub fn take_baggage(mut self, keys: BaggageKeys) -> Self {
+        self.taken_baggage = keys;
+        self
+    }
+
+    /// Sends baggage of these keys along with calls; by default none.
+    pub fn send_baggage(mut self, keys: BaggageKeys) -> Self {
+        self.sent_baggage = keys;
+        self
     }
 }

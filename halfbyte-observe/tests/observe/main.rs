@@ -7,6 +7,7 @@ mod audit_process;
 mod axum_route;
 mod capture;
 mod child;
+mod client;
 mod endings;
 mod init;
 mod kit;
