@@ -116,6 +116,7 @@ mod error;
 mod export;
 mod init;
 mod instrumentation;
+mod metrics;
 pub mod request_id;
 mod resource;
 pub mod server;
@@ -128,11 +129,14 @@ pub mod testing;
 #[doc(no_inline)]
 pub use opentelemetry;
 
+/// The instrumentation scope of what this crate itself records.
+pub(crate) const SCOPE: &str = env!("CARGO_PKG_NAME");
+
 pub use self::error::{Error, ErrorKind};
 pub use self::init::init;
 pub use self::instrumentation::Instrumentation;
 pub use self::request_id::RequestIdLayer;
-pub use self::server::ServerLayer;
+pub use self::server::{Route, ServerLayer, TraceTrust};
 pub use self::settings::Settings;
 pub use self::signal::Signal;
 pub use self::telemetry::{Failure, Flushed, Telemetry};
