@@ -10,13 +10,13 @@ use http_body_util::Full;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, HistogramDataPoint, Metric, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 
 pub type Body = Full<Bytes>;
 
 pub struct Kit {
     pub traces: SdkTracerProvider,
-    metrics: SdkMeterProvider,
+    pub metrics: SdkMeterProvider,
     spans: InMemorySpanExporter,
     measured: InMemoryMetricExporter,
 }
@@ -26,14 +26,22 @@ pub struct Kit {
 pub struct Series {
     pub attributes: BTreeMap<String, String>,
     pub count: u64,
+    pub sum: f64,
     pub bounds: Vec<f64>,
 }
 
 impl Kit {
     pub fn new() -> Self {
+        Self::with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
+    }
+
+    pub fn with_sampler(sampler: Sampler) -> Self {
         let (spans, measured) = (InMemorySpanExporter::default(), InMemoryMetricExporter::default());
         Self {
-            traces: SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build(),
+            traces: SdkTracerProvider::builder()
+                .with_simple_exporter(spans.clone())
+                .with_sampler(sampler)
+                .build(),
             metrics: SdkMeterProvider::builder().with_reader(PeriodicReader::builder(measured.clone()).build()).build(),
             spans,
             measured,
@@ -112,6 +120,7 @@ fn one(point: &HistogramDataPoint<f64>) -> Series {
     Series {
         attributes: attributes(point.attributes()),
         count: point.count(),
+        sum: point.sum(),
         bounds: point.bounds().collect(),
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
 
+mod allocations;
 mod axum_route;
 mod child;
 mod endings;
@@ -9,7 +10,10 @@ mod init;
 mod kit;
 mod outbound;
 mod propagation;
+mod proxies;
 mod request_id;
+mod rpc;
 mod secrecy;
 mod semantics;
+mod series;
 mod shutdown;
