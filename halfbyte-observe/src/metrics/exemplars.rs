@@ -176,3 +176,148 @@ fn joined<'a>(pairs: impl Iterator<Item = (&'a str, String)>) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+    use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
+    use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
+
+    use super::*;
+    use crate::Instrumentation;
+
+    const NAME: &str = "http.server.request.duration";
+
+    struct Bench {
+        exported: InMemoryMetricExporter,
+        provider: SdkMeterProvider,
+        instrumentation: Instrumentation,
+        durations: Arc<Durations>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let exported = InMemoryMetricExporter::default();
+            let reader = PeriodicReader::builder(exported.clone()).build();
+            let provider = SdkMeterProvider::builder().with_reader(reader).build();
+            let instrumentation = Instrumentation::metrics_only(&provider);
+            let durations = Durations::new(&instrumentation.meter, NAME, "");
+            instrumentation.exemplars.add(&durations);
+            Self { exported, provider, instrumentation, durations }
+        }
+
+        fn record(&self, status: i64, millis: u64, trace: u128, sampled: bool) {
+            let flags = if sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
+            let ids = (TraceId::from(trace), SpanId::from(7));
+            let span = SpanContext::new(ids.0, ids.1, flags, false, TraceState::NONE);
+            let attributes = || vec![KeyValue::new("z", "last"), KeyValue::new("http.response.status_code", status)];
+            let key = u128::try_from(status).expect("positive");
+            self.durations.record(Some(key), attributes, Duration::from_millis(millis), &span);
+        }
+
+        fn export(&self) -> ExportMetricsServiceRequest {
+            self.exported.reset();
+            self.provider.force_flush().expect("in memory");
+            let collected = self.exported.get_finished_metrics().expect("in memory");
+            let mut request = ExportMetricsServiceRequest::from(collected.last().expect("something was recorded"));
+            self.instrumentation.exemplars.attach(&mut request);
+            request
+        }
+    }
+
+    fn points(request: &ExportMetricsServiceRequest) -> Vec<&HistogramDataPoint> {
+        let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+        let metrics = scopes.flat_map(|scope| &scope.metrics);
+        metrics
+            .flat_map(|metric| match &metric.data {
+                Some(Data::Histogram(histogram)) => &histogram.data_points[..],
+                other => panic!("not a histogram: {other:?}"),
+            })
+            .collect()
+    }
+
+    /// By trace, with the value in milliseconds.
+    fn exemplars(point: &HistogramDataPoint) -> Vec<(u128, f64)> {
+        let one = |exemplar: &Exemplar| {
+            let Some(ExemplarValue::AsDouble(seconds)) = exemplar.value else { panic!("no value: {exemplar:?}") };
+            let trace = exemplar.trace_id.clone().try_into().expect("16 bytes");
+            assert_eq!(exemplar.span_id, [0, 0, 0, 0, 0, 0, 0, 7]);
+            (u128::from_be_bytes(trace), seconds * 1_000.0)
+        };
+        point.exemplars.iter().map(one).collect()
+    }
+
+    #[test]
+    fn each_bucket_has_the_last_sampled_measurement_on_the_point_of_its_series() {
+        let bench = Bench::new();
+        bench.record(200, 1, 1, true);
+        bench.record(200, 2, 2, true);
+        bench.record(200, 60, 3, true);
+        bench.record(200, 90_000, 4, true);
+        bench.record(500, 1, 5, true);
+        bench.record(404, 1, 6, false);
+        let request = bench.export();
+        let points = points(&request);
+        let of = |status: i64| {
+            let is = |point: &&&HistogramDataPoint| {
+                proto_identity(&point.attributes)
+                    == identity(&[KeyValue::new("http.response.status_code", status), KeyValue::new("z", "last")])
+            };
+            points.iter().find(is).expect("a point of that status")
+        };
+        assert_eq!(exemplars(of(200)), [(2, 2.0), (3, 60.0), (4, 90_000.0)]);
+        assert_eq!(exemplars(of(500)), [(5, 1.0)]);
+        assert_eq!(exemplars(of(404)), [], "what is not sampled points at nothing");
+        let now = Translation::now();
+        let at = of(500).exemplars[0].time_unix_nano;
+        let ago = now.unix_nanos(now.at).checked_sub(at).expect("not in the future");
+        assert!(ago < 60_000_000_000, "{ago} ns ago");
+    }
+
+    #[test]
+    fn what_was_exported_is_not_exported_again() {
+        let bench = Bench::new();
+        bench.record(200, 1, 1, true);
+        assert_eq!(points(&bench.export())[0].exemplars.len(), 1);
+        assert!(points(&bench.export())[0].exemplars.is_empty());
+        bench.record(200, 1, 2, true);
+        assert_eq!(exemplars(points(&bench.export())[0]), [(2, 1.0)]);
+    }
+
+    #[test]
+    fn a_metric_of_another_scope_is_left_alone() {
+        use opentelemetry::metrics::MeterProvider as _;
+        let bench = Bench::new();
+        let other = bench.provider.meter("other").f64_histogram(NAME).build();
+        other.record(0.001, &[KeyValue::new("z", "last"), KeyValue::new("http.response.status_code", 200)]);
+        bench.record(200, 1, 1, true);
+        let request = bench.export();
+        let with: usize = points(&request).iter().map(|point| point.exemplars.len()).sum();
+        assert_eq!((points(&request).len(), with), (2, 1));
+        let scopes = &request.resource_metrics[0].scope_metrics;
+        let theirs = scopes.iter().find(|scope| scope.scope.as_ref().is_some_and(|scope| scope.name == "other"));
+        let Some(Data::Histogram(histogram)) = &theirs.expect("it is there").metrics[0].data else { panic!() };
+        assert!(histogram.data_points[0].exemplars.is_empty());
+    }
+
+    #[test]
+    fn the_overflow_has_exemplars_too() {
+        let bench = Bench::new();
+        let span =
+            SpanContext::new(TraceId::from(9), SpanId::from(7), TraceFlags::SAMPLED, false, TraceState::NONE);
+        bench.durations.record(None, || unreachable!("there is no key"), Duration::from_millis(1), &span);
+        assert_eq!(exemplars(points(&bench.export())[0]), [(9, 1.0)]);
+    }
+
+    #[test]
+    fn attributes_are_the_same_whatever_their_order_and_differ_by_kind() {
+        let (a, b) = (KeyValue::new("a", 1), KeyValue::new("b", "2"));
+        assert_eq!(identity(&[a.clone(), b.clone()]), identity(&[b.clone(), a.clone()]));
+        assert_ne!(identity(&[KeyValue::new("a", 1)]), identity(&[KeyValue::new("a", "1")]));
+        assert_ne!(identity(&[KeyValue::new("a", true)]), identity(&[KeyValue::new("a", "true")]));
+        assert_ne!(identity(&[KeyValue::new("a", "b1:c"), b.clone()]), identity(&[KeyValue::new("a", "b"), b]));
+        assert_ne!(identity(&[KeyValue::new("a", 1.5)]), identity(&[a]));
+    }
+}
