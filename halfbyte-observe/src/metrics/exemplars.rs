@@ -33,6 +33,7 @@ impl Exemplars {
 
     /// Puts what there is on the data points of the same metric and attributes, and forgets it: call it once for each
     /// export. Metrics of other instrumentation scopes are left alone.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the exporter of metrics is to call it"))]
     pub(crate) fn attach(&self, request: &mut ExportMetricsServiceRequest) {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut of_metric: HashMap<&str, HashMap<String, Vec<Exemplar>>> = HashMap::new();
