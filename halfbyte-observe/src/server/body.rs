@@ -29,7 +29,7 @@ impl<B: Body> ServerBody<B> {
         let has_content = exchange.answered(&response);
         response.map(|body| {
             let left = if has_content { body.size_hint().exact() } else { Some(0) };
-            if left == Some(0) || body.is_end_stream() {
+            if (left == Some(0) && !exchange.awaits_trailers()) || body.is_end_stream() {
                 exchange.will_end(Ending::Complete);
             }
             Self { body, exchange: Some(exchange), left }
@@ -52,7 +52,12 @@ impl<B: Body> Body for ServerBody<B> {
                 if let (Some(left), Some(data)) = (this.left.as_mut(), frame.data_ref()) {
                     *left = left.saturating_sub(data.remaining() as u64);
                 }
-                if *this.left == Some(0) || this.body.is_end_stream() {
+                if let Some(trailers) = frame.trailers_ref() {
+                    // Nothing comes behind them.
+                    exchange.trailers(trailers);
+                    exchange.will_end(Ending::Complete);
+                }
+                if (*this.left == Some(0) && !exchange.awaits_trailers()) || this.body.is_end_stream() {
                     exchange.will_end(Ending::Complete);
                 }
                 None

@@ -4,6 +4,7 @@
 
 mod audit;
 mod audit_process;
+mod allocations;
 mod axum_route;
 mod capture;
 mod child;
@@ -15,7 +16,10 @@ mod outbound;
 mod panics;
 mod propagation;
 mod receiver;
+mod proxies;
 mod request_id;
+mod rpc;
 mod secrecy;
 mod semantics;
+mod series;
 mod shutdown;
