@@ -1,16 +1,15 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use aws_lc_rs::hmac;
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::trace::{Span, SpanBuilder, SpanContext, TraceContextExt as _, Tracer as _, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span as SdkSpan};
 
-use crate::Propagators;
-use crate::propagation::{Flagged, flagged};
 use crate::metrics::Exemplars;
+use crate::propagation::{Flagged, flagged};
+use crate::{Propagators, Redaction, UserHasher};
 
 /// What [`init`](crate::init) has set up for this process.
 static PROCESS: OnceLock<Instrumentation> = OnceLock::new();
@@ -23,8 +22,9 @@ pub struct Instrumentation {
     pub(crate) tracer: Tracer,
     pub(crate) meter: Meter,
     pub(crate) propagators: Arc<Propagators>,
+    pub(crate) redaction: Redaction,
     pub(crate) exemplars: Arc<Exemplars>,
-    pub(crate) users: Option<Users>,
+    pub(crate) users: Option<UserHasher>,
 }
 
 impl Instrumentation {
@@ -48,7 +48,14 @@ impl Instrumentation {
     }
 
     fn of(tracer: Tracer, meter: Meter) -> Self {
-        Self { tracer, meter, propagators: Arc::default(), exemplars: Arc::default(), users: None }
+        Self {
+            tracer,
+            meter,
+            propagators: Arc::default(),
+            redaction: Redaction::default(),
+            exemplars: Arc::default(),
+            users: None,
+        }
     }
 
     /// The same with other headers.
@@ -58,14 +65,17 @@ impl Instrumentation {
         self
     }
 
-    /// Spans name the user as `enduser.pseudo.id`: a hash of tenant and subject under `key` (HMAC-SHA-256, the first half
-    /// in hex), by which the requests of one person can be found by those who have the key. Without a key, spans name
-    /// no user.
-    ///
-    /// Keep the key where the other secrets are, at least 32 random bytes, and change it to cut the past off.
+    /// The same with rules of your own for what layers take from requests.
     #[must_use]
-    pub fn pseudonyms(mut self, key: &[u8]) -> Self {
-        self.users = Some(Users(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, key))));
+    pub fn with_redaction(mut self, redaction: Redaction) -> Self {
+        self.redaction = redaction;
+        self
+    }
+
+    /// Spans of requests name the user as `enduser.pseudo.id`, by a hash. Without this they name no user.
+    #[must_use]
+    pub fn pseudonyms(mut self, users: UserHasher) -> Self {
+        self.users = Some(users);
         self
     }
 
@@ -77,30 +87,6 @@ impl Instrumentation {
 
 fn scope() -> InstrumentationScope {
     InstrumentationScope::builder(crate::SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
-}
-
-/// Makes pseudonyms of users.
-#[derive(Clone)]
-pub(crate) struct Users(Arc<hmac::Key>);
-
-impl Users {
-    pub(crate) fn pseudonym(&self, tenant: &str, subject: &str) -> String {
-        let mut signed = hmac::Context::with_key(&self.0);
-        // The length first: else a tenant could be made whose users look like those of another.
-        signed.update(&(tenant.len() as u64).to_be_bytes());
-        signed.update(tenant.as_bytes());
-        signed.update(subject.as_bytes());
-        signed.sign().as_ref().iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
-            let _never_fails = fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
-            text
-        })
-    }
-}
-
-impl fmt::Debug for Users {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Users")
-    }
 }
 
 /// A tracer. The SDK's own spares its spans a box.
@@ -171,26 +157,6 @@ impl Started {
             }
             Self::Sdk(span) => parent.with_span(Flagged::new(span, before, ids_are_random)),
             Self::Boxed(span) => parent.with_span(Flagged::new(span, before, ids_are_random)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pseudonym_depends_on_the_key_the_tenant_and_the_subject_and_on_nothing_else() {
-        let users = |key: &[u8]| Users(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, key)));
-        let ada = users(b"one").pseudonym("acme", "ada");
-        assert_eq!(ada.len(), 32);
-        assert_eq!(users(b"one").pseudonym("acme", "ada"), ada);
-        for other in [
-            users(b"two").pseudonym("acme", "ada"),
-            users(b"one").pseudonym("acme", "bob"),
-            users(b"one").pseudonym("acm", "eada"),
-        ] {
-            assert_ne!(other, ada);
         }
     }
 }

@@ -180,7 +180,7 @@ pub use self::keep::{Keep, Kept};
 pub use self::redact::{Redaction, RedactionBuilder, Sensitive};
 pub use self::propagation::{BaggageKeys, Propagators, TraceTrust};
 pub use self::request_id::RequestIdLayer;
-pub use self::server::{Route, ServerLayer, TraceTrust};
+pub use self::server::{Route, ServerLayer};
 pub use self::settings::Settings;
 pub use self::signal::Signal;
 pub use self::stamp::UserHasher;

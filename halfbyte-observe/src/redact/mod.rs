@@ -81,6 +81,16 @@ impl Redaction {
         text::redact(&self.0, text, false)
     }
 
+    /// The query of a URL without secrets.
+    pub fn query<'a>(&self, query: &'a str) -> Cow<'a, str> {
+        text::redact(&self.0, query, true)
+    }
+
+    /// Whether what is called `name` is a secret.
+    pub(crate) fn names_a_secret(&self, name: &str) -> bool {
+        self.0.names_a_secret(name)
+    }
+
     /// Whether the header `name` may be an attribute of a span: it was
     /// [allowed](RedactionBuilder::allow_header), and its name is not one of a secret.
     pub fn header_allowed(&self, name: &str) -> bool {

@@ -12,7 +12,6 @@ use super::forwarded::{Client, Origin};
 use super::grpc::Code;
 use super::instruments::{Instruments, OTHER};
 use super::layer::Shared;
-use super::query;
 
 /// The start has up to 15 without headers, the end up to 7.
 const ROOM: usize = 22;
@@ -84,7 +83,7 @@ fn of_request<B>(
     attributes.push(KeyValue::new("url.path", path.clone()));
     attributes.push(KeyValue::new("url.scheme", facts.scheme.as_str()));
     if let Some(query) = request.uri().query().filter(|_| shared.policy.query) {
-        attributes.push(KeyValue::new("url.query", clipped(&query::redacted(query)).to_owned()));
+        attributes.push(KeyValue::new("url.query", clipped(&shared.instruments.instrumentation.redaction.query(query)).to_owned()));
     }
     attributes.extend(instruments.route(&facts.route).map(|route| KeyValue::new("http.route", route)));
     if let Some(agent) = request.headers().get(USER_AGENT)

@@ -15,7 +15,7 @@ use super::attributes::{self, ErrorType, Measured};
 use super::facts::{Facts, Matched, Rpc};
 use super::forwarded::{self, Origin};
 use super::grpc::{self, Code};
-use super::inbound::{self, contains};
+use super::inbound::{Inbound, contains};
 use super::instruments::OTHER;
 use super::layer::Shared;
 use super::route::Route;
@@ -88,15 +88,11 @@ impl Exchange {
             attributes::at_start(shared, &facts, request, (peer, &origin), path)
         };
 
-        let inbound = inbound::remote(request.headers());
-        let (remote, linked) = match inbound {
-            Some(remote) if policy.traces.includes(peer.map(|peer| peer.ip())) => (Some(remote), None),
-            other => (None, other),
-        };
+        let propagators = &instruments.instrumentation.propagators;
+        let Inbound { parent, sampled_out, linked } =
+            Inbound::of(request.headers(), peer.map(|peer| peer.ip()), &policy.traces, propagators);
         // Not sampled further up means, with almost every sampler, not recorded here: nothing is made for it then.
-        let sampled_out = remote.as_ref().is_some_and(|remote| !remote.is_sampled());
         let expectation = if sampled_out { &instruments.unsampled } else { &instruments.roots };
-        let parent = remote.map_or_else(Context::new, |remote| Context::new().with_remote_span_context(remote));
         let mut builder = SpanBuilder::from_name(instruments.span_name(&facts)).with_kind(SpanKind::Server);
         let traced = !matches!(instruments.instrumentation.tracer, Tracer::None);
         let expected = traced && expectation.get();
@@ -123,9 +119,7 @@ impl Exchange {
             // A refusal always names a trace: that of the caller, or one that nobody else knows.
             _ if parent.has_active_span() => parent,
             None => parent,
-            Some(span) if span.span_context().is_valid() => {
-                parent.with_remote_span_context(span.span_context().clone())
-            }
+            Some(span) if span.span_context().is_valid() => span.within(&parent),
             Some(_) => parent.with_remote_span_context(unknown()),
         };
         if logged && path.is_none() {
@@ -269,8 +263,7 @@ impl Exchange {
             KeyValue::new("halfbyte.tenant", instruments.tenants.get(tenant.as_bytes(), || tenant.into()))
         });
         let pseudonym = principal.zip(users).map(|(principal, users)| {
-            let pseudonym = users.pseudonym(principal.tenant().as_str(), principal.subject());
-            KeyValue::new("enduser.pseudo.id", pseudonym)
+            KeyValue::new("enduser.pseudo.id", users.hash(principal))
         });
         let said = [
             status,

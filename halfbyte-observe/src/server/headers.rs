@@ -5,6 +5,9 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName};
 use opentelemetry::{Array, Key, KeyValue, StringValue, Value};
 
+use super::facts::clipped;
+use crate::Redaction;
+
 /// A header with a name like that carries a credential.
 const NEVER: [&str; 9] =
     ["authorization", "authenticate", "cookie", "token", "secret", "password", "api-key", "apikey", "signature"];
@@ -12,9 +15,9 @@ const NEVER: [&str; 9] =
 /// How many values of one header are said.
 const MOST: usize = 16;
 
-/// The headers that were asked for, but those that carry credentials.
+/// The headers that were asked for, but those that carry credentials; and what is removed from the others.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Allowed(Vec<Header>);
+pub(super) struct Allowed(Vec<Header>, Redaction);
 
 #[derive(Clone, Debug)]
 struct Header {
@@ -25,8 +28,10 @@ struct Header {
 
 impl Allowed {
     /// `side` is `request` or `response`.
-    pub(super) fn new(names: impl IntoIterator<Item = HeaderName>, side: &str) -> Self {
-        let harmless = |name: &HeaderName| !NEVER.iter().any(|part| name.as_str().contains(part));
+    pub(super) fn new(names: impl IntoIterator<Item = HeaderName>, side: &str, redaction: &Redaction) -> Self {
+        let harmless = |name: &HeaderName| {
+            !NEVER.iter().any(|part| name.as_str().contains(part)) && !redaction.names_a_secret(name.as_str())
+        };
         let key = |text: String| Key::from(Arc::<str>::from(text));
         Self(
             names
@@ -38,6 +43,7 @@ impl Allowed {
                     name,
                 })
                 .collect(),
+            redaction.clone(),
         )
     }
 
@@ -56,7 +62,7 @@ impl Allowed {
                 .get_all(&header.name)
                 .iter()
                 .filter(|value| !value.is_sensitive())
-                .filter_map(|value| Some(StringValue::from(super::facts::clipped(value.to_str().ok()?).to_owned())))
+                .filter_map(|value| Some(StringValue::from(self.1.text(clipped(value.to_str().ok()?)).into_owned())))
                 .take(MOST)
                 .collect();
             let key = if rpc { &header.rpc } else { &header.http };

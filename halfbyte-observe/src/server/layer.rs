@@ -7,7 +7,8 @@ use tower_layer::Layer;
 
 use super::headers::Allowed;
 use super::instruments::Instruments;
-use super::{Server, TraceTrust};
+use super::Server;
+use crate::TraceTrust;
 use crate::Instrumentation;
 use crate::metrics::Texts;
 
@@ -85,9 +86,8 @@ impl ServerLayer {
         self.change(|policy| policy.traces = trust)
     }
 
-    /// Whether spans have `url.query`. No unless set, since a query may hold anything; what is known to be secret is
-    /// replaced by `REDACTED` in any case: the keys that the conventions name, and those that sound like a token, a
-    /// password, a key or a secret.
+    /// Whether spans have `url.query`. No unless set, since a query may hold anything; what [`Redaction`](crate::Redaction)
+    /// says is secret is replaced by `REDACTED` in any case.
     #[must_use]
     pub fn query(self, recorded: bool) -> Self {
         self.change(|policy| policy.query = recorded)
@@ -105,13 +105,15 @@ impl ServerLayer {
     /// `cookie` and whatever sounds like a token, a password, a key, a secret or a signature.
     #[must_use]
     pub fn request_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.change(|policy| policy.request_headers = Allowed::new(names, "request"))
+        let redaction = self.0.instruments.instrumentation.redaction.clone();
+        self.change(|policy| policy.request_headers = Allowed::new(names, "request", &redaction))
     }
 
     /// As [`request_headers`](Self::request_headers), of responses: `http.response.header.<name>`.
     #[must_use]
     pub fn response_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.change(|policy| policy.response_headers = Allowed::new(names, "response"))
+        let redaction = self.0.instruments.instrumentation.redaction.clone();
+        self.change(|policy| policy.response_headers = Allowed::new(names, "response", &redaction))
     }
 
     /// Tells durations apart by tenant, `halfbyte.tenant`, for a product that has few: the first `most` of them, and all

@@ -11,15 +11,12 @@ mod headers;
 mod inbound;
 mod instruments;
 mod layer;
-mod query;
 mod recent;
 mod route;
 mod service;
-mod traceparent;
 
 pub use self::body::ServerBody;
 pub use self::future::ServerFuture;
-pub use self::inbound::TraceTrust;
 pub use self::layer::ServerLayer;
 pub use self::route::Route;
 pub use self::service::Server;

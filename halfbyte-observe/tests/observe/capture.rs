@@ -13,7 +13,7 @@ use tracing::instrument::WithSubscriber as _;
 use crate::kit::{Body, finish, get};
 
 fn layer(capture: &Capture) -> ServerLayer {
-    ServerLayer::with_providers(capture.tracer_provider(), capture.meter_provider())
+    ServerLayer::with(&capture.instrumentation())
 }
 
 async fn handle(request: Request<Body>) -> Result<Response<Body>, Infallible> {
