@@ -9,6 +9,7 @@ mod init;
 mod kit;
 mod outbound;
 mod propagation;
+mod receiver;
 mod request_id;
 mod secrecy;
 mod semantics;
