@@ -55,7 +55,7 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![console];
     // The exporters come last: they start threads, which an error above should not leave behind.
     let log_filter = filter()?;
-    let providers = Providers::build(&plan, &resource)?;
+    let (providers, export) = Providers::build(&plan, &resource, None)?;
     if let Some(provider) = &providers.logs {
         layers.push(OpenTelemetryTracingBridge::new(provider).with_filter(log_filter).boxed());
     }
@@ -67,7 +67,7 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
             .with_tracked_inactivity(false);
         layers.push(spans.with_filter(console::spans()).boxed());
     }
-    let telemetry = Telemetry::new(providers.clone());
+    let telemetry = Telemetry::new(providers.clone(), export);
     registry().with(layers).try_init().map_err(|_| {
         Error::already_initialized("this process has a tracing subscriber already: let init be the one to install it")
     })?;

@@ -121,7 +121,6 @@ mod resource;
 pub mod server;
 mod settings;
 mod signal;
-#[cfg_attr(not(test), expect(dead_code, reason = "the senders are not wired to it yet"))]
 mod spool;
 mod telemetry;
 #[cfg(feature = "testing")]
@@ -131,6 +130,7 @@ pub mod testing;
 pub use opentelemetry;
 
 pub use self::error::{Error, ErrorKind};
+pub use self::export::{Dropped, SignalStats, Stats};
 pub use self::init::init;
 pub use self::instrumentation::Instrumentation;
 pub use self::request_id::RequestIdLayer;
