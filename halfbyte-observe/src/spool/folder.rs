@@ -20,7 +20,7 @@ pub(super) struct Folder {
     pub(super) owner: Uuid,
     parent: PathBuf,
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Folder {
@@ -98,8 +98,19 @@ impl Folder {
     }
 }
 
+/// Given back at once when it is dropped: closing the file alone does not while a process that this one is just starting
+/// has a copy of it.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        _ = self.0.unlock();
+    }
+}
+
 /// The lock of a folder, if nobody holds it.
-fn claim(folder: &Path) -> io::Result<Option<File>> {
+fn claim(folder: &Path) -> io::Result<Option<Lock>> {
     let path = folder.join(LOCK);
     let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let lock = match opened {
@@ -114,7 +125,8 @@ fn claim(folder: &Path) -> io::Result<Option<File>> {
         Err(TryLockError::Error(error)) => return Err(error),
     }
     // Another process can have removed the file between the two, and others then lock another one; a link is none.
-    let (held, there) = (lock.metadata()?, fs::symlink_metadata(&path));
+    let lock = Lock(lock);
+    let (held, there) = (lock.0.metadata()?, fs::symlink_metadata(&path));
     Ok(there.is_ok_and(|there| there.ino() == held.ino() && there.dev() == held.dev()).then_some(lock))
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct Spool {
     cap: u64,
     /// Oldest first.
     segments: VecDeque<Segment>,
-    /// The last one of them is of this process and may grow.
+    /// The last one of them, if there is one, is of this process and may grow.
     growing: bool,
     shown: Option<Shown>,
     /// How many segments this process has begun.
@@ -118,29 +118,21 @@ impl Spool {
         let extent = header.extent();
         let fits = |segment: &Segment| segment.is_new() || segment.len() + extent <= self.segment_cap();
         self.growing &= self.segments.back().is_some_and(fits);
-        loop {
-            let more = match self.segments.back() {
-                Some(last) if self.growing => last.cost(extent) - last.cost(0),
-                _ => Segment::cost_of_one(extent),
-            };
-            // That the last one went to make room is a reason to begin a new one.
-            let growing = self.growing;
-            self.make_room(more);
-            if growing == self.growing {
-                break;
-            }
+        // One that may grow is never in the way itself: it and its growth are less than a part of the cap.
+        self.make_room(match self.segments.back() {
+            Some(last) if self.growing => last.cost(extent) - last.cost(0),
+            _ => Segment::cost_of_one(extent),
+        });
+        let last = match self.segments.back_mut() {
+            Some(last) if self.growing => last,
+            _ => self.begin()?,
+        };
+        if let Err(failed) = last.append(&header, &batch.payload) {
+            self.growing &= !failed.soiled;
+            return Err(failed.error);
         }
-        if !self.growing {
-            self.begin()?;
-        }
-        if let Some(last) = self.segments.back_mut() {
-            if let Err(failed) = last.append(&header, &batch.payload) {
-                self.growing &= !failed.soiled;
-                return Err(failed.error);
-            }
-            self.written = header.after();
-            self.items = self.items.saturating_add(batch.items);
-        }
+        self.written = header.after();
+        self.items = self.items.saturating_add(batch.items);
         Ok(std::mem::take(&mut self.evicted))
     }
 
@@ -194,7 +186,7 @@ impl Spool {
         (self.cap / PARTS).min(MAX_SEGMENT)
     }
 
-    fn begin(&mut self) -> io::Result<()> {
+    fn begin(&mut self) -> io::Result<&mut Segment> {
         let id = Id { writer: self.folder.owner, number: self.begun, base: self.written };
         // Counted also when it fails: its file may be left.
         self.begun += 1;
@@ -205,9 +197,8 @@ impl Spool {
         {
             last.close();
         }
-        self.segments.push_back(segment);
         self.growing = true;
-        Ok(())
+        Ok(self.segments.push_back_mut(segment))
     }
 
     /// Lets the oldest go until `more` bytes fit.
@@ -228,7 +219,6 @@ impl Spool {
     /// Removes the oldest segment; answers how many items were left in it.
     fn remove_first(&mut self) -> u64 {
         let Some(segment) = self.segments.pop_front() else { return 0 };
-        self.growing &= !self.segments.is_empty();
         let left = segment.items();
         self.items = self.items.saturating_sub(left);
         segment.remove();
