@@ -1,17 +1,20 @@
 use std::sync::{Mutex, PoisonError};
 
+use halfbyte_core::Clock;
 use opentelemetry::global;
 use opentelemetry::propagation::TextMapCompositePropagator;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
+use tracing::Dispatch;
+use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, registry};
 
 use crate::export::{Plan, Providers};
+use crate::repeats::Repeats;
 use crate::resource::resource;
-use crate::{Error, Settings, Telemetry, console};
+use crate::subscriber::{self, BoxedLayer};
+use crate::{Error, Settings, Telemetry, console, panics};
 
 /// Whether this process has been through [`init`].
 static DONE: Mutex<bool> = Mutex::new(false);
@@ -50,27 +53,28 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     }
     let plan = Plan::read(&settings.variables)?;
     let resource = resource(&settings)?;
-    let filter = || console::logs(&settings.variables);
-    let console = console::layer(settings.environment, &settings.variables).with_filter(filter()?).boxed();
-    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![console];
+    let repeats = Repeats::new(Clock::system());
+    let filter = || Ok::<_, Error>(console::logs(&settings.variables)?.and(repeats.heard()));
+    let console = console::layer(&settings).with_filter(filter()?).boxed();
+    let mut layers: Vec<BoxedLayer<Registry>> = vec![repeats.decide().boxed(), console];
     // The exporters come last: they start threads, which an error above should not leave behind.
     let log_filter = filter()?;
     let (providers, export) = Providers::build(&plan, &resource, None)?;
     if let Some(provider) = &providers.logs {
-        layers.push(OpenTelemetryTracingBridge::new(provider).with_filter(log_filter).boxed());
+        layers.push(subscriber::logs(provider, log_filter));
     }
     if let Some(provider) = &providers.traces {
-        let spans = tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("tracing"))
-            .with_location(false)
-            .with_threads(false)
-            .with_tracked_inactivity(false);
-        layers.push(spans.with_filter(console::spans()).boxed());
+        layers.push(subscriber::traces(provider));
     }
+    layers.push(repeats.tell().boxed());
     let telemetry = Telemetry::new(providers.clone(), export);
-    registry().with(layers).try_init().map_err(|_| {
+    let dispatch = Dispatch::new(registry().with(layers));
+    repeats.attach(&dispatch);
+    dispatch.try_init().map_err(|_| {
         Error::already_initialized("this process has a tracing subscriber already: let init be the one to install it")
     })?;
+    repeats.install();
+    panics::install();
     *done = true;
     drop(done);
 

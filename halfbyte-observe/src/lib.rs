@@ -49,6 +49,10 @@
 //! - A query, a credential and the value of a header other than `Host` and `User-Agent` appear in no span, no metric and
 //!   no log line that this crate makes. What a client sends is taken up to a length of 256.
 //! - What sends telemetry runs on threads of its own and is never traced itself.
+//! - A panic is one event, in the trace of its request; see [`panics`].
+//! - A line of the log is one line, of at most 64 KiB outside of development, whatever is in it.
+//! - Of a warning or an error that repeats in the same words, 10 lines are logged in 10 seconds; how many more there were
+//!   is told by one line, with the first event that is logged after that, or at shutdown. Spans keep all of them.
 //! - [`Telemetry::shutdown`] keeps its budget with a collector that hangs, blocks no worker thread, and says what could
 //!   not be sent.
 //!
@@ -79,6 +83,7 @@
 //!
 //! | log | level | |
 //! |---|---|---|
+//! | `halfbyte::panic` | ERROR | a panic, named `exception`, also as an event of the span; see [`panics`] |
 //! | `halfbyte::access` | INFO | `POST /labels 201 1.3ms`, with `request_id`, `tenant` and `refusal` where there is one |
 //!
 //! The resource is `service.name` (the product), `service.version`, `service.instance.id` (a UUID),
@@ -88,19 +93,25 @@
 //!
 //! | variable | what it does |
 //! |---|---|
-//! | `HALFBYTE_ENV` | `development`: a log for people on standard error. Otherwise: JSON lines on standard output, with `trace_id` and `span_id` |
+//! | `HALFBYTE_ENV` | `development`: a log for people on standard error. Otherwise: JSON lines on standard output, with `trace_id`, `span_id` and `trace_flags`, `tenant` and `principal_kind`, `product` and `version` |
 //! | `RUST_LOG` | what is logged; `info`, and of HTTP and telemetry libraries `warn`, unless set. Traces do not depend on it: spans from INFO up are part of them |
 //! | `NO_COLOR` | no colours on a terminal |
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT` | all three signals go there; one of them goes to `OTEL_EXPORTER_OTLP_{TRACES,METRICS,LOGS}_ENDPOINT` |
-//! | `OTEL_{TRACES,METRICS,LOGS}_EXPORTER` | `none` leaves a signal out |
-//! | `OTEL_EXPORTER_OTLP[_…]_{PROTOCOL,TIMEOUT,HEADERS}` | `http/protobuf` is the protocol there is; milliseconds; as the specification has it |
+//! | `OTEL_{TRACES,METRICS,LOGS}_EXPORTER` | a list: without `otlp` in it, such as `none`, the signal is left out. `console` is there for logs, which are on the console anyway |
+//! | `OTEL_EXPORTER_OTLP[_…]_PROTOCOL` | `http/protobuf` unless it is `grpc`, for which the endpoint has no path |
+//! | `OTEL_EXPORTER_OTLP[_…]_HEADERS` | `name=value` between commas, values percent-encoded; shown nowhere |
+//! | `OTEL_EXPORTER_OTLP[_…]_{COMPRESSION,TIMEOUT}` | `none` or `gzip`; of one attempt, in milliseconds, 10,000 unless set |
+//! | `OTEL_EXPORTER_OTLP[_…]_{CERTIFICATE,CLIENT_KEY,CLIENT_CERTIFICATE}` | files in PEM: whom to trust in place of what the machine trusts, and who we are |
+//! | `OTEL_EXPORTER_OTLP[_…]_INSECURE` | `true`: an endpoint of gRPC that names no scheme has no TLS |
+//! | `OTEL_BSP_*`, `OTEL_BLRP_*` | delay, timeout, queue and batch of spans and of log records, with the defaults of the specification; a queue also holds no more than 32 MiB |
+//! | `OTEL_METRIC_EXPORT_{INTERVAL,TIMEOUT}`, `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` | milliseconds; `cumulative`, `delta` or `lowmemory` |
 //! | `OTEL_SDK_DISABLED` | `true`: no traces, metrics and logs but on the console |
-//! | `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_BLRP_*`, `OTEL_METRIC_EXPORT_INTERVAL` | read by the OpenTelemetry SDK |
+//! | `OTEL_TRACES_SAMPLER`, `OTEL_SPAN_*_LIMIT` | read by the OpenTelemetry SDK |
 //!
 //! # What it does not do
 //!
-//! - No OTLP over gRPC and no compression; no spool on disk: what a collector does not take within the SDK's four
-//!   attempts, or what its queues of 2048 cannot hold, is lost.
+//! - No OTLP over HTTP/JSON. What a queue cannot hold at once, and what a collector refuses for good, is lost; it is
+//!   counted: see [`Telemetry::stats`].
 //! - No conventions for gRPC; no `client.address`, since who a proxy speaks for is not known here.
 //! - Inbound `baggage` is not taken up, since it may come from anyone. Inbound trace context is believed from anyone.
 //! - `tracing` events and spans of the product are sent as the product writes them: nothing in them is redacted.
@@ -109,19 +120,22 @@
 //! # Features
 //!
 //! - `axum`: `http.route`, from axum's `MatchedPath`.
-//! - `testing`: the module `testing`, with a receiver of OTLP for tests.
+//! - `testing`: the module `testing`, which captures telemetry in tests and stands for a collector.
 
 mod console;
 mod error;
 mod export;
 mod init;
 mod instrumentation;
+pub mod panics;
+mod repeats;
 pub mod request_id;
 mod resource;
 pub mod server;
 mod settings;
 mod signal;
 mod spool;
+mod subscriber;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -5,10 +5,13 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::export::{Export, Providers, Unsent};
-use crate::{Signal, Stats};
+use crate::{Signal, Stats, repeats};
 
 /// How long a [`Telemetry`] that is dropped outside of a runtime waits for what is queued.
 const ON_DROP: Duration = Duration::from_secs(1);
+
+/// More is as good as for ever, and a time so far off can be reckoned with.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What [`init`](crate::init) has set up; keep it until the process ends, and [shut it down](Self::shutdown) last.
 ///
@@ -47,6 +50,7 @@ impl Telemetry {
     /// Outside a Tokio runtime with its timer on.
     pub async fn flush(&self, budget: Duration) -> Flushed {
         let Some(export) = self.export() else { return Flushed::default() };
+        let budget = budget.min(FOR_EVER);
         let deadline = Instant::now() + budget;
         let unsent = export.flush(budget).until(deadline, export).await;
         Flushed::new(unsent, budget, export.stats())
@@ -65,6 +69,8 @@ impl Telemetry {
     /// Outside a Tokio runtime with its timer on.
     pub async fn shutdown(mut self, budget: Duration) -> Flushed {
         let Some(Inner { providers, export }) = self.inner.take() else { return Flushed::default() };
+        repeats::tell_all();
+        let budget = budget.min(FOR_EVER);
         let deadline = Instant::now() + budget;
         providers.shut_down();
         let Some(export) = export else { return Flushed::default() };
@@ -80,6 +86,7 @@ impl Telemetry {
 impl Drop for Telemetry {
     fn drop(&mut self) {
         let Some(Inner { providers, export }) = self.inner.take() else { return };
+        repeats::tell_all();
         providers.shut_down();
         let Some(export) = export else { return };
         let answers = export.shut_down(ON_DROP, providers.metrics);

@@ -1,4 +1,3 @@
-use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -6,6 +5,7 @@ use std::task::{Context, Poll};
 
 use halfbyte_core::body::Refusable;
 use halfbyte_core::{Problem, problem};
+use halfbyte_observe::panics;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -46,7 +46,7 @@ where
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
             Ok(response) => CatchPanicFuture { response: Some(response), context },
             Err(panic) => {
-                report(&*panic);
+                panics::caught(&*panic);
                 CatchPanicFuture { response: None, context }
             }
         }
@@ -75,7 +75,7 @@ where
             match catch_unwind(AssertUnwindSafe(|| response.poll(cx))) {
                 Ok(outcome) => return outcome.map_ok(|response| response.map(Refusable::inner)),
                 Err(panic) => {
-                    report(&*panic);
+                    panics::caught(&*panic);
                     // What the panic left behind may panic again when it is dropped.
                     let _dropped = catch_unwind(AssertUnwindSafe(|| this.response.set(None)));
                 }
@@ -83,9 +83,4 @@ where
         }
         Poll::Ready(Ok(Problem::internal().to_response(this.context)))
     }
-}
-
-fn report(panic: &(dyn Any + Send)) {
-    let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(panic = message.unwrap_or("not a text"), "a request panicked");
 }

@@ -1,5 +1,6 @@
 //! The log of the process: for people in development, for machines elsewhere.
 
+mod escape;
 mod filter;
 mod json;
 mod pretty;
@@ -7,7 +8,7 @@ mod pretty;
 use std::io::IsTerminal as _;
 
 use halfbyte_core::Clock;
-use halfbyte_core::config::{Environment, Variables};
+use halfbyte_core::config::Environment;
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
@@ -15,22 +16,73 @@ use tracing_subscriber::{Layer, fmt};
 pub(crate) use self::filter::{logs, spans};
 use self::json::Json;
 use self::pretty::Pretty;
+use crate::Settings;
 
 /// Development: one readable line an event on standard error, which leaves standard output to the product.
 /// Elsewhere: one JSON object a line on standard output, where collectors of logs read.
-pub(crate) fn layer<S>(environment: Environment, variables: &Variables) -> Box<dyn Layer<S> + Send + Sync>
+///
+/// A line that cannot be written is lost, and says so nowhere: the stream that would be told is gone.
+pub(crate) fn layer<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
-    match environment {
+    match settings.environment {
         Environment::Development => {
-            let coloured = std::io::stderr().is_terminal() && variables.get("NO_COLOR").is_none();
+            let coloured = std::io::stderr().is_terminal() && settings.variables.get("NO_COLOR").is_none();
             let pretty = Pretty { clock: Clock::system() };
-            fmt::layer().with_writer(std::io::stderr).with_ansi(coloured).event_format(pretty).boxed()
+            let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(coloured).event_format(pretty);
+            layer.log_internal_errors(false).boxed()
         }
         _ => {
-            let json = Json { clock: Clock::system() };
-            fmt::layer().with_ansi(false).fmt_fields(JsonFields::new()).event_format(json).boxed()
+            let json = Json::new(settings, Clock::system());
+            let layer = fmt::layer().with_ansi(false).fmt_fields(JsonFields::new()).event_format(json);
+            // It would print to standard error, which panics when that is closed.
+            layer.log_internal_errors(false).boxed()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use halfbyte_core::ProductId;
+    use halfbyte_core::config::Config;
+    use tracing_subscriber::Registry;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    pub(super) struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    pub(super) fn settings() -> Settings {
+        Settings::new(&ProductId::new("parcel").unwrap(), "1.2.3", &Config::parse([("", ""); 0]).unwrap())
+    }
+
+    /// What `log` prints through the layer, on a paused clock.
+    pub(super) fn printed_by(
+        log: impl FnOnce(),
+        layer: impl FnOnce(Sink) -> Box<dyn Layer<Registry> + Send + Sync>,
+    ) -> String {
+        let sink = Sink::default();
+        let to = sink.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer(to)), log);
+        });
+        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
     }
 }

@@ -1,13 +1,13 @@
 use std::fmt::{self, Write as _};
 
-use halfbyte_core::Clock;
+use halfbyte_core::{Caller, Clock};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// `12:34:56.789  INFO parcel::labels: made a label id=42`, with the spans around it before the message.
+/// `12:34:56.789  INFO parcel::labels: made a label id=42 tenant=acme`, with the spans around it before the message.
 pub(super) struct Pretty {
     pub(super) clock: Clock,
 }
@@ -33,7 +33,13 @@ where
                 _ => to.write_str(": ")?,
             }
         }
-        writeln!(to, "{}{}", line.message, style.dim(&line.fields))
+        Caller::with_current(|principal| match principal {
+            Some(principal) if !line.has_tenant => write!(line.fields, " tenant={}", principal.tenant().as_str()),
+            _ => Ok(()),
+        })?;
+        writeln!(to, "{}{}", line.message, style.dim(&line.fields))?;
+        // Many lines, each further in than any that begins an event.
+        line.trace.lines().try_for_each(|frame| writeln!(to, "    {}", style.dim(&frame)))
     }
 }
 
@@ -43,6 +49,9 @@ struct Line {
     message: String,
     fields: String,
     log_target: Option<String>,
+    has_tenant: bool,
+    /// `exception.stacktrace`, on lines of its own.
+    trace: String,
 }
 
 impl Visit for Line {
@@ -55,6 +64,12 @@ impl Visit for Line {
             // Records of the `log` crate arrive with their origin in fields.
             "log.target" => self.log_target = Some(value.to_owned()),
             "message" => self.record(field, format_args!("{value}")),
+            "exception.stacktrace" => {
+                for line in value.lines() {
+                    let _infallible = Escaped(&mut self.trace).write_str(line);
+                    self.trace.push('\n');
+                }
+            }
             _ => self.record(field, format_args!("{value:?}")),
         }
     }
@@ -62,6 +77,7 @@ impl Visit for Line {
 
 impl Line {
     fn record(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        self.has_tenant |= field.name() == "tenant";
         let _infallible = match field.name() {
             "message" => write!(Escaped(&mut self.message), "{value}"),
             name if name.starts_with("log.") => Ok(()),
@@ -109,41 +125,44 @@ impl Style {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
+    use halfbyte_core::{Principal, TenantId};
     use jiff::Timestamp;
-    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::Layer as _;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::console::tests::{Sink, printed_by};
 
     fn printed(coloured: bool, log: impl FnOnce()) -> String {
-        let sink = Sink::default();
-        let to = sink.clone();
         let noon: Timestamp = "2030-01-01T12:34:56.789Z".parse().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let layer = tracing_subscriber::fmt::layer()
-                .with_ansi(coloured)
-                .with_writer(move || to.clone())
-                .event_format(Pretty { clock: Clock::manual(noon) });
-            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        printed_by(log, |sink: Sink| {
+            let pretty = Pretty { clock: Clock::manual(noon) };
+            let layer = tracing_subscriber::fmt::layer().with_ansi(coloured).with_writer(move || sink.clone());
+            layer.event_format(pretty).boxed()
+        })
+    }
+
+    #[test]
+    fn the_tenant_is_named_at_the_end_once() {
+        let principal = Principal::builder("ada", TenantId::new("acme").unwrap(), Timestamp::MAX).build();
+        let lines = printed(false, || {
+            Caller::default().within(|| {
+                Caller::tell(&principal);
+                tracing::info!(target: "parcel", id = 7, "one");
+                tracing::info!(target: "parcel", tenant = "acme", "two");
+            });
         });
-        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+        assert_eq!(
+            lines,
+            "12:34:56.789  INFO parcel: one id=7 tenant=acme\n12:34:56.789  INFO parcel: two tenant=\"acme\"\n"
+        );
+    }
+
+    #[test]
+    fn the_backtrace_of_a_panic_has_lines_of_its_own() {
+        let lines = printed(false, || {
+            tracing::error!(target: "p", { exception.stacktrace = "0: main\n\x1b[2J at x.rs" }, "broken");
+        });
+        assert_eq!(lines, "12:34:56.789 ERROR p: broken\n    0: main\n    \\u{1b}[2J at x.rs\n");
     }
 
     #[test]

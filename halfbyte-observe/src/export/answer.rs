@@ -52,8 +52,7 @@ pub(super) fn http(signal: Signal, status: StatusCode, headers: &HeaderMap, body
     }
 }
 
-/// The meaning of a response over gRPC with status OK.
-#[cfg_attr(not(feature = "grpc"), allow(dead_code, reason = "HTTP calls the same through `http`"))]
+/// The meaning of the body of a success.
 pub(super) fn accepted(signal: Signal, body: &[u8]) -> Answer {
     // A response that cannot be read says nothing of a rejection.
     let partial = match signal {

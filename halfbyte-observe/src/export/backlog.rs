@@ -93,10 +93,19 @@ impl Backlog {
         self.disk.as_mut().map_or(0, Spool::take_corrupt)
     }
 
-    /// Gets to disk what it can: how many items had to go for that, and how many end with this process.
+    /// Gets to disk what it can, whatever it has to overtake: how many items had to go for that, and how many end with
+    /// this process.
     pub(super) fn close(&mut self) -> (u64, u64) {
         self.held = self.held.filter(|held| *held == Place::Disk);
-        (self.to_disk(), self.memory.items)
+        let mut evicted = 0;
+        let mut left = VecDeque::new();
+        loop {
+            evicted += self.to_disk();
+            let Some(refused) = self.memory.remove(0) else { break };
+            left.push_back(refused);
+        }
+        left.into_iter().for_each(|batch| self.memory.push(batch));
+        (evicted, self.memory.items)
     }
 
     fn to_disk(&mut self) -> u64 {

@@ -16,6 +16,7 @@ use super::answer::Answer;
 use super::backlog::Backlog;
 use super::queue::{Books as _, Queue};
 use super::sender::{Action, Input, Sender};
+use super::stats::SignalStats;
 use super::transport::{Sending, Transport};
 use crate::Signal;
 use crate::spool::Batch;
@@ -45,12 +46,11 @@ pub(super) struct Report {
 /// An order under way.
 struct Pending {
     order: Order,
-    /// It is done when so many items are settled.
-    settled: u64,
-    /// What was lost before.
+    /// It is done when so many items are [settled].
+    target: u64,
+    /// What had gone wrong before.
     lost: u64,
-    /// How many attempts had failed before.
-    attempts: u64,
+    failed: u64,
 }
 
 pub(super) struct Driver<T> {
@@ -283,10 +283,9 @@ impl<T: Send + 'static> Run<T> {
             let _again = order.provider.take().map(|provider| provider.shutdown());
         }
         let pending = self.driver.queue.book(|books| Pending {
-            // What the queue has no room for from now on is not what was asked for.
-            settled: books.created + books.recovered - books.dropped.queue_full,
-            lost: books.dropped.total(),
-            attempts: self.failed,
+            target: settled(books) + books.unsent(),
+            lost: lost(books),
+            failed: self.failed,
             order,
         });
         self.pending.push(pending);
@@ -304,9 +303,9 @@ impl<T: Send + 'static> Run<T> {
             && self.ready.is_empty()
             && queue.len() == 0
             && queue.book(|books| self.sender.wakes(books).is_some_and(|wakes| wakes > now));
-        let settled = queue.book(|books| books.exported + books.dropped.total() - books.dropped.queue_full);
+        let settled = queue.book(|books| settled(books));
         let is_done = |pending: &mut Pending| {
-            settled >= pending.settled || waits_safely || Instant::from_std(pending.order.until) <= now
+            settled >= pending.target || waits_safely || Instant::from_std(pending.order.until) <= now
         };
         let done: Vec<Pending> = self.pending.extract_if(.., is_done).collect();
         let over = done.iter().any(|pending| pending.order.last);
@@ -323,13 +322,10 @@ impl<T: Send + 'static> Run<T> {
 
     fn report(&self, pending: &Pending) -> Report {
         let books = self.driver.queue.stats();
-        let lost = books.dropped.total() - pending.lost;
-        let failing = self.sender.failures() > 0 || self.failed > pending.attempts;
-        Report {
-            unsent: books.unsent() + lost,
-            on_disk: self.driver.backlog.safe(),
-            why: books.last_error.filter(|_| failing),
-        }
+        let unsent = pending.target.saturating_sub(settled(&books)) + lost(&books) - pending.lost;
+        let failing = self.sender.failures() > 0 || self.failed > pending.failed || lost(&books) > pending.lost;
+        let on_disk = self.driver.backlog.safe().min(unsent);
+        Report { unsent, on_disk, why: books.last_error.filter(|_| failing) }
     }
 
     /// Nothing is sent any more: what is left goes to disk, or is dropped.
@@ -351,6 +347,16 @@ impl<T: Send + 'static> Run<T> {
         self.step(Input::Stored { items: 0, evicted, left: self.driver.backlog.items() });
         self.step(Input::Lost(lost));
     }
+}
+
+/// What has come to an end in the order in which it came in. What the queue turned away is not of these: it may be newer.
+fn settled(books: &SignalStats) -> u64 {
+    books.exported + lost(books)
+}
+
+/// What was lost after it was queued, and before the last order was over.
+fn lost(books: &SignalStats) -> u64 {
+    books.dropped.total() - books.dropped.queue_full - books.dropped.shutdown
 }
 
 async fn answer(sending: &mut Option<Sending>) -> Answer {

@@ -234,11 +234,11 @@ impl Sender {
 
     fn fail(&mut self, after: Option<Duration>, now: Instant) {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
+        let pause = pause.mul_f64(0.5 + self.random.f64() / 2.0);
         self.failures = self.failures.saturating_add(1);
         self.throttled = after.is_some();
-        let pause =
-            after.map_or_else(|| pause.mul_f64(0.5 + self.random.f64() / 2.0), |after| after.min(LONGEST_THROTTLE));
-        self.pause = Some(now + pause);
+        // A collector that wants it at once is not taken at its word: it has just failed.
+        self.pause = Some(now + after.map_or(pause, |after| after.min(LONGEST_THROTTLE).max(pause)));
     }
 }
 

@@ -1,7 +1,13 @@
-//! What tests and demonstrations need to see telemetry arrive: a [`Receiver`] in the place of a collector.
+//! What tests and demonstrations need to see telemetry.
+//!
+//! - [`capture`] gives the spans, metrics and log records of one test, in its process and without globals.
+//! - [`Receiver`] stands in the place of a collector, behind the exporters of a whole process.
+//!
+//! Both give the same [`Span`], [`Metric`] and [`Log`], so that an assertion serves for both.
 
 mod all;
 mod answer;
+mod capture;
 mod fault;
 mod log;
 mod metric;
@@ -15,6 +21,7 @@ mod value;
 use std::fmt::Write as _;
 
 pub use self::all::All;
+pub use self::capture::{Capture, capture};
 pub use self::fault::Fault;
 pub use self::log::Log;
 pub use self::metric::{Exemplar, Metric, Point};

@@ -56,12 +56,14 @@ fn the_product() {
             "shutdown" => shutdown(&config).await,
             "drop" => drop_in_a_runtime(&config).await,
             "refused" => refused(&config),
+            "panic" => crate::panics::play(&config).await,
+            "outage" => crate::outage::play(&config).await,
             other => panic!("no such role: {other}"),
         }
     });
 }
 
-fn settings(config: &Config) -> Settings {
+pub fn settings(config: &Config) -> Settings {
     Settings::new(&ProductId::new("parcel").unwrap(), "1.2.3", config)
 }
 

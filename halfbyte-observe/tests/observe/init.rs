@@ -78,6 +78,10 @@ async fn outside_of_development_the_log_is_json_lines_that_name_the_trace() {
     assert_eq!(made["trace_id"].as_str().map(str::len), Some(32));
     assert_eq!(made["trace_id"], access["trace_id"]);
     assert_ne!(made["span_id"], access["span_id"], "the product's own span is the innermost one");
+    assert_eq!(
+        (&made["trace_flags"], &made["product"], &made["version"]),
+        (&"01".into(), &"parcel".into(), &"1.2.3".into())
+    );
     assert_eq!(made["fields"]["weight"], 1.5);
     assert_eq!(made["spans"][0]["name"], "print");
     assert_eq!(made["spans"][0]["fields"]["copies"], 2);
@@ -129,8 +133,8 @@ async fn a_second_init_is_an_error() {
 #[tokio::test]
 async fn a_protocol_that_is_not_there_is_refused_by_name() {
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
-    let output = play("refused", &[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).await;
+    let output = play("refused", &[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]).await;
     assert_success(&output);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("REFUSED OTEL_EXPORTER_OTLP_PROTOCOL: \"grpc\" is not a protocol of this version"), "{said}");
+    assert!(said.contains("REFUSED OTEL_EXPORTER_OTLP_PROTOCOL: \"http/json\" is not supported"), "{said}");
 }

@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
 
 mod axum_route;
+mod capture;
 mod child;
 mod endings;
 mod init;
 mod kit;
+mod outage;
 mod outbound;
+mod panics;
 mod propagation;
 mod receiver;
 mod request_id;

@@ -1,11 +1,13 @@
 //! The pipeline as a whole, over real sockets and on a real disk, and its rules under random answers.
 
 mod answers;
+mod backlog;
 mod metrics;
 mod order;
 mod outage;
 mod shutdown;
 mod signals;
+mod tls;
 
 use std::path::Path;
 use std::time::Duration;

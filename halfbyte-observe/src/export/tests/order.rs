@@ -257,6 +257,17 @@ fn a_collector_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[test]
+fn a_collector_that_wants_it_at_once_is_not_flooded() {
+    let mut world = World::new(100);
+    world.happen(&Event::New { items: 1, pressure: false });
+    world.happen(&Event::Later { after: Some(0) });
+    world.happen(&Event::Wait { millis: 249 });
+    assert!(world.under_way.is_none());
+    world.happen(&Event::Wait { millis: 251 });
+    assert!(world.under_way.is_some());
+}
+
+#[test]
 fn a_pause_of_our_own_ends_when_somebody_is_in_a_hurry() {
     let mut world = World::new(100);
     world.happen(&Event::New { items: 1, pressure: false });

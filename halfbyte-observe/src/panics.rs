@@ -1,0 +1,207 @@
+//! Panics become one event each, inside the trace of the request that panicked.
+//!
+//! ```
+//! use halfbyte_observe::{panics, testing::capture};
+//!
+//! # #[cfg(feature = "testing")] {
+//! let capture = capture();
+//! let _entered = capture.enter();
+//! tracing::info_span!("print").in_scope(|| {
+//!     // Whoever catches a panic says so, whether or not there is an `init` that has heard of it.
+//!     let caught = std::panic::catch_unwind(|| panic!("no paper"));
+//!     panics::caught(&*caught.unwrap_err());
+//! });
+//! assert_eq!(capture.spans().only().event("exception").unwrap().attributes["exception.message"], "no paper");
+//! assert_eq!(capture.logs().only().event_name, "exception");
+//! # }
+//! ```
+//!
+//! [`init`](crate::init) installs a panic hook, ahead of which the hook that was there before is called. It hears of
+//! every panic where it happens, on whatever thread, and
+//!
+//! - adds an event `exception` to the span that is current, with `exception.type` (`panic`), `exception.message` and
+//!   `exception.stacktrace`, as the semantic conventions for exceptions on spans say;
+//! - logs one ERROR of the target `halfbyte::panic`, a log record named `exception`, with the same attributes and with
+//!   `code.file.path`, `code.line.number` and `thread.name`.
+//!
+//! Message and backtrace are cut at 4 and 16 KiB. A panic with a value that is no text says so in place of a message.
+//!
+//! # What it does not do
+//!
+//! - A panic of a panic hook ends the process, as always; nothing that the product wrote runs in this one, but for its
+//!   own layers of `tracing` and its own processors.
+//! - A panic that is [resumed](std::panic::resume_unwind) calls no hook. Where it was first raised it was reported.
+//! - A process that aborts on panics writes the line of its log, and sends nothing any more.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt::{self, Write as _};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::panic::{self, PanicHookInfo};
+use std::sync::Once;
+use std::thread;
+
+use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::{Context, KeyValue};
+
+/// In bytes.
+const MESSAGE: usize = 4 << 10;
+const STACKTRACE: usize = 16 << 10;
+
+/// Stands for the message where there is none.
+const NO_TEXT: &str = "(a value that is no text)";
+
+thread_local! {
+    /// Hashes of the messages of the last panics that the hook has reported: of more than one, since what unwinds may
+    /// panic and catch that. It has no destructor, and so is there as long as the thread.
+    static REPORTED: Cell<[u64; 4]> = const { Cell::new([0; 4]) };
+}
+
+/// Reports a panic that was caught on this thread, unless the hook of [`init`](crate::init) has done so: one event in
+/// either case. Call it where the span of the request is current.
+///
+/// The message is all that is known of it here: where it happened, only the hook knows.
+pub fn caught(payload: &(dyn Any + Send)) {
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let message = message(text);
+    if !take_reported(&message) {
+        Report { message, location: None, stacktrace: None }.emit();
+    }
+}
+
+/// Puts the hook in place; once, however often it is called.
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    // Not while panicking, where it is not allowed to.
+    if !thread::panicking() {
+        ONCE.call_once(|| {
+            let previous = panic::take_hook();
+            panic::set_hook(Box::new(move |info| {
+                // First, so that the message is seen whatever becomes of the rest.
+                previous(info);
+                hook(info);
+            }));
+        });
+    }
+}
+
+fn hook(info: &PanicHookInfo<'_>) {
+    let mut stacktrace = Bounded { text: String::new(), most: STACKTRACE };
+    let _cut = write!(stacktrace, "{}", Backtrace::force_capture());
+    let location = info.location().map(|at| (at.file(), at.line()));
+    let message = message(info.payload_as_str());
+    remember_reported(&message);
+    Report { message, location, stacktrace: Some(stacktrace.text) }.emit();
+}
+
+/// The message as it may be told: bounded. What must not leave the process is to be taken out here.
+fn message(text: Option<&str>) -> Cow<'_, str> {
+    let text = text.unwrap_or(NO_TEXT);
+    let kept = &text[..text.floor_char_boundary(MESSAGE)];
+    if kept.len() < text.len() { format!("{kept}…").into() } else { text.into() }
+}
+
+struct Report<'a> {
+    message: Cow<'a, str>,
+    /// The file and the line.
+    location: Option<(&'a str, u32)>,
+    stacktrace: Option<String>,
+}
+
+impl Report<'_> {
+    fn emit(self) {
+        let Self { message, location, stacktrace } = self;
+        let context = Context::current();
+        if context.has_active_span() {
+            let mut attributes = vec![
+                KeyValue::new("exception.type", "panic"),
+                KeyValue::new("exception.message", message.clone().into_owned()),
+            ];
+            attributes.extend(stacktrace.clone().map(|trace| KeyValue::new("exception.stacktrace", trace)));
+            context.span().add_event("exception", attributes);
+        }
+        let current = thread::current();
+        let (file, line) = location.unzip();
+        let at = fmt::from_fn(|f| match location {
+            Some((file, line)) => write!(f, " at {file}:{line}"),
+            None => Ok(()),
+        });
+        // Of no `tracing` span: that one would get the event a second time.
+        tracing::error!(
+            name: "exception",
+            target: "halfbyte::panic",
+            parent: None,
+            {
+                exception.r#type = "panic",
+                exception.message = &*message,
+                exception.stacktrace = stacktrace.as_deref(),
+                code.file.path = file,
+                code.line.number = line,
+                thread.name = current.name(),
+            },
+            "panicked{at}: {message}",
+        );
+    }
+}
+
+fn fingerprint(message: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    message.hash(&mut hasher);
+    // 0 is none.
+    hasher.finish().max(1)
+}
+
+fn remember_reported(message: &str) {
+    let [newest, older, old, _oldest] = REPORTED.get();
+    REPORTED.set([fingerprint(message), newest, older, old]);
+}
+
+/// Whether the hook has reported it; asked once for each.
+fn take_reported(message: &str) -> bool {
+    let (fingerprint, mut reported) = (fingerprint(message), REPORTED.get());
+    let found = reported.iter_mut().find(|other| **other == fingerprint);
+    let was = found.map(|found| *found = 0).is_some();
+    REPORTED.set(reported);
+    was
+}
+
+/// Takes so much, and an error is the end of it.
+struct Bounded {
+    text: String,
+    most: usize,
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.most.saturating_sub(self.text.len());
+        let fits = text.floor_char_boundary(room);
+        self.text.push_str(&text[..fits]);
+        if fits < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_bounded_and_one_that_is_no_text_is_named_so() {
+        assert_eq!(message(None), NO_TEXT);
+        assert_eq!(message(Some("x")), "x");
+        assert_eq!(message(Some(&"é".repeat(MESSAGE))), format!("{}…", "é".repeat(MESSAGE / 2)));
+        let mut bounded = Bounded { text: String::new(), most: 4 };
+        assert!(bounded.write_str("aé").is_ok() && bounded.write_str("éé").is_err());
+        assert_eq!(bounded.text, "aé");
+    }
+
+    #[test]
+    fn what_was_reported_is_known_once_also_after_another() {
+        for message in ["first", "second", "third"] {
+            remember_reported(message);
+        }
+        assert!(take_reported("first") && !take_reported("first"));
+        assert!(take_reported("third") && take_reported("second") && !take_reported("never"));
+    }
+}
