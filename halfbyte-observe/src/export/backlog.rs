@@ -47,7 +47,7 @@ impl Backlog {
     /// Puts `batch` at the end. Answers how many items had to go for it, the oldest first.
     pub(super) fn push(&mut self, batch: Batch) -> u64 {
         self.memory.push(batch);
-        let evicted = self.to_disk();
+        let evicted = self.spill();
         evicted + self.memory.make_room(self.held == Some(Place::Memory))
     }
 
@@ -100,7 +100,7 @@ impl Backlog {
         let mut evicted = 0;
         let mut left = VecDeque::new();
         loop {
-            evicted += self.to_disk();
+            evicted += self.spill();
             let Some(refused) = self.memory.remove(0) else { break };
             left.push_back(refused);
         }
@@ -108,7 +108,7 @@ impl Backlog {
         (evicted, self.memory.items)
     }
 
-    fn to_disk(&mut self) -> u64 {
+    fn spill(&mut self) -> u64 {
         let Some(disk) = &mut self.disk else { return 0 };
         let mut evicted = 0;
         while self.held != Some(Place::Memory)

@@ -312,8 +312,12 @@ impl<T: Send + 'static> Run<T> {
         if over {
             self.close();
         }
-        for pending in done {
-            let report = self.report(&pending);
+        let reports: Vec<Report> = done.iter().map(|pending| self.report(pending)).collect();
+        if over {
+            // Whoever hears that it is over finds the disk free.
+            self.driver.backlog = Backlog::in_memory(0);
+        }
+        for (pending, report) in done.into_iter().zip(reports) {
             // Whoever asked may have stopped waiting.
             let _gone = pending.order.reply.send(report);
         }

@@ -35,7 +35,7 @@ pub(super) struct Transport {
 enum By {
     Http(Http),
     #[cfg(feature = "grpc")]
-    Grpc(Grpc),
+    Grpc(Box<Grpc>),
 }
 
 /// What is read of the files that [`Tls`] names.
@@ -52,7 +52,7 @@ impl Transport {
         let by = match to.protocol {
             Protocol::Http => By::Http(Http::new(signal, to, pem)?),
             #[cfg(feature = "grpc")]
-            Protocol::Grpc => By::Grpc(Grpc::new(signal, to, pem)?),
+            Protocol::Grpc => By::Grpc(Box::new(Grpc::new(signal, to, pem)?)),
             #[cfg(not(feature = "grpc"))]
             Protocol::Grpc => return Err(Error::configuration("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc is not built in")),
         };
@@ -93,8 +93,13 @@ fn pem(tls: &Tls) -> Result<Pem, Error> {
         })
     };
     let authorities = tls.certificate.as_ref().map(read).transpose()?;
-    let client = tls.client.as_ref().map(|(key, certificate)| Ok((read(key)?, read(certificate)?)));
-    Ok(Pem { authorities, client: client.transpose()? })
+    let client = tls.client.as_ref().map(|(key, certificate)| Ok((read(key)?, read(certificate)?))).transpose()?;
+    // Parsers take a file without any for a list of none.
+    let certificates = client.iter().map(|(_, certificate)| certificate).chain(&authorities);
+    let has = |file: &[u8], what: &[u8]| file.windows(what.len()).any(|part| part == what);
+    let usable = certificates.into_iter().all(|file| has(file, b"-----BEGIN CERTIFICATE-----"))
+        && client.iter().all(|(key, _)| has(key, b"PRIVATE KEY-----"));
+    if usable { Ok(Pem { authorities, client }) } else { Err(unusable(tls)) }
 }
 
 /// The error for files that are there and of no use.

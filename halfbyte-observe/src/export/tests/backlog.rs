@@ -36,7 +36,7 @@ fn in_memory_the_oldest_makes_room_except_for_the_one_that_is_held() {
 #[test]
 fn what_a_disk_does_not_take_is_held_in_memory_behind_what_it_has() {
     let home = tempfile::tempdir().unwrap();
-    let mut backlog = Backlog::on_disk(home.path(), 4096).unwrap();
+    let mut backlog = Backlog::on_disk(&home.path().join("spool"), 4096).unwrap();
     backlog.push(batch(1, 10));
     // Larger than the disk may ever take.
     backlog.push(batch(2, 5000));
@@ -56,14 +56,14 @@ fn what_a_disk_does_not_take_is_held_in_memory_behind_what_it_has() {
 #[test]
 fn when_it_closes_what_fits_goes_to_disk_and_the_rest_is_told() {
     let home = tempfile::tempdir().unwrap();
-    let mut backlog = Backlog::on_disk(home.path(), 4096).unwrap();
+    let mut backlog = Backlog::on_disk(&home.path().join("spool"), 4096).unwrap();
     backlog.push(batch(1, 10));
     backlog.push(batch(2, 5000));
     backlog.push(batch(3, 10));
     backlog.front();
     assert_eq!(backlog.close(), (0, 2), "only the one that no disk takes is lost");
     drop(backlog);
-    let mut next = Backlog::on_disk(home.path(), 4096).unwrap();
+    let mut next = Backlog::on_disk(&home.path().join("spool"), 4096).unwrap();
     assert_eq!(next.items(), 4);
     assert_eq!(drained(&mut next), [1, 3]);
 

@@ -97,9 +97,11 @@ async fn the_pipeline_measures_itself_by_the_semantic_conventions() {
     product.spans(10);
     product.logs(4);
     product.telemetry.flush(LONG).await;
-    receiver.fail_next(1, crate::testing::Fault::Reject(1));
+    receiver.fail(crate::testing::Fault::Reject(1));
     product.spans(2);
     assert!(receiver.wait_for(|received| received.spans.len() == 11, LONG).await);
+    receiver.recover();
+    product.telemetry.flush(LONG).await;
     receiver.clear();
     product.telemetry.flush(LONG).await;
 
