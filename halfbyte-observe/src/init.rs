@@ -60,7 +60,7 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     let mut layers: Vec<BoxedLayer<Registry>> = vec![repeats.decide().boxed(), console];
     // The exporters come last: they start threads, which an error above should not leave behind.
     let log_filter = filter()?;
-    let providers = Providers::build(&plan, &resource)?;
+    let (providers, export) = Providers::build(&plan, &resource, None)?;
     if let Some(provider) = &providers.logs {
         layers.push(subscriber::logs(provider, log_filter));
     }
@@ -68,7 +68,7 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
         layers.push(subscriber::traces(provider));
     }
     layers.push(repeats.tell().boxed());
-    let telemetry = Telemetry::new(providers.clone());
+    let telemetry = Telemetry::new(providers.clone(), export);
     let dispatch = Dispatch::new(registry().with(layers));
     repeats.attach(&dispatch);
     dispatch.try_init().map_err(|_| {

@@ -118,17 +118,22 @@
 //! | `RUST_LOG` | what is logged; `info`, and of HTTP and telemetry libraries `warn`, unless set. Traces do not depend on it: spans from INFO up are part of them |
 //! | `NO_COLOR` | no colours on a terminal |
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT` | all three signals go there; one of them goes to `OTEL_EXPORTER_OTLP_{TRACES,METRICS,LOGS}_ENDPOINT` |
-//! | `OTEL_{TRACES,METRICS,LOGS}_EXPORTER` | `none` leaves a signal out |
-//! | `OTEL_EXPORTER_OTLP[_…]_{PROTOCOL,TIMEOUT,HEADERS}` | `http/protobuf` is the protocol there is; milliseconds; as the specification has it |
+//! | `OTEL_{TRACES,METRICS,LOGS}_EXPORTER` | a list: without `otlp` in it, such as `none`, the signal is left out. `console` is there for logs, which are on the console anyway |
+//! | `OTEL_EXPORTER_OTLP[_…]_PROTOCOL` | `http/protobuf` unless it is `grpc`, for which the endpoint has no path |
+//! | `OTEL_EXPORTER_OTLP[_…]_HEADERS` | `name=value` between commas, values percent-encoded; shown nowhere |
+//! | `OTEL_EXPORTER_OTLP[_…]_{COMPRESSION,TIMEOUT}` | `none` or `gzip`; of one attempt, in milliseconds, 10,000 unless set |
+//! | `OTEL_EXPORTER_OTLP[_…]_{CERTIFICATE,CLIENT_KEY,CLIENT_CERTIFICATE}` | files in PEM: whom to trust in place of what the machine trusts, and who we are |
+//! | `OTEL_EXPORTER_OTLP[_…]_INSECURE` | `true`: an endpoint of gRPC that names no scheme has no TLS |
+//! | `OTEL_BSP_*`, `OTEL_BLRP_*` | delay, timeout, queue and batch of spans and of log records, with the defaults of the specification; a queue also holds no more than 32 MiB |
+//! | `OTEL_METRIC_EXPORT_{INTERVAL,TIMEOUT}`, `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` | milliseconds; `cumulative`, `delta` or `lowmemory` |
 //! | `OTEL_SDK_DISABLED` | `true`: no traces, metrics and logs but on the console |
-//! | `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_BLRP_*`, `OTEL_METRIC_EXPORT_INTERVAL` | read by the OpenTelemetry SDK |
+//! | `OTEL_TRACES_SAMPLER`, `OTEL_SPAN_*_LIMIT` | read by the OpenTelemetry SDK |
 //!
 //! # What it does not do
 //!
-//! - No OTLP over gRPC and no compression; no spool on disk: what a collector does not take within the SDK's four
-//!   attempts, or what its queues of 2048 cannot hold, is lost.
+//! - No OTLP over HTTP/JSON. What a queue cannot hold at once, and what a collector refuses for good, is lost; it is
+//!   counted: see [`Telemetry::stats`].
 //! - gRPC-Web is a plain request: its status stands inside of the body.
-//! - Inbound `baggage` is not taken up.
 //! - `tracing` events and spans of the product are sent as the product writes them: nothing in them is redacted.
 //! - No route without axum or [`Route`].
 //!
@@ -146,9 +151,7 @@ mod init;
 mod instrumentation;
 pub mod panics;
 mod repeats;
-#[cfg_attr(not(test), expect(dead_code, reason = "what init builds is made of it"))]
 mod keep;
-#[cfg_attr(not(test), expect(dead_code, reason = "what init builds is made of it"))]
 mod redact;
 mod propagation;
 mod metrics;
@@ -157,11 +160,9 @@ mod resource;
 pub mod server;
 mod settings;
 mod signal;
-mod subscriber;
-#[cfg_attr(not(test), expect(dead_code, reason = "what init builds is made of it"))]
-mod stamp;
-#[cfg_attr(not(test), expect(dead_code, reason = "the senders are not wired to it yet"))]
 mod spool;
+mod stamp;
+mod subscriber;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -174,6 +175,7 @@ pub use self::client::{ClientLayer, ResendCount, UrlTemplate};
 pub(crate) const SCOPE: &str = env!("CARGO_PKG_NAME");
 
 pub use self::error::{Error, ErrorKind};
+pub use self::export::{Dropped, SignalStats, Stats};
 pub use self::init::init;
 pub use self::instrumentation::Instrumentation;
 pub use self::keep::{Keep, Kept};

@@ -22,6 +22,23 @@ impl Signal {
         }
     }
 
+    /// What one item of it is called, for people, in the plural.
+    pub(crate) fn items(self) -> &'static str {
+        match self {
+            Signal::Traces => "spans",
+            Signal::Metrics => "data points",
+            Signal::Logs => "log records",
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Signal::Traces => 0,
+            Signal::Metrics => 1,
+            Signal::Logs => 2,
+        }
+    }
+
     /// `{prefix}_TRACES_{suffix}`.
     pub(crate) fn variable(self, prefix: &str, suffix: &str) -> String {
         format!("{prefix}_{}_{suffix}", self.as_str().to_uppercase())

@@ -1,18 +1,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use halfbyte_core::error_chain;
-use opentelemetry::Context;
-use opentelemetry_sdk::error::OTelSdkResult;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::export::{Courier, Providers};
-use crate::{Signal, repeats};
+use crate::export::{Export, Providers, Unsent};
+use crate::{Signal, Stats, repeats};
 
 /// How long a [`Telemetry`] that is dropped outside of a runtime waits for what is queued.
 const ON_DROP: Duration = Duration::from_secs(1);
+
+/// More is as good as for ever, and a time so far off can be reckoned with.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What [`init`](crate::init) has set up; keep it until the process ends, and [shut it down](Self::shutdown) last.
 ///
@@ -21,17 +20,46 @@ const ON_DROP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 #[must_use = "dropping it shuts telemetry down"]
 pub struct Telemetry {
-    providers: Option<Providers>,
+    inner: Option<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    providers: Providers,
+    export: Option<Export>,
 }
 
 impl Telemetry {
-    pub(crate) fn new(providers: Providers) -> Self {
-        Self { providers: Some(providers) }
+    pub(crate) fn new(providers: Providers, export: Option<Export>) -> Self {
+        Self { inner: Some(Inner { providers, export }) }
     }
 
-    /// Sends what is queued, shuts all three signals down, and says what could not be sent. Ends within `budget`,
-    /// whatever the collector does, and blocks no worker thread: the work is done on threads of its own. When the budget
-    /// is over, what is still on its way is abandoned.
+    /// What became of all that was made so far. The books are exact at any time, and cost three short locks.
+    pub fn stats(&self) -> Stats {
+        self.export().map(Export::stats).unwrap_or_default()
+    }
+
+    /// Collects the metrics, and sends what is queued of all three signals and what is in their backlogs. Ends within
+    /// `budget`, whatever the collector does, and blocks no worker thread. What is not sent by then is not lost by that:
+    /// it is tried on. Ends early when all the rest is safely on disk and the collector does not take it now.
+    ///
+    /// If the future is dropped, the work goes on without anyone who waits for it.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime with its timer on.
+    pub async fn flush(&self, budget: Duration) -> Flushed {
+        let Some(export) = self.export() else { return Flushed::default() };
+        let budget = budget.min(FOR_EVER);
+        let deadline = Instant::now() + budget;
+        let unsent = export.flush(budget).until(deadline, export).await;
+        Flushed::new(unsent, budget, export.stats())
+    }
+
+    /// Sends what is queued and what is in the backlogs, shuts all three signals down, and says what could not be sent.
+    /// Ends within `budget`, whatever the collector does, and blocks no worker thread: the work is done on a thread of its
+    /// own. Half a second of the budget, or a fifth of a small one, is kept for getting the rest to disk, from where the
+    /// next process of the product sends it; without a disk it is dropped.
     ///
     /// Spans, measurements and events that come later are dropped. If the future is dropped, the work goes on without
     /// anyone who waits for it.
@@ -40,119 +68,42 @@ impl Telemetry {
     ///
     /// Outside a Tokio runtime with its timer on.
     pub async fn shutdown(mut self, budget: Duration) -> Flushed {
-        let Some(providers) = self.providers.take() else { return Flushed::default() };
+        let Some(Inner { providers, export }) = self.inner.take() else { return Flushed::default() };
         repeats::tell_all();
+        let budget = budget.min(FOR_EVER);
         let deadline = Instant::now() + budget;
-        let mut flush = Flush::start(providers);
-        while !flush.waiting.is_empty() {
-            match tokio::time::timeout_at(deadline, flush.answers.recv()).await {
-                Ok(Some(answer)) => flush.take(answer),
-                Ok(None) => flush.give_up("the thread that sends it ended early"),
-                Err(_) => flush.give_up(&format!("not sent within {budget:?}")),
-            }
-        }
-        flush.end()
+        providers.shut_down();
+        let Some(export) = export else { return Flushed::default() };
+        let unsent = export.shut_down(budget, providers.metrics).until(deadline, &export).await;
+        Flushed::new(unsent, budget, export.stats())
+    }
+
+    fn export(&self) -> Option<&Export> {
+        self.inner.as_ref()?.export.as_ref()
     }
 }
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        let Some(providers) = self.providers.take() else { return };
+        let Some(Inner { providers, export }) = self.inner.take() else { return };
         repeats::tell_all();
-        let mut flush = Flush::start(providers);
-        if Handle::try_current().is_err() && flush.courier.is_some() {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-            let all = async { while flush.answers.recv().await.is_some() {} };
-            if let Ok(runtime) = runtime {
-                let _in_time = runtime.block_on(async { tokio::time::timeout(ON_DROP, all).await });
-                if let Some(courier) = &flush.courier {
-                    courier.stop();
-                }
-            }
+        providers.shut_down();
+        let Some(export) = export else { return };
+        let answers = export.shut_down(ON_DROP, providers.metrics);
+        if Handle::try_current().is_err()
+            && let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build()
+        {
+            let _nobody_asks = runtime.block_on(answers.until(Instant::now() + ON_DROP, &export));
         }
     }
 }
 
-type Answer = (Signal, OTelSdkResult);
-
-/// One thread a signal, since the SDK's flush and shutdown block.
-struct Flush {
-    waiting: Vec<Signal>,
-    answers: mpsc::UnboundedReceiver<Answer>,
-    courier: Option<Courier>,
-    failures: Vec<Failure>,
-}
-
-impl Flush {
-    fn start(providers: Providers) -> Self {
-        let Providers { traces, metrics, logs, courier } = providers;
-        let (to, answers) = mpsc::unbounded_channel();
-        let mut flush = Self { waiting: Vec::new(), answers, courier, failures: Vec::new() };
-        if let Some(provider) = traces {
-            let shutdown = provider.clone();
-            flush.spawn(Signal::Traces, &to, move || provider.force_flush(), move || shutdown.shutdown());
-        }
-        if let Some(provider) = metrics {
-            let shutdown = provider.clone();
-            flush.spawn(Signal::Metrics, &to, move || provider.force_flush(), move || shutdown.shutdown());
-        }
-        if let Some(provider) = logs {
-            let shutdown = provider.clone();
-            flush.spawn(Signal::Logs, &to, move || provider.force_flush(), move || shutdown.shutdown());
-        }
-        flush
-    }
-
-    fn spawn(
-        &mut self,
-        signal: Signal,
-        to: &mpsc::UnboundedSender<Answer>,
-        flush: impl FnOnce() -> OTelSdkResult + Send + 'static,
-        shutdown: impl FnOnce() -> OTelSdkResult + Send + 'static,
-    ) {
-        let to = to.clone();
-        let work = move || {
-            let _suppressed = Context::enter_telemetry_suppressed_scope();
-            // Only the flush tells whether the collector took it all: without a collector the SDK's shutdown says Ok.
-            let flushed = flush();
-            if flushed.is_err() {
-                let _gone = to.send((signal, flushed));
-                let _same_as_flush = shutdown();
-            } else {
-                let _gone = to.send((signal, shutdown()));
-            }
-        };
-        match std::thread::Builder::new().name(format!("halfbyte-flush-{signal}")).spawn(work) {
-            Ok(_detached) => self.waiting.push(signal),
-            Err(error) => self.failures.push(Failure { signal, reason: error_chain(&error) }),
-        }
-    }
-
-    fn take(&mut self, (signal, result): Answer) {
-        self.waiting.retain(|waiting| *waiting != signal);
-        if let Err(error) = result {
-            let reason = self.courier.as_ref().and_then(Courier::last_error).unwrap_or_else(|| error_chain(&error));
-            self.failures.push(Failure { signal, reason });
-        }
-    }
-
-    fn give_up(&mut self, reason: &str) {
-        let left = self.waiting.drain(..).map(|signal| Failure { signal, reason: reason.to_owned() });
-        self.failures.extend(left);
-    }
-
-    fn end(self) -> Flushed {
-        if let Some(courier) = &self.courier {
-            courier.stop();
-        }
-        Flushed { failures: self.failures }
-    }
-}
-
-/// What became of the telemetry that was queued when the process [shut down](Telemetry::shutdown).
+/// What became of the telemetry that there was when it was [flushed](Telemetry::flush), or when the process
+/// [shut down](Telemetry::shutdown).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
     failures: Vec<Failure>,
+    stats: Stats,
 }
 
 /// A signal of which something could not be sent.
@@ -163,17 +114,39 @@ pub struct Failure {
     pub signal: Signal,
     /// Why, for people.
     pub reason: String,
+    /// How many of its spans, data points or log records were not sent.
+    pub unsent: u64,
+    /// How many of those are safe on disk, and are sent later.
+    pub spooled: u64,
 }
 
 impl Flushed {
+    fn new(unsent: Vec<Unsent>, budget: Duration, stats: Stats) -> Self {
+        let failure = |Unsent { signal, items, on_disk, why }| {
+            let reason = why.unwrap_or_else(|| format!("not sent within {budget:?}"));
+            Failure { signal, reason, unsent: items, spooled: on_disk.min(items) }
+        };
+        Self { failures: unsent.into_iter().map(failure).collect(), stats }
+    }
+
     /// Whether all of it was sent; so too when there was nowhere to send it to.
     pub fn is_complete(&self) -> bool {
         self.failures.is_empty()
     }
 
+    /// Whether all of it was sent or is safe on disk.
+    pub fn is_safe(&self) -> bool {
+        self.failures.iter().all(|failure| failure.spooled == failure.unsent)
+    }
+
     /// What could not be sent.
     pub fn failures(&self) -> &[Failure] {
         &self.failures
+    }
+
+    /// What became of all that this process has made; after a shutdown these are its last words.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
     }
 }
 
@@ -182,9 +155,10 @@ impl fmt::Display for Flushed {
         if self.is_complete() {
             return f.write_str("all telemetry was sent");
         }
-        for (index, Failure { signal, reason }) in self.failures.iter().enumerate() {
+        for (index, Failure { signal, reason, unsent, spooled }) in self.failures.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{signal} could not be sent: {reason}")?;
+            let items = signal.items();
+            write!(f, "{separator}{signal} could not be sent: {reason} ({unsent} {items}, {spooled} of them on disk)")?;
         }
         Ok(())
     }

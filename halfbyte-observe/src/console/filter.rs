@@ -7,17 +7,8 @@ use crate::Error;
 
 /// Libraries whose own log says little to the people who run a product; and those that send telemetry, so that the
 /// traces of a process never show how they are sent.
-const QUIET: [&str; 9] = [
-    "h2",
-    "hyper",
-    "hyper_util",
-    "opentelemetry",
-    "opentelemetry_http",
-    "opentelemetry_otlp",
-    "opentelemetry_sdk",
-    "reqwest",
-    "rustls",
-];
+const QUIET: [&str; 9] =
+    ["h2", "hyper", "hyper_util", "opentelemetry", "opentelemetry_sdk", "reqwest", "rustls", "tonic", "tower"];
 
 /// What is logged: as `RUST_LOG` says, or else from INFO up, and of the quiet ones from WARN up.
 pub(crate) fn logs(variables: &Variables) -> Result<EnvFilter, Error> {

@@ -1,19 +1,44 @@
-//! The providers of the three signals, and how what they collect leaves the process.
+//! How telemetry leaves the process, and why nothing of it is lost.
+//!
+//! A span processor, a log processor and a metric reader put what the SDK made into one bounded [queue](queue) a signal,
+//! without ever waiting. One thread with a runtime of its own, on which telemetry is suppressed, takes it out in batches,
+//! [encodes](pack) them, and [sends](sender) them; what a collector does not take now waits in a [backlog], on disk
+//! where there is one. The queue's lock also guards the [books](stats) of its signal.
 
-mod courier;
+mod alarm;
+mod answer;
+mod backlog;
+mod destination;
+mod driver;
+#[cfg(feature = "grpc")]
+mod grpc;
+mod http;
+mod meters;
+mod metrics;
+mod pack;
+mod pipeline;
 mod plan;
+mod queue;
+mod records;
+mod sender;
+mod spans;
+mod stats;
+mod transport;
 
-use opentelemetry_otlp::{
-    ExporterBuildError, LogExporter, MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
-};
+#[cfg(all(test, feature = "testing"))]
+mod tests;
+
+use std::path::Path;
+
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
-pub(crate) use self::courier::Courier;
-use self::plan::Destination;
+pub(crate) use self::pipeline::{Export, Pipeline, Unsent};
 pub(crate) use self::plan::Plan;
+pub(crate) use self::spans::Sampled;
+pub use self::stats::{Dropped, SignalStats, Stats};
 use crate::Error;
 
 /// What collects the signals. Spans have a provider also when they go nowhere: their ids stand in logs, in refusals
@@ -23,52 +48,36 @@ pub(crate) struct Providers {
     pub(crate) traces: Option<SdkTracerProvider>,
     pub(crate) metrics: Option<SdkMeterProvider>,
     pub(crate) logs: Option<SdkLoggerProvider>,
-    pub(crate) courier: Option<Courier>,
 }
 
 impl Providers {
-    pub(crate) fn build(plan: &Plan, resource: &Resource) -> Result<Self, Error> {
+    /// Providers in front of a pipeline of their own. `spool` is the folder for what a collector cannot be given.
+    pub(crate) fn build(
+        plan: &Plan,
+        resource: &Resource,
+        spool: Option<&Path>,
+    ) -> Result<(Self, Option<Export>), Error> {
         if plan.disabled {
-            return Ok(Self::default());
+            return Ok((Self::default(), None));
         }
         let mut traces = SdkTracerProvider::builder().with_resource(resource.clone());
         if plan.is_empty() {
-            return Ok(Self { traces: Some(traces.build()), ..Self::default() });
+            return Ok((Self { traces: Some(traces.build()), ..Self::default() }, None));
         }
-        let courier = Courier::start()?;
-        if let Some(to) = &plan.traces {
-            let exporter = to.apply(SpanExporter::builder().with_http(), &courier).build().map_err(unusable)?;
-            traces = traces.with_batch_exporter(exporter);
+        let Pipeline { spans, logs, metrics, export } = Pipeline::start(plan, resource, spool)?;
+        if let Some(queue) = spans {
+            traces = traces.with_span_processor(Sampled(queue));
         }
-        let metrics = plan.metrics.as_ref().map(|to| {
-            let exporter = to.apply(MetricExporter::builder().with_http(), &courier).build().map_err(unusable)?;
-            let provider = SdkMeterProvider::builder().with_resource(resource.clone());
-            Ok(provider.with_periodic_exporter(exporter).build())
+        let logs = logs.map(|queue| {
+            SdkLoggerProvider::builder().with_resource(resource.clone()).with_log_processor(queue).build()
         });
-        let logs = plan.logs.as_ref().map(|to| {
-            let exporter = to.apply(LogExporter::builder().with_http(), &courier).build().map_err(unusable)?;
-            let provider = SdkLoggerProvider::builder().with_resource(resource.clone());
-            Ok(provider.with_batch_exporter(exporter).build())
-        });
-        Ok(Self {
-            traces: Some(traces.build()),
-            metrics: metrics.transpose()?,
-            logs: logs.transpose()?,
-            courier: Some(courier),
-        })
+        Ok((Self { traces: Some(traces.build()), metrics, logs }, Some(export)))
     }
-}
 
-impl Destination {
-    fn apply<B: WithExportConfig + WithHttpConfig>(&self, builder: B, courier: &Courier) -> B {
-        builder
-            .with_endpoint(&self.endpoint)
-            .with_protocol(Protocol::HttpBinary)
-            .with_timeout(self.timeout)
-            .with_http_client(courier.client(self.timeout))
+    /// Nothing is made any more, but for measurements: those end with the last collection. Never blocks.
+    pub(crate) fn shut_down(&self) {
+        // Fails if it was done before, which is as good.
+        let _again = self.traces.as_ref().map(SdkTracerProvider::shutdown);
+        let _again = self.logs.as_ref().map(SdkLoggerProvider::shutdown);
     }
-}
-
-fn unusable(error: ExporterBuildError) -> Error {
-    Error::configuration("OTEL_EXPORTER_OTLP_*", error)
 }

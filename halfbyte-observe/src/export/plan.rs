@@ -1,30 +1,42 @@
-//! Which signals go where, as the `OTEL_*` variables say. Reads no environment and opens nothing.
+//! What is exported, as the `OTEL_*` variables say. Reads no environment and opens nothing.
 
 use std::time::Duration;
 
 use halfbyte_core::config::Variables;
-use http::Uri;
+use opentelemetry_sdk::metrics::Temporality;
 
+use super::destination::Destination;
 use crate::{Error, Signal};
 
-/// The longest that one attempt to send may take, unless `OTEL_EXPORTER_OTLP_TIMEOUT` says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Where one signal goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Destination {
-    pub(crate) endpoint: String,
-    pub(crate) timeout: Duration,
-}
+const TEMPORALITY: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
 
 /// What is exported; `None` is a signal that no variable names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     /// `OTEL_SDK_DISABLED`: no provider at all.
     pub(crate) disabled: bool,
-    pub(crate) traces: Option<Destination>,
-    pub(crate) metrics: Option<Destination>,
-    pub(crate) logs: Option<Destination>,
+    pub(crate) traces: Option<Route>,
+    pub(crate) metrics: Option<Route>,
+    pub(crate) logs: Option<Route>,
+    pub(super) temporality: Temporality,
+}
+
+/// Where one signal goes, and in what portions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(super) to: Destination,
+    pub(super) pace: Pace,
+}
+
+/// How much is gathered before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// The longest that something waits for more of its kind; of metrics, the time between two collections.
+    pub(super) delay: Duration,
+    /// How many the queue holds.
+    pub(super) queue: usize,
+    /// How many are sent at once.
+    pub(super) batch: usize,
 }
 
 impl Plan {
@@ -32,12 +44,12 @@ impl Plan {
         if variables.get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Ok(Self { disabled: true, ..Self::default() });
         }
-        let destination = |signal| destination(variables, signal);
         Ok(Self {
             disabled: false,
-            traces: destination(Signal::Traces)?,
-            metrics: destination(Signal::Metrics)?,
-            logs: destination(Signal::Logs)?,
+            traces: route(variables, Signal::Traces, |variables| batches(variables, "OTEL_BSP", 5000))?,
+            metrics: route(variables, Signal::Metrics, collections)?,
+            logs: route(variables, Signal::Logs, |variables| batches(variables, "OTEL_BLRP", 1000))?,
+            temporality: temporality(variables)?,
         })
     }
 
@@ -46,65 +58,80 @@ impl Plan {
     }
 }
 
-fn destination(variables: &Variables, signal: Signal) -> Result<Option<Destination>, Error> {
-    let exporter = signal.variable("OTEL", "EXPORTER");
-    match variables.get(&exporter) {
-        None | Some("otlp") => {}
-        Some("none") => return Ok(None),
-        Some(other) => {
-            return Err(Error::configuration(
-                &exporter,
-                format_args!("\"{other}\" is not supported; use otlp or none"),
-            ));
+fn route(
+    variables: &Variables,
+    signal: Signal,
+    pace: impl FnOnce(&Variables) -> Result<(Pace, Duration), Error>,
+) -> Result<Option<Route>, Error> {
+    if !exported(variables, signal)? {
+        return Ok(None);
+    }
+    let Some(mut to) = Destination::read(variables, signal)? else { return Ok(None) };
+    let (pace, timeout) = pace(variables)?;
+    // The processor's limit holds for an attempt: what fails is tried again from the backlog, without a limit.
+    to.timeout = to.timeout.min(timeout);
+    Ok(Some(Route { to, pace }))
+}
+
+/// Whether the list of exporters has `otlp` in it, which it has unless it is set.
+fn exported(variables: &Variables, signal: Signal) -> Result<bool, Error> {
+    let name = signal.variable("OTEL", "EXPORTER");
+    let Some(list) = variables.get(&name) else { return Ok(true) };
+    let names: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    for exporter in &names {
+        match *exporter {
+            "otlp" => {}
+            "none" if names.len() == 1 => {}
+            "none" => return Err(Error::configuration(&name, "none goes with no other exporter")),
+            // The log is on the console whatever is exported.
+            "console" if signal == Signal::Logs => {}
+            "console" => return Err(Error::configuration(&name, "console is there for logs only; use otlp or none")),
+            other => {
+                return Err(Error::configuration(
+                    &name,
+                    format_args!("\"{other}\" is not supported; use otlp or none"),
+                ));
+            }
         }
     }
-    let Some(endpoint) = endpoint(variables, signal)? else { return Ok(None) };
-    require_protobuf(variables, signal)?;
-    Ok(Some(Destination { endpoint, timeout: timeout(variables, signal)? }))
+    Ok(names.contains(&"otlp"))
 }
 
-/// The variable of one signal, or else the one of all.
-fn either<'a>(variables: &'a Variables, signal: Signal, suffix: &str) -> Option<(String, &'a str)> {
-    let own = signal.variable("OTEL_EXPORTER_OTLP", suffix);
-    match variables.get(&own) {
-        Some(value) => Some((own, value)),
-        None => {
-            let all = format!("OTEL_EXPORTER_OTLP_{suffix}");
-            let value = variables.get(&all)?;
-            Some((all, value))
-        }
+/// The variables of a batch processor, and the limit of an export.
+fn batches(variables: &Variables, prefix: &str, delay: u64) -> Result<(Pace, Duration), Error> {
+    let count = |suffix: &str, default| number(variables, &format!("{prefix}_{suffix}"), default);
+    let millis = |suffix: &str, default| count(suffix, default).map(Duration::from_millis);
+    let queue = count("MAX_QUEUE_SIZE", 2048)?;
+    let name = format!("{prefix}_MAX_EXPORT_BATCH_SIZE");
+    let batch = number(variables, &name, 512.min(queue))?;
+    if batch > queue {
+        return Err(Error::configuration(&name, format_args!("must be at most {prefix}_MAX_QUEUE_SIZE, {queue}")));
     }
+    let pace = Pace { delay: millis("SCHEDULE_DELAY", delay)?, queue: size(queue), batch: size(batch) };
+    Ok((pace, millis("EXPORT_TIMEOUT", 30_000)?))
 }
 
-/// The endpoint of one signal is taken as it is; to the one of all signals the path of the signal is added.
-fn endpoint(variables: &Variables, signal: Signal) -> Result<Option<String>, Error> {
-    let Some((name, value)) = either(variables, signal, "ENDPOINT") else { return Ok(None) };
-    let uri = value.parse::<Uri>().ok().filter(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
-    });
-    // The value is not repeated: people put passwords into URLs.
-    if uri.is_none() {
-        return Err(Error::configuration(&name, "must be a URL such as http://127.0.0.1:4318"));
-    }
-    let own = name != "OTEL_EXPORTER_OTLP_ENDPOINT";
-    Ok(Some(if own { value.to_owned() } else { format!("{}/v1/{signal}", value.trim_end_matches('/')) }))
+/// The variables of the periodic reader. A queue of metrics holds encoded collections, of which few are ever there.
+fn collections(variables: &Variables) -> Result<(Pace, Duration), Error> {
+    let delay = Duration::from_millis(number(variables, "OTEL_METRIC_EXPORT_INTERVAL", 60_000)?);
+    let timeout = Duration::from_millis(number(variables, "OTEL_METRIC_EXPORT_TIMEOUT", 30_000)?);
+    Ok((Pace { delay, queue: 256, batch: 1 }, timeout))
 }
 
-fn require_protobuf(variables: &Variables, signal: Signal) -> Result<(), Error> {
-    match either(variables, signal, "PROTOCOL") {
-        None | Some((_, "http/protobuf")) => Ok(()),
-        Some((name, other)) => Err(Error::configuration(
-            &name,
-            format_args!("\"{other}\" is not a protocol of this version; use http/protobuf (port 4318 of a collector)"),
-        )),
-    }
+fn temporality(variables: &Variables) -> Result<Temporality, Error> {
+    let value = variables.get(TEMPORALITY).unwrap_or("cumulative");
+    value.parse().map_err(|()| Error::configuration(TEMPORALITY, "must be cumulative, delta or lowmemory"))
 }
 
-fn timeout(variables: &Variables, signal: Signal) -> Result<Duration, Error> {
-    let Some((name, value)) = either(variables, signal, "TIMEOUT") else { return Ok(TIMEOUT) };
-    let millis = value.parse().ok().filter(|millis| *millis > 0);
-    let millis = millis.ok_or_else(|| Error::configuration(&name, "must be a whole number of milliseconds above 0"))?;
-    Ok(Duration::from_millis(millis))
+/// A whole number above 0.
+pub(super) fn number(variables: &Variables, name: &str, default: u64) -> Result<u64, Error> {
+    let Some(value) = variables.get(name) else { return Ok(default) };
+    let number = value.trim().parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| Error::configuration(name, "must be a whole number above 0 (times are in milliseconds)"))
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -113,12 +140,16 @@ mod tests {
 
     use super::*;
 
+    const ALL: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c");
+
     fn plan(variables: &[(&str, &str)]) -> Result<Plan, Error> {
         Plan::read(&Config::parse(variables.iter().copied()).expect("valid").other)
     }
 
-    fn to(endpoint: &str) -> Option<Destination> {
-        Some(Destination { endpoint: endpoint.to_owned(), timeout: TIMEOUT })
+    fn pace(route: Option<Route>) -> (u64, usize, usize, u64) {
+        let Route { to, pace } = route.expect("exported");
+        let millis = |time: Duration| u64::try_from(time.as_millis()).expect("short");
+        (millis(pace.delay), pace.queue, pace.batch, millis(to.timeout))
     }
 
     #[test]
@@ -128,57 +159,73 @@ mod tests {
     }
 
     #[test]
-    fn one_endpoint_serves_all_signals_with_the_path_of_each() {
-        for endpoint in ["http://collector:4318", "http://collector:4318/"] {
-            let plan = plan(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]).expect("valid");
-            assert_eq!(plan.traces, to("http://collector:4318/v1/traces"));
-            assert_eq!(plan.metrics, to("http://collector:4318/v1/metrics"));
-            assert_eq!(plan.logs, to("http://collector:4318/v1/logs"));
-        }
-    }
-
-    #[test]
-    fn the_endpoint_of_one_signal_is_taken_as_it_is_and_turns_on_no_other() {
+    fn the_endpoint_of_one_signal_turns_on_no_other() {
         let plan = plan(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://c/in?x=1")]).expect("valid");
-        assert_eq!(plan.traces, to("https://c/in?x=1"));
-        assert_eq!((plan.metrics, plan.logs), (None, None));
+        assert!(plan.traces.is_some() && plan.metrics.is_none() && plan.logs.is_none());
     }
 
     #[test]
-    fn a_signal_is_left_out_when_its_exporter_is_none() {
-        let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c");
-        let plan = plan(&[all, ("OTEL_LOGS_EXPORTER", "none"), ("OTEL_TRACES_EXPORTER", "otlp")]).expect("valid");
-        assert!(plan.traces.is_some() && plan.metrics.is_some() && plan.logs.is_none());
+    fn a_signal_is_exported_when_its_list_of_exporters_has_otlp() {
+        for (list, exported) in [("otlp", true), (" otlp, console ", true), ("none", false), ("console", false)] {
+            let plan = plan(&[ALL, ("OTEL_LOGS_EXPORTER", list)]).expect(list);
+            assert_eq!((plan.logs.is_some(), plan.traces.is_some(), plan.metrics.is_some()), (exported, true, true));
+        }
     }
 
     #[test]
     fn a_disabled_sdk_exports_nothing_and_checks_nothing() {
         let plan = plan(&[("OTEL_SDK_DISABLED", "True"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense")]).expect("valid");
         assert!(plan.disabled && plan.is_empty());
+        assert!(!self::plan(&[("OTEL_SDK_DISABLED", "yes"), ALL]).expect("valid").disabled);
     }
 
     #[test]
-    fn a_timeout_is_in_milliseconds_and_the_one_of_the_signal_wins() {
-        let all = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "1500")];
-        let plan = plan(&[all[0], all[1], ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "20")]).expect("valid");
-        assert_eq!(plan.traces.map(|to| to.timeout), Some(Duration::from_millis(1500)));
-        assert_eq!(plan.logs.map(|to| to.timeout), Some(Duration::from_millis(20)));
+    fn the_defaults_are_those_of_the_specification() {
+        let plan = plan(&[ALL]).expect("valid");
+        assert_eq!(pace(plan.traces), (5000, 2048, 512, 10_000));
+        assert_eq!(pace(plan.logs), (1000, 2048, 512, 10_000));
+        assert_eq!(pace(plan.metrics).0, 60_000);
+        assert_eq!(plan.temporality, Temporality::Cumulative);
+    }
+
+    #[test]
+    fn every_variable_of_the_processors_and_the_reader_is_obeyed() {
+        let plan = plan(&[
+            ALL,
+            ("OTEL_BSP_SCHEDULE_DELAY", "11"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
+            ("OTEL_BSP_EXPORT_TIMEOUT", "700"),
+            ("OTEL_BLRP_SCHEDULE_DELAY", "12"),
+            ("OTEL_BLRP_MAX_QUEUE_SIZE", "4000"),
+            ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "40"),
+            ("OTEL_BLRP_EXPORT_TIMEOUT", "50000"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "13"),
+            ("OTEL_METRIC_EXPORT_TIMEOUT", "800"),
+            (TEMPORALITY, "LowMemory"),
+        ])
+        .expect("valid");
+        // A batch that nobody asked for is no larger than the queue.
+        assert_eq!(pace(plan.traces), (11, 100, 100, 700));
+        assert_eq!(pace(plan.logs), (12, 4000, 40, 10_000));
+        let (delay, _, _, timeout) = pace(plan.metrics);
+        assert_eq!((delay, timeout), (13, 800));
+        assert_eq!(plan.temporality, Temporality::LowMemory);
     }
 
     #[test]
     fn what_cannot_be_used_is_refused_with_its_name_and_what_to_do() {
-        let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c");
-        for (variables, says) in [
-            ([all, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], "OTEL_EXPORTER_OTLP_PROTOCOL: \"grpc\" is not"),
-            ([all, ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/json")], "use http/protobuf"),
-            ([all, ("OTEL_TRACES_EXPORTER", "zipkin")], "use otlp or none"),
-            ([all, ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s")], "milliseconds"),
-            ([all, ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "c:4318")], "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: must be a URL"),
-            ([all, ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "ftp://user:pw@c")], "must be a URL"),
+        for (variable, says) in [
+            (("OTEL_TRACES_EXPORTER", "zipkin"), "OTEL_TRACES_EXPORTER: \"zipkin\" is not supported; use otlp or none"),
+            (("OTEL_TRACES_EXPORTER", "otlp,console"), "console is there for logs only"),
+            (("OTEL_LOGS_EXPORTER", "otlp,none"), "none goes with no other"),
+            (("OTEL_BSP_MAX_QUEUE_SIZE", "0"), "OTEL_BSP_MAX_QUEUE_SIZE: must be a whole number above 0"),
+            (("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4096"), "at most OTEL_BSP_MAX_QUEUE_SIZE, 2048"),
+            (("OTEL_BLRP_SCHEDULE_DELAY", "1s"), "OTEL_BLRP_SCHEDULE_DELAY: must be"),
+            (("OTEL_METRIC_EXPORT_INTERVAL", "-1"), "milliseconds"),
+            ((TEMPORALITY, "gamma"), "must be cumulative, delta or lowmemory"),
         ] {
-            let error = plan(&variables).expect_err(says);
+            let error = plan(&[ALL, variable]).expect_err(says);
             assert!(error.is_configuration() && error.to_string().contains(says), "{error}");
-            assert!(!error.to_string().contains("pw"), "{error}");
         }
     }
 }

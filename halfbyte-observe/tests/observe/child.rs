@@ -57,6 +57,7 @@ fn the_product() {
             "drop" => drop_in_a_runtime(&config).await,
             "refused" => refused(&config),
             "panic" => crate::panics::play(&config).await,
+            "outage" => crate::outage::play(&config).await,
             other => panic!("no such role: {other}"),
         }
     });

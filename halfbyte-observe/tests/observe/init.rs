@@ -133,8 +133,8 @@ async fn a_second_init_is_an_error() {
 #[tokio::test]
 async fn a_protocol_that_is_not_there_is_refused_by_name() {
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
-    let output = play("refused", &[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).await;
+    let output = play("refused", &[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]).await;
     assert_success(&output);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("REFUSED OTEL_EXPORTER_OTLP_PROTOCOL: \"grpc\" is not a protocol of this version"), "{said}");
+    assert!(said.contains("REFUSED OTEL_EXPORTER_OTLP_PROTOCOL: \"http/json\" is not supported"), "{said}");
 }

@@ -12,6 +12,7 @@ mod client;
 mod endings;
 mod init;
 mod kit;
+mod outage;
 mod outbound;
 mod panics;
 mod propagation;

@@ -23,7 +23,7 @@ async fn what_a_dead_collector_did_not_take_is_named_with_the_cause() {
     // Bound and closed again: nobody listens there.
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let endpoint = format!("http://{address}");
-    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OBSERVE_BUDGET_MS", "8000")];
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OBSERVE_BUDGET_MS", "3000")];
     let output = play("shutdown", &variables).await;
     assert_success(&output);
     let said = String::from_utf8_lossy(&output.stdout);

@@ -1,0 +1,371 @@
+//! Runs the [`Sender`] of one signal on the export thread: gives it what is queued, does what it decides, and tells it
+//! what came of that.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::alarm::Alarm;
+use super::answer::Answer;
+use super::backlog::Backlog;
+use super::queue::{Books as _, Queue};
+use super::sender::{Action, Input, Sender};
+use super::stats::SignalStats;
+use super::transport::{Sending, Transport};
+use crate::Signal;
+use crate::spool::Batch;
+
+/// Asks for everything that there is now to be sent.
+pub(super) struct Order {
+    /// When it is over with sending. Of the machine's clock, since the one who asks may have another one.
+    pub(super) until: std::time::Instant,
+    /// Nothing is taken in any more, and what is not sent by then goes to disk or is dropped.
+    pub(super) last: bool,
+    /// What measurements come from. It ends with the last order, on this thread, since that may have to wait for a collection.
+    pub(super) provider: Option<SdkMeterProvider>,
+    pub(super) reply: oneshot::Sender<Report>,
+}
+
+/// What could not be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Report {
+    /// How many items, lost ones among them.
+    pub(super) unsent: u64,
+    /// How many of those are on disk.
+    pub(super) on_disk: u64,
+    /// Why; `None` if nothing has failed so far.
+    pub(super) why: Option<String>,
+}
+
+/// An order under way.
+struct Pending {
+    order: Order,
+    /// It is done when so many items are [settled].
+    target: u64,
+    /// What had gone wrong before.
+    lost: u64,
+    failed: u64,
+}
+
+pub(super) struct Driver<T> {
+    pub(super) signal: Signal,
+    /// Where to, for people.
+    pub(super) address: String,
+    pub(super) queue: Arc<Queue<T>>,
+    pub(super) encode: Box<dyn FnMut(Vec<T>) -> Vec<Batch> + Send>,
+    /// Runs before the queue is emptied.
+    pub(super) gather: Box<dyn FnMut() + Send>,
+    pub(super) delay: Duration,
+    pub(super) backlog: Backlog,
+    pub(super) transport: Transport,
+    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+    pub(super) alarm: Arc<Mutex<Alarm>>,
+}
+
+/// What changes while it runs.
+struct Run<T> {
+    driver: Driver<T>,
+    sender: Sender,
+    sending: Option<Sending>,
+    begun: Instant,
+    /// Encoded and given to nobody yet.
+    ready: VecDeque<Batch>,
+    /// When the queue is emptied next.
+    due: Instant,
+    /// How many entries are to be taken though they are no whole batch.
+    sweep: usize,
+    failed: u64,
+    pending: Vec<Pending>,
+    /// Nobody is left to give an order.
+    alone: bool,
+}
+
+impl<T: Send + 'static> Driver<T> {
+    /// Runs until the last order, or until nobody is left to give one.
+    pub(super) async fn run(self) {
+        let now = Instant::now();
+        let mut run = Run {
+            sender: Sender::new(fastrand::Rng::new()),
+            sending: None,
+            begun: now,
+            ready: VecDeque::new(),
+            due: now + self.delay,
+            sweep: 0,
+            failed: 0,
+            pending: Vec::new(),
+            alone: false,
+            driver: self,
+        };
+        let (left, corrupt) = (run.driver.backlog.items(), run.driver.backlog.take_corrupt());
+        run.step(Input::Found { left, corrupt });
+        run.run().await;
+    }
+}
+
+impl<T: Send + 'static> Run<T> {
+    async fn run(mut self) {
+        loop {
+            while !self.alone {
+                match self.driver.orders.try_recv() {
+                    Ok(order) => self.take_order(order),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => self.alone = true,
+                }
+            }
+            if self.answer_orders() {
+                return;
+            }
+            if self.alone && !self.pending.iter().any(|pending| pending.order.last) {
+                return self.close();
+            }
+            if self.feed() {
+                // Other signals have their turn on this thread.
+                tokio::task::yield_now().await;
+            }
+            let wakes = self.wakes();
+            tokio::select! {
+                biased;
+                order = self.driver.orders.recv(), if !self.alone => match order {
+                    Some(order) => self.take_order(order),
+                    None => self.alone = true,
+                },
+                answer = answer(&mut self.sending) => self.hear(answer),
+                () = sleep_until(wakes) => self.step(Input::Tick),
+                () = self.driver.queue.ready() => {}
+            }
+        }
+    }
+
+    /// When there is something to do though nothing happens. In the past if there is something now.
+    fn wakes(&self) -> Instant {
+        let pause = self.driver.queue.book(|books| self.sender.wakes(books));
+        let orders = self.pending.iter().map(|pending| Instant::from_std(pending.order.until)).min();
+        let more = self.wants_more().then(Instant::now);
+        [pause, orders, more].into_iter().flatten().fold(self.due, Instant::min)
+    }
+
+    /// Whether the sender takes something, and there is something.
+    fn wants_more(&self) -> bool {
+        let queue = &self.driver.queue;
+        let some = !self.ready.is_empty()
+            || queue.has_full_batch()
+            || ((self.sweep > 0 || !self.pending.is_empty()) && queue.len() > 0);
+        some && self.sender.takes(queue.has_pressure())
+    }
+
+    /// Gives the sender one batch, if it takes one and there is one. Answers whether that was so.
+    fn feed(&mut self) -> bool {
+        if self.due <= Instant::now() {
+            self.gather();
+        }
+        if !self.wants_more() {
+            return false;
+        }
+        if self.ready.is_empty() {
+            self.ready = self.encode();
+        }
+        if let Some(batch) = self.ready.pop_front() {
+            self.step(Input::New(batch));
+        }
+        true
+    }
+
+    fn gather(&mut self) {
+        self.due = Instant::now() + self.driver.delay;
+        // Runs what the product observes its instruments with.
+        let _a_panic_was_reported = catch_unwind(AssertUnwindSafe(&mut self.driver.gather));
+        self.sweep = self.driver.queue.len();
+    }
+
+    fn encode(&mut self) -> VecDeque<Batch> {
+        let (entries, items) = self.driver.queue.take();
+        self.sweep = self.sweep.saturating_sub(entries.len());
+        let encode = &mut self.driver.encode;
+        let batches = catch_unwind(AssertUnwindSafe(|| encode(entries))).unwrap_or_default();
+        let encoded: u64 = batches.iter().map(|batch| batch.items).sum();
+        self.driver.queue.book(|books| {
+            books.in_flight -= items - encoded;
+            books.dropped.encode += items - encoded;
+        });
+        batches.into()
+    }
+
+    fn hear(&mut self, answer: Answer) {
+        let now = Instant::now();
+        self.sending = None;
+        let (signal, address) = (self.driver.signal, self.driver.address.clone());
+        let alarm = self.driver.alarm.clone();
+        let mut alarm = alarm.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = match &answer {
+            Answer::Accepted { .. } => None,
+            Answer::Later { why, .. } | Answer::Refused { why } => Some(why.clone()),
+        };
+        self.failed += u64::from(failure.is_some());
+        self.step(Input::Answer(answer));
+        // Telemetry is suppressed on this thread: what is said here is on the console and nowhere else.
+        match failure {
+            None => {
+                if alarm.worked(signal) {
+                    tracing::info!(target: "halfbyte::telemetry", %address, "telemetry is delivered again");
+                }
+            }
+            Some(why) => {
+                if let Some(lasts) = alarm.failed(signal, self.begun, now) {
+                    let stats = self.driver.queue.stats();
+                    tracing::warn!(
+                        target: "halfbyte::telemetry",
+                        %signal,
+                        %address,
+                        waiting = stats.unsent(),
+                        on_disk = self.driver.backlog.safe(),
+                        dropped = stats.dropped.total(),
+                        "telemetry has not been delivered for {} s: {why}",
+                        lasts.as_secs(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Tells the sender what happened, and does what it decides.
+    fn step(&mut self, input: Input) {
+        let now = Instant::now();
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for action in self.driver.queue.book(|books| self.sender.step(input, now, books)) {
+                inputs.extend(self.act(action, now));
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action, now: Instant) -> Option<Input> {
+        let backlog = &mut self.driver.backlog;
+        match action {
+            Action::Send(payload) => {
+                self.sending = Some(self.driver.transport.send(payload));
+                self.begun = now;
+                None
+            }
+            Action::Abandon => {
+                self.sending = None;
+                None
+            }
+            Action::Store(batch) => {
+                let (items, evicted) = (batch.items, backlog.push(batch));
+                Some(Input::Stored { items, evicted, left: backlog.items() })
+            }
+            Action::Hold => {
+                backlog.front();
+                None
+            }
+            Action::Load => {
+                let batch = backlog.front();
+                Some(Input::Head { batch, left: backlog.items() })
+            }
+            Action::Pop => {
+                backlog.pop();
+                Some(Input::Popped { left: backlog.items() })
+            }
+        }
+    }
+
+    fn take_order(&mut self, mut order: Order) {
+        self.gather();
+        if order.last {
+            self.driver.queue.close();
+            // Fails if it was done before, which is as good.
+            let _again = order.provider.take().map(|provider| provider.shutdown());
+        }
+        let pending = self.driver.queue.book(|books| Pending {
+            target: settled(books) + books.unsent(),
+            lost: lost(books),
+            failed: self.failed,
+            order,
+        });
+        self.pending.push(pending);
+        self.sender.hurry();
+        self.step(Input::Tick);
+    }
+
+    /// Answers the orders that are done or over. Says whether that was the last one.
+    fn answer_orders(&mut self) -> bool {
+        let now = Instant::now();
+        let queue = &self.driver.queue;
+        // All of it is on disk and the collector has just failed, or asked to be left alone: waiting gains nothing.
+        let waits_safely = self.driver.backlog.is_safe()
+            && self.sender.is_idle()
+            && self.ready.is_empty()
+            && queue.len() == 0
+            && queue.book(|books| self.sender.wakes(books).is_some_and(|wakes| wakes > now));
+        let settled = queue.book(|books| settled(books));
+        let is_done = |pending: &mut Pending| {
+            settled >= pending.target || waits_safely || Instant::from_std(pending.order.until) <= now
+        };
+        let done: Vec<Pending> = self.pending.extract_if(.., is_done).collect();
+        let over = done.iter().any(|pending| pending.order.last);
+        if over {
+            self.close();
+        }
+        let reports: Vec<Report> = done.iter().map(|pending| self.report(pending)).collect();
+        if over {
+            // Whoever hears that it is over finds the disk free.
+            self.driver.backlog = Backlog::in_memory(0);
+        }
+        for (pending, report) in done.into_iter().zip(reports) {
+            // Whoever asked may have stopped waiting.
+            let _gone = pending.order.reply.send(report);
+        }
+        over
+    }
+
+    fn report(&self, pending: &Pending) -> Report {
+        let books = self.driver.queue.stats();
+        let unsent = pending.target.saturating_sub(settled(&books)) + lost(&books) - pending.lost;
+        let failing = self.sender.failures() > 0 || self.failed > pending.failed || lost(&books) > pending.lost;
+        let on_disk = self.driver.backlog.safe().min(unsent);
+        Report { unsent, on_disk, why: books.last_error.filter(|_| failing) }
+    }
+
+    /// Nothing is sent any more: what is left goes to disk, or is dropped.
+    fn close(&mut self) {
+        self.driver.queue.close();
+        self.step(Input::Close);
+        loop {
+            if self.ready.is_empty() {
+                if self.driver.queue.len() == 0 {
+                    break;
+                }
+                self.ready = self.encode();
+            }
+            while let Some(batch) = self.ready.pop_front() {
+                self.step(Input::New(batch));
+            }
+        }
+        let (evicted, lost) = self.driver.backlog.close();
+        self.step(Input::Stored { items: 0, evicted, left: self.driver.backlog.items() });
+        self.step(Input::Lost(lost));
+    }
+}
+
+/// What has come to an end in the order in which it came in. What the queue turned away is not of these: it may be newer.
+fn settled(books: &SignalStats) -> u64 {
+    books.exported + lost(books)
+}
+
+/// What was lost after it was queued, and before the last order was over.
+fn lost(books: &SignalStats) -> u64 {
+    books.dropped.total() - books.dropped.queue_full - books.dropped.shutdown
+}
+
+async fn answer(sending: &mut Option<Sending>) -> Answer {
+    match sending {
+        Some(sending) => sending.await,
+        None => std::future::pending().await,
+    }
+}

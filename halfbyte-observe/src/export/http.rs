@@ -1,0 +1,101 @@
+//! OTLP over HTTP/protobuf.
+
+use std::future::Future;
+use std::io::Write as _;
+
+use bytes::{Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use halfbyte_core::{Clock, error_chain};
+use http::{HeaderMap, HeaderValue, header};
+use reqwest::{Certificate, Client, Identity, Response, Url};
+
+use super::answer::{self, Answer, MOST_BYTES};
+use super::destination::Destination;
+use super::transport::{KEEP_ALIVE, Pem, USER_AGENT, unusable};
+use crate::{Error, Signal};
+
+#[derive(Debug)]
+pub(super) struct Http {
+    signal: Signal,
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+    gzip: bool,
+    clock: Clock,
+}
+
+impl Http {
+    pub(super) fn new(signal: Signal, to: &Destination, pem: Pem) -> Result<Self, Error> {
+        let mut client = Client::builder()
+            // What a header allows is for the address that it was given with, and for no other.
+            .redirect(reqwest::redirect::Policy::none())
+            // Only the variables that are documented say where telemetry goes.
+            .no_proxy()
+            .user_agent(USER_AGENT)
+            .connect_timeout(to.timeout)
+            .tcp_keepalive(KEEP_ALIVE)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(to.timeout);
+        if let Some(authorities) = pem.authorities {
+            let authorities = Certificate::from_pem_bundle(&authorities).map_err(|_| unusable(&to.tls))?;
+            client = client.tls_certs_only(authorities);
+        }
+        if let Some((key, certificate)) = pem.client {
+            let both = [certificate, b"\n".to_vec(), key].concat();
+            client = client.identity(Identity::from_pem(&both).map_err(|_| unusable(&to.tls))?);
+        }
+        let client = client.build().map_err(|error| {
+            Error::setup("the client that sends telemetry cannot be made: is TLS set up?", error.without_url())
+        })?;
+        let mut headers = to.headers.clone();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        if to.gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        Ok(Self { signal, client, url: to.url.clone(), headers, gzip: to.gzip, clock: Clock::system() })
+    }
+
+    pub(super) fn send(&self, payload: Bytes) -> impl Future<Output = Answer> + Send + 'static {
+        let body = if self.gzip { compressed(&payload) } else { payload };
+        let request = self.client.post(self.url.clone()).headers(self.headers.clone()).body(body);
+        let (signal, clock) = (self.signal, self.clock.clone());
+        async move {
+            match request.send().await {
+                Ok(response) => {
+                    let (status, headers) = (response.status(), response.headers().clone());
+                    // The status has said what became of it, also when the rest is lost.
+                    let body = body_of(response).await.unwrap_or_default();
+                    answer::http(signal, status, &headers, &body, clock.now())
+                }
+                Err(error) => Answer::none(shown(error)),
+            }
+        }
+    }
+}
+
+/// Empty if there is more than anybody has to say.
+async fn body_of(mut response: Response) -> Result<Bytes, reqwest::Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MOST_BYTES {
+            return Ok(Bytes::new());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn compressed(payload: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(payload.len() / 4), Compression::fast());
+    let written = encoder.write_all(payload).and_then(|()| encoder.finish());
+    written.expect("memory takes all that is written").into()
+}
+
+/// The cause alone: the address may hold a password.
+fn shown(error: reqwest::Error) -> String {
+    match std::error::Error::source(&error) {
+        Some(cause) => error_chain(cause),
+        None => "the request failed".to_owned(),
+    }
+}

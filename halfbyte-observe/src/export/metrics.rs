@@ -1,0 +1,141 @@
+//! Metrics: collected from the SDK into the queue as encoded requests.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{
+    ExponentialHistogram, Gauge, Histogram, Metric, ResourceMetrics as ResourceMetricsMessage, ScopeMetrics, Sum,
+    Summary,
+};
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::reader::MetricReader;
+use opentelemetry_sdk::metrics::{Instrument, InstrumentKind, ManualReader, Pipeline, Stream, Temporality};
+use prost::Message as _;
+
+use super::pack::{Packer, Speaker};
+use super::queue::{BATCH_BYTES, Queue};
+use crate::spool::Batch;
+
+/// How many series one metric has at most; what comes on top is one series with `otel.metric.overflow`.
+const MOST_SERIES: usize = 2000;
+
+/// The reader that the meter provider is built with. The export thread collects with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader(Arc<ManualReader>);
+
+impl Reader {
+    pub(super) fn new(temporality: Temporality) -> Self {
+        Self(Arc::new(ManualReader::builder().with_temporality(temporality).build()))
+    }
+}
+
+impl MetricReader for Reader {
+    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
+        self.0.register_pipeline(pipeline);
+    }
+
+    fn collect(&self, metrics: &mut ResourceMetrics) -> OTelSdkResult {
+        self.0.collect(metrics)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self, kind: InstrumentKind) -> Temporality {
+        self.0.temporality(kind)
+    }
+}
+
+/// The view that keeps every metric's number of series in bounds.
+pub(super) fn bounded(_any: &Instrument) -> Option<Stream> {
+    Stream::builder().with_cardinality_limit(MOST_SERIES).build().ok()
+}
+
+/// Collects once. All that leaves of metrics goes through here.
+pub(super) fn collect(reader: &Reader, queue: &Queue<Batch>, speaker: &Speaker) {
+    let mut metrics = ResourceMetrics::default();
+    // Fails when the provider is shut down or gone: there is nothing any more.
+    if reader.collect(&mut metrics).is_ok() {
+        for batch in encode(ExportMetricsServiceRequest::from(&metrics), speaker) {
+            let (items, bytes) = (batch.items, batch.payload.len());
+            queue.push(batch, items, bytes);
+        }
+    }
+}
+
+fn encode(request: ExportMetricsServiceRequest, speaker: &Speaker) -> Vec<Batch> {
+    type Scope = (Option<InstrumentationScope>, String);
+    let mut packer = Packer::new(|groups: Vec<(Scope, Vec<Metric>)>| {
+        let scope_metrics = groups
+            .into_iter()
+            .map(|((scope, schema_url), metrics)| ScopeMetrics { scope, metrics, schema_url })
+            .collect();
+        let resource_metrics = vec![ResourceMetricsMessage {
+            resource: Some(speaker.resource.clone()),
+            scope_metrics,
+            schema_url: speaker.schema_url.clone(),
+        }];
+        ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
+    });
+    for scope in request.resource_metrics.into_iter().flat_map(|group| group.scope_metrics) {
+        let key = (scope.scope, scope.schema_url);
+        let mut waiting = scope.metrics;
+        waiting.reverse();
+        while let Some(mut metric) = waiting.pop() {
+            let points = points(&metric);
+            if points > 1 && metric.encoded_len() > BATCH_BYTES {
+                let rest = split(&mut metric);
+                waiting.extend([rest, metric]);
+            } else if points > 0 {
+                packer.push(key.clone(), metric, u64::try_from(points).unwrap_or(u64::MAX));
+            }
+        }
+    }
+    packer.finish()
+}
+
+fn points(metric: &Metric) -> usize {
+    match &metric.data {
+        Some(Data::Gauge(data)) => data.data_points.len(),
+        Some(Data::Sum(data)) => data.data_points.len(),
+        Some(Data::Histogram(data)) => data.data_points.len(),
+        Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
+        Some(Data::Summary(data)) => data.data_points.len(),
+        None => 0,
+    }
+}
+
+/// Takes the second half of the data points out, as a metric of its own.
+fn split(metric: &mut Metric) -> Metric {
+    fn half<T>(points: &mut Vec<T>) -> Vec<T> {
+        points.split_off(points.len() / 2)
+    }
+    let data = match &mut metric.data {
+        Some(Data::Gauge(data)) => Some(Data::Gauge(Gauge { data_points: half(&mut data.data_points) })),
+        Some(Data::Sum(data)) => Some(Data::Sum(Sum { data_points: half(&mut data.data_points), ..*data })),
+        Some(Data::Histogram(data)) => {
+            Some(Data::Histogram(Histogram { data_points: half(&mut data.data_points), ..*data }))
+        }
+        Some(Data::ExponentialHistogram(data)) => {
+            Some(Data::ExponentialHistogram(ExponentialHistogram { data_points: half(&mut data.data_points), ..*data }))
+        }
+        Some(Data::Summary(data)) => Some(Data::Summary(Summary { data_points: half(&mut data.data_points) })),
+        None => None,
+    };
+    Metric {
+        name: metric.name.clone(),
+        description: metric.description.clone(),
+        unit: metric.unit.clone(),
+        metadata: metric.metadata.clone(),
+        data,
+    }
+}

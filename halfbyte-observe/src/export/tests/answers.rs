@@ -1,0 +1,91 @@
+//! What collectors answer that do not take everything.
+
+use super::*;
+use crate::export::stats::Dropped;
+use crate::testing::Fault;
+
+async fn spans_to(receiver: &Receiver, protocol: &str) -> Product {
+    Product::of_traces(receiver, &[("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)], None)
+}
+
+#[tokio::test]
+async fn what_is_to_be_sent_again_is_sent_again_and_arrives_once() {
+    for protocol in PROTOCOLS {
+        let receiver = Receiver::start().await.unwrap();
+        receiver.fail_next(2, Fault::unavailable(None));
+        let product = spans_to(&receiver, protocol).await;
+        product.spans(5);
+        let flushed = product.telemetry.flush(LONG).await;
+        assert!(flushed.is_complete(), "{protocol}: {flushed}");
+        assert_eq!((receiver.spans().len(), receiver.received().duplicate_spans), (5, 0));
+        assert_eq!(requests(&receiver, Signal::Traces), 3);
+        let stats = product.telemetry.stats().traces;
+        assert_eq!((stats.exported, stats.dropped.total()), (5, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_says_when_to_come_back_is_left_alone_until_then() {
+    for protocol in PROTOCOLS {
+        let receiver = Receiver::start().await.unwrap();
+        receiver.fail(Fault::throttled(Duration::from_secs(3)));
+        let product = spans_to(&receiver, protocol).await;
+        product.spans(5);
+        let flushed = product.telemetry.flush(Duration::from_millis(1500)).await;
+        assert!(!flushed.is_complete());
+        assert_eq!(requests(&receiver, Signal::Traces), 1, "{protocol}: a pause of our own would be over by now");
+        assert_eq!(product.telemetry.stats().traces.spooled, 5);
+        receiver.recover();
+        let flushed = product.telemetry.flush(LONG).await;
+        assert!(flushed.is_complete(), "{protocol}: {flushed}");
+        assert_eq!((receiver.spans().len(), requests(&receiver, Signal::Traces)), (5, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_partial_success_is_never_sent_again_and_what_was_rejected_is_counted() {
+    for protocol in PROTOCOLS {
+        let receiver = Receiver::start().await.unwrap();
+        receiver.fail_next(1, Fault::Reject(2));
+        let product = spans_to(&receiver, protocol).await;
+        product.spans(5);
+        let flushed = product.telemetry.flush(LONG).await;
+        assert_eq!((receiver.spans().len(), requests(&receiver, Signal::Traces)), (3, 1), "{protocol}");
+        let stats = &flushed.stats().traces;
+        assert_eq!((stats.exported, stats.dropped), (3, Dropped { partial_success: 2, ..Dropped::default() }));
+        assert!(stats.last_error.as_ref().unwrap().starts_with("the collector rejected 2 spans"), "{stats:?}");
+        assert_eq!(flushed.failures()[0].unsent, 2);
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_is_not_sent_again_and_counted() {
+    for (protocol, says) in PROTOCOLS.into_iter().zip(["400 Bad Request", "gRPC status 3"]) {
+        let receiver = Receiver::start().await.unwrap();
+        receiver.fail_next(1, Fault::invalid());
+        let product = spans_to(&receiver, protocol).await;
+        product.spans(5);
+        let flushed = product.telemetry.flush(LONG).await;
+        assert_eq!((receiver.spans().len(), requests(&receiver, Signal::Traces)), (0, 1));
+        assert_eq!(flushed.stats().traces.dropped, Dropped { rejected: 5, ..Dropped::default() });
+        let failure = &flushed.failures()[0];
+        assert_eq!((failure.signal, failure.unsent, failure.spooled), (Signal::Traces, 5, 0));
+        assert!(failure.reason.contains(says), "{protocol}: {failure:?}");
+        product.spans(1);
+        assert!(product.telemetry.flush(LONG).await.is_complete(), "what comes later is sent");
+    }
+}
+
+#[tokio::test]
+async fn a_queue_without_room_drops_and_counts_and_never_waits() {
+    let receiver = Receiver::start().await.unwrap();
+    let variables = [("OTEL_BSP_MAX_QUEUE_SIZE", "10"), ("OTEL_BSP_SCHEDULE_DELAY", "3600000")];
+    let product = Product::of_traces(&receiver, &variables, None);
+    // Many more than the thread behind the queue can take out meanwhile.
+    product.spans(20_000);
+    let flushed = product.telemetry.shutdown(LONG).await;
+    let stats = &flushed.stats().traces;
+    assert!(flushed.is_complete() && stats.dropped.queue_full > 0 && stats.exported >= 10, "{stats:?}");
+    assert_eq!(stats.exported + stats.dropped.queue_full, 20_000);
+    assert_eq!(u64::try_from(receiver.spans().len()).unwrap(), stats.exported);
+}

@@ -1,0 +1,73 @@
+//! The backlog on disk and in memory.
+
+use bytes::Bytes;
+
+use crate::export::backlog::Backlog;
+use crate::spool::Batch;
+
+fn batch(number: u8, bytes: usize) -> Batch {
+    Batch { items: u64::from(number), payload: Bytes::from(vec![number; bytes]) }
+}
+
+/// All that is in it, by their first bytes, taken out.
+fn drained(backlog: &mut Backlog) -> Vec<u8> {
+    std::iter::from_fn(|| {
+        let front = backlog.front()?;
+        backlog.pop();
+        Some(front.payload[0])
+    })
+    .collect()
+}
+
+#[test]
+fn in_memory_the_oldest_makes_room_except_for_the_one_that_is_held() {
+    let mut backlog = Backlog::in_memory(30);
+    assert_eq!((1..=3).map(|number| backlog.push(batch(number, 10))).sum::<u64>(), 0);
+    assert_eq!(backlog.push(batch(4, 10)), 1);
+    assert_eq!(backlog.front().unwrap().items, 2);
+    assert_eq!(backlog.push(batch(5, 10)), 3);
+    assert_eq!((backlog.items(), backlog.safe()), (2 + 4 + 5, 0));
+    backlog.pop();
+    assert_eq!(drained(&mut backlog), [4, 5]);
+    backlog.pop();
+    assert_eq!(backlog.items(), 0);
+}
+
+#[test]
+fn what_a_disk_does_not_take_is_held_in_memory_behind_what_it_has() {
+    let home = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::on_disk(&home.path().join("spool"), 4096).unwrap();
+    backlog.push(batch(1, 10));
+    // Larger than the disk may ever take.
+    backlog.push(batch(2, 5000));
+    backlog.push(batch(3, 10));
+    assert_eq!((backlog.safe(), backlog.items(), backlog.is_safe()), (1, 6, false));
+    assert_eq!(backlog.front().unwrap().items, 1);
+    backlog.pop();
+    assert_eq!(backlog.front().unwrap().items, 2);
+    // Held, it is not moved, and nothing overtakes it.
+    backlog.push(batch(4, 10));
+    backlog.pop();
+    backlog.push(batch(5, 10));
+    assert!(backlog.is_safe(), "what is left fits");
+    assert_eq!(drained(&mut backlog), [3, 4, 5]);
+}
+
+#[test]
+fn when_it_closes_what_fits_goes_to_disk_and_the_rest_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::on_disk(&home.path().join("spool"), 4096).unwrap();
+    backlog.push(batch(1, 10));
+    backlog.push(batch(2, 5000));
+    backlog.push(batch(3, 10));
+    backlog.front();
+    assert_eq!(backlog.close(), (0, 2), "only the one that no disk takes is lost");
+    drop(backlog);
+    let mut next = Backlog::on_disk(&home.path().join("spool"), 4096).unwrap();
+    assert_eq!(next.items(), 4);
+    assert_eq!(drained(&mut next), [1, 3]);
+
+    let mut memory = Backlog::in_memory(100);
+    memory.push(batch(7, 10));
+    assert_eq!(memory.close(), (0, 7));
+}
