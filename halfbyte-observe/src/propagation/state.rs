@@ -268,7 +268,14 @@ mod tests {
 
     #[test]
     fn what_a_product_puts_in_and_cannot_be_sent_is_left_out_alone() {
-        let state = TraceState::from_key_value([("a", "1"), ("b", "line\nbreak"), ("c", ""), ("d", "ü"), ("e", "5")]);
+        let state = TraceState::from_key_value([
+            ("a", "1"),
+            ("b", "line\nbreak"),
+            ("c", ""),
+            ("d", "ü"),
+            ("e", "5"),
+            ("f", "6 "),
+        ]);
         assert_eq!(render(&state.expect("it takes anything")).as_deref(), Some("a=1,e=5"));
         assert_eq!(render(&TraceState::NONE), None);
         assert_eq!(render(&TraceState::from_key_value([("a", "")]).expect("it takes anything")), None);

@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -22,22 +23,18 @@ use ipnet::{IpNet, Ipv4Net};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TraceTrust(Trusted);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Trusted {
+    #[default]
+    Nobody,
+    Networks(Arc<[IpNet]>),
     Everybody,
-    Networks(Box<[IpNet]>),
-}
-
-impl Default for Trusted {
-    fn default() -> Self {
-        Self::Networks(Box::default())
-    }
 }
 
 impl TraceTrust {
     /// Believes nobody, which is the default.
-    pub fn nobody() -> Self {
-        Self::default()
+    pub const fn nobody() -> Self {
+        Self(Trusted::Nobody)
     }
 
     /// Believes peers in any of these networks.
@@ -47,7 +44,7 @@ impl TraceTrust {
 
     /// Believes whoever connects, and also where it is not known who that is: for a process that only a trusted network
     /// can reach.
-    pub fn danger_everybody() -> Self {
+    pub const fn danger_everybody() -> Self {
         Self(Trusted::Everybody)
     }
 
@@ -56,7 +53,7 @@ impl TraceTrust {
     pub fn believes(&self, peer: Option<IpAddr>) -> bool {
         match (&self.0, peer) {
             (Trusted::Everybody, _) => true,
-            (Trusted::Networks(_), None) => false,
+            (Trusted::Nobody, _) | (Trusted::Networks(_), None) => false,
             (Trusted::Networks(networks), Some(peer)) => {
                 let peer = peer.to_canonical();
                 networks.iter().any(|network| network.contains(&peer))

@@ -3,13 +3,15 @@
 use std::convert::Infallible;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, poll, stream};
 use halfbyte_core::BoxError;
-use http::{Request, Response};
-use http_body::Frame;
+use http::{HeaderMap, Request, Response};
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use opentelemetry::trace::Status;
 use tower::{ServiceBuilder, ServiceExt as _};
@@ -58,7 +60,7 @@ async fn a_call_ends_with_the_body_of_its_response() {
 async fn a_call_ends_when_all_data_is_there_also_if_nobody_asks_for_the_end() {
     for response in [ok(), Response::new(Body::default())] {
         let recorder = Recorder::new();
-        let response = std::sync::Mutex::new(Some(response));
+        let response = Mutex::new(Some(response));
         let service = ServiceBuilder::new().layer(recorder.layer()).service_fn(move |_: Request<Body>| {
             let response = response.lock().unwrap().take().unwrap();
             async move { Ok::<_, Infallible>(response) }
@@ -207,4 +209,83 @@ async fn a_panic_ends_the_span_wherever_it_is() {
     let response = service.oneshot(get(URI)).await.unwrap();
     assert!(AssertUnwindSafe(finish(response)).catch_unwind().await.is_err());
     failed_as(&in_body, "panic");
+}
+
+/// Frames of a body that says what it knows of its length and its end, as those of HTTP/1 and HTTP/2 do.
+struct Told {
+    frames: std::vec::IntoIter<Frame<Bytes>>,
+    length: Option<u64>,
+    tells_its_end: bool,
+}
+
+impl http_body::Body for Told {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = self.frames.next();
+        if let (Some(length), Some(data)) = (&mut self.length, frame.as_ref().and_then(Frame::data_ref)) {
+            *length -= data.len() as u64;
+        }
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.tells_its_end && self.frames.len() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[tokio::test]
+async fn a_call_ends_as_soon_as_it_is_known_that_nothing_more_comes() {
+    let data = || Frame::data(Bytes::from_static(b"data"));
+    let trailers = || {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        Frame::trailers(trailers)
+    };
+    for (what, content_type, frames, length, tells_its_end, ends_after) in [
+        ("length, HTTP", "text/plain", vec![data(), data()], Some(8), false, 2),
+        ("no length, HTTP", "text/plain", vec![data(), data()], None, false, 3),
+        ("end, HTTP", "text/plain", vec![data(), data()], None, true, 2),
+        ("empty", "text/plain", vec![], Some(0), false, 0),
+        ("at its end from the start", "text/plain", vec![], None, true, 0),
+        ("trailers, HTTP", "text/plain", vec![data(), trailers()], None, false, 2),
+        ("length, gRPC", "application/grpc", vec![data(), trailers()], Some(4), false, 2),
+        ("no length, gRPC", "application/grpc", vec![data(), trailers()], None, false, 2),
+    ] {
+        let recorder = Recorder::new();
+        let body = Mutex::new(Some(Told { frames: frames.into_iter(), length, tells_its_end }));
+        let service = ServiceBuilder::new().layer(recorder.layer()).service_fn(move |_: Request<Body>| {
+            let response = Response::new(body.lock().unwrap().take().unwrap());
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let mut request = get(URI);
+        request.headers_mut().insert("content-type", content_type.parse().unwrap());
+        let mut body = service.oneshot(request).await.unwrap().into_body();
+        let mut polled = 0;
+        while recorder.spans().is_empty() {
+            body.frame().await;
+            polled += 1;
+        }
+        assert_eq!(polled, ends_after, "{what}");
+        did_not_fail(&recorder);
+    }
+}
+
+#[tokio::test]
+async fn a_span_ends_with_its_call_also_where_work_that_it_started_goes_on() {
+    let recorder = Recorder::new();
+    let kept = Arc::new(Mutex::new(None));
+    let keep = kept.clone();
+    let service = ServiceBuilder::new().layer(recorder.layer()).service_fn(move |_: Request<Body>| {
+        *keep.lock().unwrap() = Some(opentelemetry::Context::current());
+        async { Ok::<_, Infallible>(ok()) }
+    });
+    finish(service.oneshot(get(URI)).await.unwrap()).await;
+    did_not_fail(&recorder);
+    assert!(kept.lock().unwrap().is_some());
 }

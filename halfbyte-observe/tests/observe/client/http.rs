@@ -183,3 +183,14 @@ async fn a_request_that_is_sent_for_the_first_time_is_not_resent() {
         assert!(!series.attributes.contains_key("http.request.resend_count"));
     }
 }
+
+#[tokio::test]
+async fn a_tunnel_is_not_what_it_was_asked_for_with() {
+    for (status, version) in [(200, None), (403, Some("1.1"))] {
+        let request = Request::connect("example.com:443").body(Body::default()).unwrap();
+        let response = Response::builder().status(status).body(Body::default()).unwrap();
+        let (span, _) = call(same, request, response).await;
+        assert_eq!(attributes(&span).get("network.protocol.version").map(String::as_str), version);
+        assert_eq!(attributes(&span)["server.port"], "443");
+    }
+}
