@@ -2,14 +2,16 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
+use opentelemetry::metrics::noop::NoopMeterProvider;
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::trace::{Span, SpanBuilder, SpanContext, TraceContextExt as _, Tracer as _, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span as SdkSpan};
 
+use crate::export::Providers;
 use crate::metrics::Exemplars;
 use crate::propagation::{Flagged, flagged};
-use crate::{Propagators, Redaction, UserHasher};
+use crate::{Propagators, Redaction, Settings, UserHasher};
 
 /// What [`init`](crate::init) has set up for this process.
 static PROCESS: OnceLock<Instrumentation> = OnceLock::new();
@@ -72,11 +74,43 @@ impl Instrumentation {
         self
     }
 
+    /// The same, with the exemplars of its durations where an exporter finds them.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_exemplars(mut self, exemplars: Arc<Exemplars>) -> Self {
+        self.exemplars = exemplars;
+        self
+    }
+
     /// Spans of requests name the user as `enduser.pseudo.id`, by a hash. Without this they name no user.
     #[must_use]
     pub fn pseudonyms(mut self, users: UserHasher) -> Self {
         self.users = Some(users);
         self
+    }
+
+    /// That of what [`init`](crate::init) builds.
+    pub(crate) fn of_process(
+        providers: &Providers,
+        propagators: Propagators,
+        settings: &Settings,
+        exemplars: Arc<Exemplars>,
+    ) -> Self {
+        let tracer = match &providers.traces {
+            Some(traces) => Tracer::Sdk(traces.tracer_with_scope(scope())),
+            None => Tracer::None,
+        };
+        let meter = match &providers.metrics {
+            Some(metrics) => metrics.meter_with_scope(scope()),
+            None => NoopMeterProvider::new().meter_with_scope(scope()),
+        };
+        Self {
+            tracer,
+            meter,
+            propagators: Arc::new(propagators),
+            redaction: settings.redaction.clone(),
+            exemplars,
+            users: settings.users.clone(),
+        }
     }
 
     /// Makes this the one of the process; the first one stays.

@@ -143,18 +143,19 @@
 //! - `testing`: the module `testing`, which captures telemetry in tests and stands for a collector.
 
 pub mod audit;
+mod chain;
 pub mod client;
 mod console;
 mod error;
 mod export;
 mod init;
 mod instrumentation;
-pub mod panics;
-mod repeats;
 mod keep;
-mod redact;
-mod propagation;
 mod metrics;
+pub mod panics;
+mod propagation;
+mod redact;
+mod repeats;
 pub mod request_id;
 mod resource;
 pub mod server;
@@ -179,8 +180,8 @@ pub use self::export::{Dropped, SignalStats, Stats};
 pub use self::init::init;
 pub use self::instrumentation::Instrumentation;
 pub use self::keep::{Keep, Kept};
-pub use self::redact::{Redaction, RedactionBuilder, Sensitive};
 pub use self::propagation::{BaggageKeys, Propagators, TraceTrust};
+pub use self::redact::{Redaction, RedactionBuilder, Sensitive};
 pub use self::request_id::RequestIdLayer;
 pub use self::server::{Route, ServerLayer};
 pub use self::settings::Settings;

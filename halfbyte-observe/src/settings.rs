@@ -1,7 +1,9 @@
+use std::path::PathBuf;
+
 use halfbyte_core::ProductId;
 use halfbyte_core::config::{Config, Environment, Variables};
 
-use crate::BaggageKeys;
+use crate::{BaggageKeys, Keep, Redaction, UserHasher};
 
 /// What [`init`](crate::init) needs to know.
 #[derive(Clone, Debug)]
@@ -13,6 +15,10 @@ pub struct Settings {
     pub(crate) variables: Variables,
     pub(crate) taken_baggage: BaggageKeys,
     pub(crate) sent_baggage: BaggageKeys,
+    pub(crate) redaction: Redaction,
+    pub(crate) keep: Option<Keep>,
+    pub(crate) users: Option<UserHasher>,
+    pub(crate) spool: Option<PathBuf>,
 }
 
 impl Settings {
@@ -26,6 +32,10 @@ impl Settings {
             variables: config.other.clone(),
             taken_baggage: BaggageKeys::none(),
             sent_baggage: BaggageKeys::none(),
+            redaction: Redaction::default(),
+            keep: Some(Keep::default()),
+            users: None,
+            spool: Some(config.home.join("telemetry").join(product.as_str())),
         }
     }
 
@@ -45,5 +55,31 @@ impl Settings {
     pub fn send_baggage(mut self, keys: BaggageKeys) -> Self {
         self.sent_baggage = keys;
         self
+    }
+
+    /// What counts as a secret, on top of what [`Redaction`] knows by itself.
+    #[must_use]
+    pub fn redaction(self, redaction: Redaction) -> Self {
+        Self { redaction, ..self }
+    }
+
+    /// Which traces are kept although they are not sampled; `None` keeps none. By default those that erred or were slow.
+    #[must_use]
+    pub fn keep(self, keep: impl Into<Option<Keep>>) -> Self {
+        Self { keep: keep.into(), ..self }
+    }
+
+    /// Names users on spans and logs, by a hash. By default they name none.
+    #[must_use]
+    pub fn users(self, users: UserHasher) -> Self {
+        Self { users: Some(users), ..self }
+    }
+
+    /// The folder for what a collector cannot be given at the moment; `None` holds it in memory, up to 32 MiB a signal.
+    /// By default one in `HALFBYTE_HOME`. It is made where it is not there and something is exported; where it cannot be,
+    /// that is said in the log, and it is held in memory.
+    #[must_use]
+    pub fn spool(self, folder: impl Into<Option<PathBuf>>) -> Self {
+        Self { spool: folder.into(), ..self }
     }
 }

@@ -15,8 +15,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::post;
 use halfbyte::core::PeerAddress;
-use http::{Extensions, Request};
 use halfbyte_benches::{count, median, time_of};
+use http::{Extensions, Request};
 use peers::{Body, Contestant};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 

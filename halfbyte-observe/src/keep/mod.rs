@@ -16,11 +16,8 @@ use std::time::Duration;
 pub use self::buffer::Kept;
 use self::buffer::{Budget, Buffer, Policy};
 pub(crate) use self::limits::Limits;
-#[expect(unused_imports, reason = "what reports on telemetry takes it")]
 pub(crate) use self::processor::Counts;
-#[cfg_attr(not(test), expect(unused_imports, reason = "the chain of processors that init builds takes them"))]
 pub(crate) use self::processor::Keeper;
-#[cfg_attr(not(test), expect(unused_imports, reason = "the chain of processors that init builds takes them"))]
 pub(crate) use self::sampler::{Recording, Sampler};
 
 /// How many fates each of the locks remembers.

@@ -44,7 +44,7 @@ impl<N> Keeper<N> {
 
 impl Counts {
     pub(crate) fn read(&self) -> Kept {
-        let mut sum = Kept::default();
+        let mut sum = Kept { bytes: self.0.budget.used(), ..Kept::default() };
         for shard in &self.0.shards {
             let counts = lock(shard).counts();
             sum.kept += counts.kept;
@@ -53,11 +53,6 @@ impl Counts {
             sum.held += counts.held;
         }
         sum
-    }
-
-    /// What is held takes so many bytes, with what is known of open spans and of fates.
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.budget.used()
     }
 }
 
@@ -253,7 +248,7 @@ mod tests {
         let roots: Vec<_> = (0..40).map(|_| start(&provider, "root", &Context::new())).collect();
         for root in &roots {
             start(&provider, "child", root).span().end();
-            assert!(counts.bytes() <= 20_000, "{}", counts.bytes());
+            assert!(counts.read().bytes <= 20_000, "{:?}", counts.read());
         }
         let lost = counts.read().given_up;
         assert!(lost > 0 && lost < 40, "{lost}");

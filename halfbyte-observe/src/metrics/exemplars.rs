@@ -33,7 +33,6 @@ impl Exemplars {
 
     /// Puts what there is on the data points of the same metric and attributes, and forgets it: call it once for each
     /// export. Metrics of other instrumentation scopes are left alone.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the exporter of metrics is to call it"))]
     pub(crate) fn attach(&self, request: &mut ExportMetricsServiceRequest) {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut of_metric: HashMap<&str, HashMap<String, Vec<Exemplar>>> = HashMap::new();
@@ -306,8 +305,7 @@ mod tests {
     #[test]
     fn the_overflow_has_exemplars_too() {
         let bench = Bench::new();
-        let span =
-            SpanContext::new(TraceId::from(9), SpanId::from(7), TraceFlags::SAMPLED, false, TraceState::NONE);
+        let span = SpanContext::new(TraceId::from(9), SpanId::from(7), TraceFlags::SAMPLED, false, TraceState::NONE);
         bench.durations.record(None, || unreachable!("there is no key"), Duration::from_millis(1), &span);
         assert_eq!(exemplars(points(&bench.export())[0]), [(9, 1.0)]);
     }

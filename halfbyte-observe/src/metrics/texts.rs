@@ -24,10 +24,7 @@ impl Texts {
     /// The number of `text`, which is not 0; None if there are too many texts already. It will be asked for the
     /// [names](Text::name) of up to `prefixes` prefixes.
     pub(crate) fn intern(&self, text: &str, prefixes: usize) -> Option<u32> {
-        let make = || Text {
-            text: text.into(),
-            names: std::iter::repeat_with(OnceLock::new).take(prefixes).collect(),
-        };
+        let make = || Text { text: text.into(), names: std::iter::repeat_with(OnceLock::new).take(prefixes).collect() };
         number(self.0.find_or_insert(hash_of_bytes(text.as_bytes()), |known| *known.text == *text, make)?)
     }
 
@@ -93,7 +90,10 @@ mod tests {
         assert_eq!(text.name(0, "GET"), "GET /labels/{id}");
         assert_eq!(text.name(1, ""), "/labels/{id}");
         assert!(matches!(text.name(0, "GET"), Cow::Borrowed("GET /labels/{id}")));
-        assert!(matches!(text.name(2, "PUT"), Cow::Owned(name) if name == "PUT /labels/{id}"), "no place is kept for it");
+        assert!(
+            matches!(text.name(2, "PUT"), Cow::Owned(name) if name == "PUT /labels/{id}"),
+            "no place is kept for it"
+        );
         assert!(texts.get(0).is_none());
         assert!(texts.intern("/b", 2).is_some());
         assert_eq!(texts.intern("/c", 2), None);

@@ -9,7 +9,6 @@ mod random;
 mod state;
 mod trust;
 
-pub(crate) use self::parent::extract;
 pub use self::propagators::{BaggageKeys, Propagators};
 pub(crate) use self::random::{Flagged, flagged};
 pub use self::trust::TraceTrust;

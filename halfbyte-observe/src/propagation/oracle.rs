@@ -8,8 +8,7 @@ use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use proptest::prelude::*;
 
-use super::extract;
-use super::parent::inject;
+use super::parent::{extract, inject};
 
 const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

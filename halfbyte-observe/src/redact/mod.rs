@@ -14,7 +14,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-#[expect(unused_imports, reason = "the chain of processors that init builds takes it")]
 pub(crate) use self::processor::Scrub;
 pub use self::sensitive::Sensitive;
 

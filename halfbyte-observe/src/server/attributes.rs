@@ -36,12 +36,8 @@ pub(super) fn at_start<B>(
     }
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let header = || request.headers().get(HOST).map(|value| value.as_bytes());
-    if let Some((host, port)) = origin
-        .host
-        .map(str::as_bytes)
-        .or(authority)
-        .or_else(header)
-        .and_then(|authority| instruments.host(authority))
+    if let Some((host, port)) =
+        origin.host.map(str::as_bytes).or(authority).or_else(header).and_then(|authority| instruments.host(authority))
     {
         attributes.push(KeyValue::new("server.address", host));
         attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
@@ -83,7 +79,10 @@ fn of_request<B>(
     attributes.push(KeyValue::new("url.path", path.clone()));
     attributes.push(KeyValue::new("url.scheme", facts.scheme.as_str()));
     if let Some(query) = request.uri().query().filter(|_| shared.policy.query) {
-        attributes.push(KeyValue::new("url.query", clipped(&shared.instruments.instrumentation.redaction.query(query)).to_owned()));
+        attributes.push(KeyValue::new(
+            "url.query",
+            clipped(&shared.instruments.instrumentation.redaction.query(query)).to_owned(),
+        ));
     }
     attributes.extend(instruments.route(&facts.route).map(|route| KeyValue::new("http.route", route)));
     if let Some(agent) = request.headers().get(USER_AGENT)
@@ -149,9 +148,9 @@ impl Measured<'_> {
                     Rpc::Known(number) => self.instruments.rpc_methods.get(*number).map(|method| method.text().clone()),
                     Rpc::Original(_) => None,
                 };
-                attributes.push(method.map_or(KeyValue::new("rpc.method", OTHER), |method| {
-                    KeyValue::new("rpc.method", method)
-                }));
+                attributes.push(
+                    method.map_or(KeyValue::new("rpc.method", OTHER), |method| KeyValue::new("rpc.method", method)),
+                );
                 attributes.extend(self.code.map(|code| KeyValue::new("rpc.response.status_code", code.name())));
             }
             None => {

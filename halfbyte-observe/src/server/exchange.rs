@@ -262,9 +262,8 @@ impl Exchange {
             let tenant = principal.tenant().as_str();
             KeyValue::new("halfbyte.tenant", instruments.tenants.get(tenant.as_bytes(), || tenant.into()))
         });
-        let pseudonym = principal.zip(users).map(|(principal, users)| {
-            KeyValue::new("enduser.pseudo.id", users.hash(principal))
-        });
+        let pseudonym =
+            principal.zip(users).map(|(principal, users)| KeyValue::new("enduser.pseudo.id", users.hash(principal)));
         let said = [
             status,
             error.map(ErrorType::attribute),
@@ -275,8 +274,8 @@ impl Exchange {
         ];
         span.set_attributes(said.into_iter().flatten().chain(mem::take(&mut self.response_headers)));
         // A client that goes away is no fault of the server.
-        let server_error = self.status.is_some_and(|status| status.is_server_error())
-            || self.code.is_some_and(Code::is_server_error);
+        let server_error =
+            self.status.is_some_and(|status| status.is_server_error()) || self.code.is_some_and(Code::is_server_error);
         if error.is_some() && (self.ending != Ending::Cancelled || server_error) {
             span.set_status(Status::error(""));
         }

@@ -48,9 +48,8 @@ impl Facts {
         let rpc = grpc::is_call(request.headers()).then(|| Rpc::of(request.uri().path(), instruments));
         Self {
             method: instruments.method(request.method()),
-            scheme: scheme.unwrap_or_else(|| {
-                request.uri().scheme_str().and_then(Scheme::named).unwrap_or(Scheme::Http)
-            }),
+            scheme: scheme
+                .unwrap_or_else(|| request.uri().scheme_str().and_then(Scheme::named).unwrap_or(Scheme::Http)),
             version: Protocol::of(request.version()),
             route: if rpc.is_some() { Matched::None } else { Matched::of(route::of(request), instruments) },
             rpc,

@@ -5,11 +5,11 @@ use http::HeaderName;
 use ipnet::IpNet;
 use tower_layer::Layer;
 
+use super::Server;
 use super::headers::Allowed;
 use super::instruments::Instruments;
-use super::Server;
-use crate::TraceTrust;
 use crate::Instrumentation;
+use crate::TraceTrust;
 use crate::metrics::Texts;
 
 /// Makes one server span and one measurement of the duration per request, and counts the requests that are under way; see

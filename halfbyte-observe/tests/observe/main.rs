@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
 
+mod allocations;
 mod audit;
 mod audit_process;
-mod allocations;
 mod axum_route;
 mod capture;
 mod child;
@@ -16,8 +16,8 @@ mod outage;
 mod outbound;
 mod panics;
 mod propagation;
-mod receiver;
 mod proxies;
+mod receiver;
 mod request_id;
 mod rpc;
 mod secrecy;

@@ -221,7 +221,9 @@ async fn a_user_is_named_by_a_hash_once_there_is_a_key() {
         Caller::tell(&Principal::builder("someone", tenant, "2030-01-01T00:00:00Z".parse().unwrap()).build());
         Ok::<_, Infallible>(Response::new(Body::default()))
     });
-    let layer = ServerLayer::with(&kit.instrumentation().pseudonyms(UserHasher::new(b"a key of thirty-two random bytes").unwrap()));
+    let layer = ServerLayer::with(
+        &kit.instrumentation().pseudonyms(UserHasher::new(b"a key of thirty-two random bytes").unwrap()),
+    );
     finish(layer.layer(who).oneshot(get("/")).await.unwrap()).await;
     let span = kit.once().0;
     let pseudonym = attribute(&span, "enduser.pseudo.id").expect("there is a key");

@@ -138,7 +138,7 @@ async fn ending_a_span_costs_no_allocation_in_the_queue() {
     let endpoint = receiver.endpoint();
     let variables = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint.as_str())];
     let plan = Plan::read(&Config::parse(variables).unwrap().other).unwrap();
-    let pipeline = Pipeline::start(&plan, &Resource::builder_empty().build(), None).unwrap();
+    let pipeline = Pipeline::start(&plan, &Resource::builder_empty().build(), &Chain::default(), None).unwrap();
     let spans = opentelemetry_sdk::trace::InMemorySpanExporter::default();
     let sdk = opentelemetry_sdk::trace::SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
     let mut span = sdk.tracer("test").start("x");
