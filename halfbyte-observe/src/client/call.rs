@@ -189,7 +189,7 @@ impl Call {
 
     fn server(&self) -> impl Iterator<Item = KeyValue> + use<> {
         let address = self.address.clone().map(|address| KeyValue::new("server.address", address));
-        let port = address.as_ref().and(self.port).map(|port| KeyValue::new("server.port", i64::from(port)));
+        let port = self.port.map(|port| KeyValue::new("server.port", i64::from(port)));
         address.into_iter().chain(port)
     }
 
