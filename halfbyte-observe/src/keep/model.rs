@@ -241,6 +241,37 @@ fn the_trace_that_has_held_the_longest_makes_room() {
 }
 
 #[test]
+fn a_trace_never_makes_room_for_itself() {
+    let mut buffer = run(2 * 224 + 4 * 56 + 2 * 500, policy(10, 10));
+    buffer.start(Duration::ZERO, id(0), None);
+    buffer.start(Duration::ZERO, id(1), None);
+    for (span, root) in [(2, 0), (3, 1), (4, 0), (5, 1)] {
+        buffer.start(Duration::ZERO, id(span), Some(id(root)));
+    }
+    // The root that has held the longest wants more: it is the other one that loses.
+    for span in [2, 3, 4] {
+        buffer.end(end(span, false, false), span);
+    }
+    assert_eq!(buffer.end(end(0, true, true), 0).into_iter().collect::<Vec<_>>(), [2, 4, 0]);
+    assert_eq!(buffer.counts(), Kept { kept: 3, given_up: 1, ..Kept::default() });
+}
+
+#[test]
+fn what_is_forgotten_gives_all_of_its_memory_back() {
+    let budget = Arc::new(Budget::new(usize::MAX));
+    let mut buffer = Buffer::new(policy(10, 0), budget.clone());
+    for root in (0..300).step_by(3) {
+        buffer.start(Duration::ZERO, id(root), None);
+        for span in [root + 1, root + 2] {
+            buffer.start(Duration::ZERO, id(span), Some(id(root)));
+            buffer.end(end(span, false, false), span);
+        }
+        buffer.end(end(root, true, root % 2 == 0), root);
+        assert_eq!(budget.used(), 0);
+    }
+}
+
+#[test]
 fn what_is_remembered_of_fates_is_bounded_and_open_spans_come_last() {
     let budget = Arc::new(Budget::new(usize::MAX));
     let mut buffer = Buffer::new(policy(10, 4), budget.clone());

@@ -223,6 +223,19 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_calls_itself_has_two_local_roots() {
+        let (provider, collected, counts) = provider(Keep::default());
+        let client = start(&provider, "client", &Context::new());
+        let sent = client.span().span_context().clone();
+        let received = SpanContext::new(sent.trace_id(), sent.span_id(), sent.trace_flags(), true, TraceState::NONE);
+        let server = start(&provider, "server", &Context::new().with_remote_span_context(received));
+        err(&server);
+        client.span().end();
+        assert_eq!(names(&collected), ["server"]);
+        assert_eq!(counts.read(), Kept { kept: 1, discarded: 1, ..Kept::default() });
+    }
+
+    #[test]
     fn spans_that_end_or_start_after_their_root_follow_it() {
         for erred in [true, false] {
             let (provider, collected, _) = provider(Keep::default());

@@ -56,6 +56,7 @@ const GOES: &[(&str, &str)] = &[
     ("redis://:pw@cache:6379", "redis://REDACTED:REDACTED@cache:6379"),
     ("amqps://a:b@mq/%2F and nats://c:d@nats", "amqps://REDACTED:REDACTED@mq/%2F and nats://REDACTED:REDACTED@nats"),
     ("http:\\/\\/a:b@host\\/", "http:\\/\\/REDACTED:REDACTED@host\\/"),
+    ("x://a:b/://c:d/e@host", "x://REDACTED:REDACTED@host"),
     ("https://ä:ö@host", "https://REDACTED:REDACTED@host"),
     ("mysql: root:hunter2@tcp(db:3306)/x", "mysql: REDACTED:REDACTED@tcp(db:3306)/x"),
     ("dsn=root:hunter2@unix(/sock)/x", "dsn=REDACTED:REDACTED@unix(/sock)/x"),
@@ -443,7 +444,8 @@ fn the_work_grows_as_the_text_does_whatever_it_holds() {
                 let text = piece.repeat(kibibytes * 1024 / piece.len()) + tail;
                 steps(&text) as f64 / text.len() as f64
             });
-            assert!(large < 60.0 && large <= small * 1.1 + 1.0, "{piece:?} {tail:?}: {small} then {large} a byte");
+            // One pass or two, of which none takes more steps than it may look ahead.
+            assert!(large < 100.0 && large <= small * 1.1 + 1.0, "{piece:?} {tail:?}: {small} then {large} a byte");
         }
     }
 }

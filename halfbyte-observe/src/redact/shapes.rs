@@ -145,7 +145,11 @@ pub(super) fn user_info(bytes: &[u8], at: usize) -> Option<Finding> {
         let port = &authority[colon + 1..];
         let is_password = !port.iter().all(u8::is_ascii_digit) && !authority.starts_with(b"[");
         let near = if is_password { &bytes[from..bytes.len().min(from + 256)] } else { &[] };
-        near[..run(near, 0, is_url)].iter().rposition(|byte| *byte == b'@')
+        near[..run(near, 0, is_url)]
+            .iter()
+            .rposition(|byte| *byte == b'@')
+            // What was removed before would draw in ever more of what is in front of it.
+            .filter(|length| !near[..*length].ends_with(REDACTED.as_bytes()))
     })?;
     replaced_user(bytes, from, from + length)
 }
