@@ -308,9 +308,9 @@ fn begun(line: &[u8]) -> Option<Begun> {
 #[derive(Debug)]
 pub(super) struct Line {
     /// The number of its file, as its name says.
-    file: Option<u64>,
+    pub(super) file: Option<u64>,
     /// From 1, in its file.
-    number: u64,
+    pub(super) number: u64,
     pub(super) bytes: Vec<u8>,
     /// It has an end.
     pub(super) whole: bool,

@@ -412,6 +412,16 @@ fn a_process_that_died_when_it_began_a_file_is_no_end_of_the_log() {
 }
 
 #[test]
+fn only_the_end_of_the_log_is_repaired() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), None);
+    put(&folder.path().join("audit/audit-00000003.jsonl"), b"");
+    let (second, content) = contents(folder.path()).remove(1);
+    put(&second, &content[..content.len() - 10]);
+    assert!(builder(folder.path()).open().unwrap_err().is_broken());
+}
+
+#[test]
 fn a_log_that_was_changed_is_not_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), None);
@@ -433,6 +443,8 @@ fn a_file_that_is_moved_away_under_the_open_log_is_noticed_with_the_next_record(
     let aside = folder.path().join("aside");
     fs::rename(&path, &aside).unwrap();
     assert!(log.record_blocking(record(1)).unwrap_err().is_broken());
+    fs::copy(&aside, &path).unwrap();
+    assert!(log.record_blocking(record(1)).unwrap_err().is_broken(), "a copy is not the file that is written to");
     fs::rename(&aside, &path).unwrap();
     log.record_blocking(record(1)).unwrap();
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
@@ -484,19 +496,27 @@ async fn many_that_record_at_once_make_one_chain() {
         tasks.spawn(async move {
             let mut links = Vec::new();
             for index in 0..20 {
-                links.push(log.record(record(format!("{task}-{index}"))).await.unwrap());
+                let id = format!("{task}-{index}");
+                links.push((log.record(record(&id)).await.unwrap(), id));
             }
             links
         });
     }
     let of_tasks = tasks.join_all().await;
-    assert!(of_tasks.iter().all(|links| links.is_sorted_by_key(|link| link.sequence)));
+    assert!(of_tasks.iter().all(|links| links.is_sorted_by_key(|(link, _)| link.sequence)));
     let mut links = of_tasks.concat();
-    links.sort_by_key(|link| link.sequence);
-    links.dedup();
+    links.sort_by_key(|(link, _)| link.sequence);
+    let (links, ids): (Vec<_>, Vec<_>) = links.into_iter().unzip();
     assert_eq!(links.len(), 1000);
     assert_eq!(log.last(), links[999]);
     drop(log);
+    let written = audit::read(folder.path().join("audit")).unwrap().map(Result::unwrap);
+    let written = written.filter_map(|entry| match entry.event {
+        Event::Record(record) => Some((entry.sequence, record.what.id)),
+        _ => None,
+    });
+    let answered = links.iter().map(|link| link.sequence).zip(ids);
+    assert!(written.eq(answered), "each heard where its own record stands");
     let verified = check(folder.path(), None).unwrap();
     assert_eq!((verified.records, verified.last), (1000, links[999]));
 }
