@@ -48,6 +48,11 @@ impl Telemetry {
         counts.map(Counts::read).unwrap_or_default()
     }
 
+    /// What spans that are not sampled take of memory until it is decided whether they are kept, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.inner.as_ref().and_then(|inner| inner.providers.kept.as_ref()).map_or(0, Counts::bytes)
+    }
+
     /// What became of all that was made so far. The books are exact at any time, and cost three short locks.
     pub fn stats(&self) -> Stats {
         self.export().map(Export::stats).unwrap_or_default()

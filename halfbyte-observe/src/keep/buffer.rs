@@ -63,8 +63,6 @@ pub struct Kept {
     pub given_up: u64,
     /// Still waiting.
     pub held: u64,
-    /// What those take of memory, with what is remembered of open spans and of traces, in bytes.
-    pub bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
