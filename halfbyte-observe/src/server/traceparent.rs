@@ -3,14 +3,14 @@
 use http::{HeaderMap, HeaderName};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// `VERSION-TRACE-SPAN-FLAGS` in lower-case hex.
 const LENGTH: usize = 2 + 1 + 32 + 1 + 16 + 1 + 2;
 
 pub(super) fn extract(headers: &HeaderMap) -> Option<SpanContext> {
-    let mut values = headers.get_all(TRACEPARENT).iter();
+    let mut values = headers.get_all(&TRACEPARENT).iter();
     let value = values.next()?.as_bytes();
     // Two of them are malformed: there is no telling which one is meant.
     if values.next().is_some() {
@@ -40,22 +40,31 @@ fn parse(value: &[u8]) -> Option<(TraceId, SpanId, TraceFlags)> {
     valid.then_some((trace_id, span_id, TraceFlags::new(flags) & TraceFlags::SAMPLED))
 }
 
-fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+/// Of each byte the digit that it is, or what no digit is.
+static DIGITS: [u8; 256] = {
+    let mut digits = [0xff; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        digits[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        digit += 1;
     }
-    Some(bytes)
+    digits
+};
+
+fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let (pairs, _) = text.as_chunks::<2>();
+    let (mut bytes, mut wrong) = ([0; N], 0);
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
+        wrong |= (high | low) & 0xf0;
+        *byte = high << 4 | low;
+    }
+    (wrong == 0).then_some(bytes)
 }
 
 /// A `tracestate` that cannot be read is left out; the trace goes on without it.
 fn state(headers: &HeaderMap) -> TraceState {
-    let mut values = headers.get_all(TRACESTATE).iter().map(|value| value.to_str().ok());
+    let mut values = headers.get_all(&TRACESTATE).iter().map(|value| value.to_str().ok());
     let parsed = match (values.next(), values.next()) {
         (None, _) => return TraceState::NONE,
         (Some(only), None) => only.and_then(|only| only.parse().ok()),
@@ -120,20 +129,20 @@ mod tests {
     #[test]
     fn two_traceparents_are_none() {
         let mut headers = HeaderMap::new();
-        headers.append(TRACEPARENT, GOOD.parse().unwrap());
+        headers.append(&TRACEPARENT, GOOD.parse().unwrap());
         assert!(extract(&headers).is_some());
-        headers.append(TRACEPARENT, GOOD.parse().unwrap());
+        headers.append(&TRACEPARENT, GOOD.parse().unwrap());
         assert!(extract(&headers).is_none());
     }
 
     #[test]
     fn a_split_tracestate_is_joined_and_a_malformed_one_is_left_out() {
         let mut headers = HeaderMap::new();
-        headers.append(TRACEPARENT, GOOD.parse().unwrap());
-        headers.append(TRACESTATE, "a=1".parse().unwrap());
-        headers.append(TRACESTATE, "b=2".parse().unwrap());
+        headers.append(&TRACEPARENT, GOOD.parse().unwrap());
+        headers.append(&TRACESTATE, "a=1".parse().unwrap());
+        headers.append(&TRACESTATE, "b=2".parse().unwrap());
         assert_eq!(extract(&headers).expect("valid").trace_state().header(), "a=1,b=2");
-        headers.append(TRACESTATE, "no pair".parse().unwrap());
+        headers.append(&TRACESTATE, "no pair".parse().unwrap());
         assert_eq!(extract(&headers).expect("valid").trace_state().header(), "");
     }
 }
