@@ -132,13 +132,13 @@ pub(crate) enum Tracer {
 }
 
 impl Tracer {
-    /// Starts a span that is not current yet; None if there are to be none.
-    pub(crate) fn start(&self, builder: SpanBuilder, parent: &Context) -> Option<Started> {
-        Some(match self {
+    /// Starts a span that is not current yet.
+    pub(crate) fn start(&self, builder: SpanBuilder, parent: &Context) -> Started {
+        match self {
             Self::Sdk(tracer) => Started::Sdk(tracer.build_with_context(builder, parent)),
             Self::Global(tracer) => Started::Boxed(tracer.build_with_context(builder, parent)),
-            Self::None => return None,
-        })
+            Self::None => Started::None,
+        }
     }
 }
 
@@ -152,13 +152,18 @@ impl fmt::Debug for Tracer {
 pub(crate) enum Started {
     Sdk(SdkSpan),
     Boxed(BoxedSpan),
+    /// There are to be none.
+    None,
 }
+
+static NONE: SpanContext = SpanContext::NONE;
 
 impl Started {
     pub(crate) fn span_context(&self) -> &SpanContext {
         match self {
             Self::Sdk(span) => span.span_context(),
             Self::Boxed(span) => span.span_context(),
+            Self::None => &NONE,
         }
     }
 
@@ -167,6 +172,7 @@ impl Started {
         match self {
             Self::Sdk(span) => span.is_recording(),
             Self::Boxed(span) => span.is_recording(),
+            Self::None => false,
         }
     }
 
@@ -175,6 +181,7 @@ impl Started {
         match self {
             Self::Sdk(span) => span.set_attributes(attributes),
             Self::Boxed(span) => span.set_attributes(attributes),
+            Self::None => {}
         }
     }
 
@@ -191,6 +198,7 @@ impl Started {
             }
             Self::Sdk(span) => parent.with_span(Flagged::new(span, before, ids_are_random)),
             Self::Boxed(span) => parent.with_span(Flagged::new(span, before, ids_are_random)),
+            Self::None => parent.clone(),
         }
     }
 }

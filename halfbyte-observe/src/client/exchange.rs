@@ -11,7 +11,6 @@ use super::Outbound;
 use super::call::Call;
 use super::failure::Failure;
 use super::layer::Instruments;
-use crate::instrumentation::Started;
 
 /// One call and its answer: owned by whatever drives them, so that it ends exactly once, when it is dropped.
 #[derive(Debug)]
@@ -48,12 +47,9 @@ impl Exchange {
         let parent = Context::current();
         let builder = SpanBuilder::from_name(call.span_name()).with_kind(SpanKind::Client).with_attributes(attributes);
         let span = instruments.tracer.start(builder, &parent);
-        let is_recording = span.as_ref().is_some_and(Started::is_recording);
+        let is_recording = span.is_recording();
         // Without an SDK, and after its end, the trace that is there goes on.
-        let context = match span {
-            Some(span) if span.span_context().is_valid() => span.within(&parent),
-            _ => parent,
-        };
+        let context = if span.span_context().is_valid() { span.within(&parent) } else { parent };
         instruments.propagators.inject(&context, request.headers_mut());
         let ending = Ending::Cancelled;
         Self { instruments: instruments.clone(), context, is_recording, started, call, ending }

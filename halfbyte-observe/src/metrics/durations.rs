@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundHistogram, Histogram, Meter};
@@ -44,20 +44,20 @@ impl Durations {
         Arc::new(Self { name, histogram, series: Table::new(CAP), overflow: OnceLock::new() })
     }
 
-    /// Records `took`. `key` stands for the attributes, which are asked for when it is the first time; None if they are
+    /// Records `took`, measured at `at`. `key` stands for the attributes, which are asked for when it is the first time; None if they are
     /// too many to be told apart. If `span` is sampled, the measurement is an exemplar that points at it.
     pub(crate) fn record(
         &self,
         key: Option<u128>,
         attributes: impl FnOnce() -> Vec<KeyValue>,
-        took: Duration,
+        (took, at): (Duration, Instant),
         span: &SpanContext,
     ) {
         let series = key.and_then(|key| self.one(key, attributes)).unwrap_or_else(|| self.overflow());
         let seconds = took.as_secs_f64();
         series.bound.record(seconds);
         if span.is_sampled() {
-            series.reservoir.get_or_init(Default::default).offer(seconds, span);
+            series.reservoir.get_or_init(Default::default).offer(seconds, at, span);
         }
     }
 

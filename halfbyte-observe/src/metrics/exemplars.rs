@@ -97,11 +97,11 @@ struct Sample {
 
 impl Reservoir {
     /// Keeps it, unless another thread is at it at the same instant.
-    pub(super) fn offer(&self, seconds: f64, span: &SpanContext) {
+    pub(super) fn offer(&self, seconds: f64, at: Instant, span: &SpanContext) {
         let bucket = BOUNDARIES.partition_point(|boundary| *boundary < seconds);
         if let Ok(mut slot) = self.0[bucket].try_lock() {
             let (trace, span) = (span.trace_id().to_bytes(), span.span_id().to_bytes());
-            *slot = Some(Sample { seconds, at: Instant::now(), trace, span });
+            *slot = Some(Sample { seconds, at, trace, span });
         }
     }
 
@@ -214,7 +214,7 @@ mod tests {
             let span = SpanContext::new(ids.0, ids.1, flags, false, TraceState::NONE);
             let attributes = || vec![KeyValue::new("z", "last"), KeyValue::new("http.response.status_code", status)];
             let key = u128::try_from(status).expect("positive");
-            self.durations.record(Some(key), attributes, Duration::from_millis(millis), &span);
+            self.durations.record(Some(key), attributes, (Duration::from_millis(millis), Instant::now()), &span);
         }
 
         fn export(&self) -> ExportMetricsServiceRequest {
@@ -306,7 +306,12 @@ mod tests {
     fn the_overflow_has_exemplars_too() {
         let bench = Bench::new();
         let span = SpanContext::new(TraceId::from(9), SpanId::from(7), TraceFlags::SAMPLED, false, TraceState::NONE);
-        bench.durations.record(None, || unreachable!("there is no key"), Duration::from_millis(1), &span);
+        bench.durations.record(
+            None,
+            || unreachable!("there is no key"),
+            (Duration::from_millis(1), Instant::now()),
+            &span,
+        );
         assert_eq!(exemplars(points(&bench.export())[0]), [(9, 1.0)]);
     }
 

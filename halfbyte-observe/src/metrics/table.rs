@@ -82,26 +82,23 @@ impl<V> Table<V> {
     }
 }
 
-const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-
 fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 32)).wrapping_mul(ODD);
-    (value ^ (value >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    let value = (value ^ (value >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    value ^ (value >> 29)
 }
 
-/// Of the table's own making: what it hashes is short, and hashed on every request.
+/// Quick, for texts that are short and hashed on every request. Whoever could choose texts to collide does not know the
+/// seed of the table.
 pub(crate) fn hash_of_bytes(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let hash = words.iter().fold(bytes.len() as u64, |hash, word| mix(hash ^ u64::from_le_bytes(*word)));
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    mix(hash.rotate_left(23) ^ u64::from_le_bytes(last))
+    let last = rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte));
+    mix(hash.rotate_left(23) ^ last)
 }
 
 pub(crate) fn hash_of_key(key: u128) -> u64 {
-    let bytes = key.to_le_bytes();
-    let (words, _) = bytes.as_chunks::<8>();
-    words.iter().fold(0, |hash, word| mix(hash ^ u64::from_le_bytes(*word)))
+    let [low, high] = [key as u64, (key >> 64) as u64];
+    mix(low ^ high.rotate_left(32).wrapping_mul(0xbf58_476d_1ce4_e5b9))
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use http::header::{HOST, USER_AGENT};
 use http::{Request, StatusCode};
 use opentelemetry::KeyValue;
 
-use super::facts::{Facts, Rpc, clipped};
+use super::facts::{Facts, Target, clipped};
 use super::forwarded::{Client, Origin};
 use super::grpc::Code;
 use super::instruments::{Instruments, OTHER};
 use super::layer::Shared;
 
-/// The start has up to 15 without headers, the end up to 7.
-const ROOM: usize = 22;
+/// As many as there are mostly, from start to end: a list of more than a thousand bytes costs an allocator much more.
+const ROOM: usize = 18;
 
 /// What the span says from its start, so that a sampler can go by it.
 pub(super) fn at_start<B>(
@@ -27,9 +27,11 @@ pub(super) fn at_start<B>(
     let (instruments, policy) = (&shared.instruments, &shared.policy);
     let room = ROOM + policy.request_headers.len() + policy.response_headers.len();
     let mut attributes = Vec::with_capacity(room);
-    match &facts.rpc {
-        Some(rpc) => of_call(&mut attributes, instruments, rpc),
-        None => of_request(&mut attributes, shared, facts, request, path),
+    let call = facts.is_call();
+    if call {
+        of_call(&mut attributes, instruments, &facts.target);
+    } else {
+        of_request(&mut attributes, shared, facts, request, path);
     }
     if let Some(version) = facts.version.as_str() {
         attributes.push(KeyValue::new("network.protocol.version", version));
@@ -42,23 +44,24 @@ pub(super) fn at_start<B>(
         attributes.push(KeyValue::new("server.address", host));
         attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
     }
+    let peer = peer.map(|peer| (instruments.address(peer.ip()), peer.port()));
     let client = match origin.client {
-        Client::Peer => peer.map(|peer| (peer.ip(), Some(peer.port()))),
-        Client::At(address, port) => Some((address, port)),
+        Client::Peer => peer.clone().map(|(address, port)| (address, Some(port))),
+        Client::At(address, port) => Some((instruments.address(address), port)),
         Client::Unknown => None,
     };
     if let Some((address, port)) = client {
-        attributes.push(KeyValue::new("client.address", instruments.address(address)));
+        attributes.push(KeyValue::new("client.address", address));
         // Opt-in for HTTP, and recommended for RPC.
-        let port = port.filter(|_| facts.rpc.is_some() || policy.client_port);
+        let port = port.filter(|_| call || policy.client_port);
         attributes.extend(port.map(|port| KeyValue::new("client.port", i64::from(port))));
     }
-    if let Some(peer) = peer {
-        attributes.push(KeyValue::new("network.peer.address", instruments.address(peer.ip())));
-        attributes.push(KeyValue::new("network.peer.port", i64::from(peer.port())));
+    if let Some((address, port)) = peer {
+        attributes.push(KeyValue::new("network.peer.address", address));
+        attributes.push(KeyValue::new("network.peer.port", i64::from(port)));
     }
     if !policy.request_headers.is_empty() {
-        attributes.extend(policy.request_headers.of(request.headers(), facts.rpc.is_some()));
+        attributes.extend(policy.request_headers.of(request.headers(), call));
     }
     attributes
 }
@@ -84,7 +87,7 @@ fn of_request<B>(
             clipped(&shared.instruments.instrumentation.redaction.query(query)).to_owned(),
         ));
     }
-    attributes.extend(instruments.route(&facts.route).map(|route| KeyValue::new("http.route", route)));
+    attributes.extend(instruments.route(&facts.target).map(|route| KeyValue::new("http.route", route)));
     if let Some(agent) = request.headers().get(USER_AGENT)
         && let Ok(text) = agent.to_str()
     {
@@ -94,9 +97,9 @@ fn of_request<B>(
 }
 
 /// A method that is not known is named at the end, when it may be.
-fn of_call(attributes: &mut Vec<KeyValue>, instruments: &Instruments, rpc: &Rpc) {
+fn of_call(attributes: &mut Vec<KeyValue>, instruments: &Instruments, target: &Target) {
     attributes.push(KeyValue::new("rpc.system.name", "grpc"));
-    if let Rpc::Known(number) = rpc
+    if let Target::Method(number) = target
         && let Some(method) = instruments.rpc_methods.get(*number)
     {
         attributes.push(KeyValue::new("rpc.method", method.text().clone()));
@@ -141,28 +144,23 @@ pub(super) struct Measured<'a> {
 impl Measured<'_> {
     pub(super) fn attributes(&self) -> Vec<KeyValue> {
         let mut attributes = Vec::with_capacity(8);
-        match &self.facts.rpc {
-            Some(rpc) => {
-                attributes.push(KeyValue::new("rpc.system.name", "grpc"));
-                let method = match rpc {
-                    Rpc::Known(number) => self.instruments.rpc_methods.get(*number).map(|method| method.text().clone()),
-                    Rpc::Original(_) => None,
-                };
-                attributes.push(
-                    method.map_or(KeyValue::new("rpc.method", OTHER), |method| KeyValue::new("rpc.method", method)),
-                );
-                attributes.extend(self.code.map(|code| KeyValue::new("rpc.response.status_code", code.name())));
-            }
-            None => {
-                let facts = self.facts;
-                attributes.push(KeyValue::new("http.request.method", self.instruments.method_name(facts.method)));
-                attributes.push(KeyValue::new("url.scheme", facts.scheme.as_str()));
-                attributes.extend(self.status.map(status_code));
-                let route = self.instruments.route(&facts.route);
-                attributes.extend(route.map(|route| KeyValue::new("http.route", route)));
-                let version = facts.version.as_str();
-                attributes.extend(version.map(|version| KeyValue::new("network.protocol.version", version)));
-            }
+        let (instruments, facts) = (self.instruments, self.facts);
+        if facts.is_call() {
+            attributes.push(KeyValue::new("rpc.system.name", "grpc"));
+            attributes.push(match &facts.target {
+                Target::Method(number) if let Some(method) = instruments.rpc_methods.get(*number) => {
+                    KeyValue::new("rpc.method", method.text().clone())
+                }
+                _ => KeyValue::new("rpc.method", OTHER),
+            });
+            attributes.extend(self.code.map(|code| KeyValue::new("rpc.response.status_code", code.name())));
+        } else {
+            attributes.push(KeyValue::new("http.request.method", instruments.method_name(facts.method)));
+            attributes.push(KeyValue::new("url.scheme", facts.scheme.as_str()));
+            attributes.extend(self.status.map(status_code));
+            attributes.extend(instruments.route(&facts.target).map(|route| KeyValue::new("http.route", route)));
+            let version = facts.version.as_str();
+            attributes.extend(version.map(|version| KeyValue::new("network.protocol.version", version)));
         }
         attributes.extend(self.error.map(ErrorType::attribute));
         attributes.extend(self.tenant.clone().map(|tenant| KeyValue::new("halfbyte.tenant", tenant)));

@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,14 +13,14 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, KeyValue, SpanId, TraceId};
 
 use super::attributes::{self, ErrorType, Measured};
-use super::facts::{Facts, Matched, Rpc};
+use super::facts::{Facts, Target, clipped};
 use super::forwarded::{self, Origin};
 use super::grpc::{self, Code};
 use super::inbound::{Inbound, contains};
 use super::instruments::OTHER;
 use super::layer::Shared;
 use super::route::Route;
-use crate::instrumentation::{Started, Tracer};
+use crate::instrumentation::Tracer;
 
 /// One request and its response: owned by whatever drives them, so that it ends exactly once, when it is dropped.
 #[derive(Debug)]
@@ -32,15 +33,19 @@ pub(super) struct Exchange {
     /// When the span started, if it was told.
     began: Option<SystemTime>,
     facts: Facts,
-    /// What only the line of the log needs.
-    path: Option<Arc<str>>,
-    request_id: Option<RequestId>,
+    logged: Option<Box<Logged>>,
     status: Option<StatusCode>,
     code: Option<Code>,
-    refusal: Option<&'static str>,
-    response_headers: Vec<KeyValue>,
+    refusal: Option<Kind>,
     caller: Caller,
     ending: Ending,
+}
+
+/// What only the line of the log needs, if there will be one.
+#[derive(Debug)]
+struct Logged {
+    path: Arc<str>,
+    request_id: Option<RequestId>,
 }
 
 /// How it ends if it were dropped now.
@@ -81,50 +86,50 @@ impl Exchange {
             _ => Origin::default(),
         };
         let facts = Facts::of(request, instruments, origin.scheme);
-        let logged = tracing::enabled!(target: "halfbyte::access", tracing::Level::INFO);
-        let mut path = None;
-        let mut describe = || {
-            let path = path.get_or_insert_with(|| super::facts::clipped(request.uri().path()).into());
-            attributes::at_start(shared, &facts, request, (peer, &origin), path)
-        };
+        let path: OnceCell<Arc<str>> = OnceCell::new();
+        let path = || path.get_or_init(|| clipped(request.uri().path()).into());
+        let describe = || attributes::at_start(shared, &facts, request, (peer, &origin), path());
 
         let propagators = &instruments.instrumentation.propagators;
         let Inbound { parent, sampled_out, linked } =
             Inbound::of(request.headers(), peer.map(|peer| peer.ip()), &policy.traces, propagators);
         // Not sampled further up means, with almost every sampler, not recorded here: nothing is made for it then.
         let expectation = if sampled_out { &instruments.unsampled } else { &instruments.roots };
-        let mut builder = SpanBuilder::from_name(instruments.span_name(&facts)).with_kind(SpanKind::Server);
         let traced = !matches!(instruments.instrumentation.tracer, Tracer::None);
-        let expected = traced && expectation.get();
-        if expected {
-            builder.start_time = Some(Clock::system().now().into());
-            builder.attributes = Some(describe());
-        }
-        if traced {
-            builder.links = linked.map(|linked| vec![Link::with_context(linked)]);
-        }
-        let began = builder.start_time;
-        let span = instruments.instrumentation.tracer.start(builder, &parent);
-        let recording = span.as_ref().is_some_and(Started::is_recording);
-        // Without an SDK no sampler has a say, and nobody would see the attributes of the next span either.
-        let decided = span.as_ref().is_some_and(|span| span.span_context().is_valid());
-        expectation.set(if sampled_out { recording } else { decided });
-        let context = match span {
-            Some(mut span) if recording => {
-                if !expected {
-                    span.set_attributes(describe());
-                }
-                span.within(&parent)
+        let (context, began, recording) = if traced {
+            let expected = expectation.get();
+            let began = expected.then(|| SystemTime::from(Clock::system().now()));
+            let builder = SpanBuilder {
+                name: instruments.span_name(&facts),
+                span_kind: Some(SpanKind::Server),
+                start_time: began,
+                attributes: expected.then(describe),
+                links: linked.map(|linked| vec![Link::with_context(linked)]),
+                events: None,
+            };
+            let mut span = instruments.instrumentation.tracer.start(builder, &parent);
+            let recording = span.is_recording();
+            // Without an SDK no sampler has a say, and nobody would see the attributes of the next span either.
+            expectation.set(if sampled_out { recording } else { span.span_context().is_valid() });
+            if recording && !expected {
+                span.set_attributes(describe());
             }
             // A refusal always names a trace: that of the caller, or one that nobody else knows.
-            _ if parent.has_active_span() => parent,
-            None => parent,
-            Some(span) if span.span_context().is_valid() => span.within(&parent),
-            Some(_) => parent.with_remote_span_context(unknown()),
+            let context = if recording {
+                span.within(&parent)
+            } else if parent.has_active_span() {
+                parent
+            } else if span.span_context().is_valid() {
+                span.within(&parent)
+            } else {
+                parent.with_remote_span_context(unknown())
+            };
+            (context, began, recording)
+        } else {
+            (parent, None, false)
         };
-        if logged && path.is_none() {
-            path = Some(super::facts::clipped(request.uri().path()).into());
-        }
+        let logged = tracing::enabled!(target: "halfbyte::access", tracing::Level::INFO)
+            .then(|| Box::new(Logged { path: path().clone(), request_id: request.extensions().get().copied() }));
         if let Some(active) = instruments.active(&facts) {
             active.add(1);
         }
@@ -135,12 +140,10 @@ impl Exchange {
             started,
             began,
             facts,
-            path: path.filter(|_| logged),
-            request_id: logged.then(|| request.extensions().get().copied()).flatten(),
+            logged,
             status: None,
             code: None,
             refusal: None,
-            response_headers: Vec::new(),
             caller: Caller::default(),
             ending: Ending::Cancelled,
         }
@@ -148,7 +151,8 @@ impl Exchange {
 
     /// Runs `work` with the span as the current one.
     pub(super) fn within<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let _attached = self.context.clone().attach();
+        // Nothing is to be current where there is no trace.
+        let _attached = self.context.has_active_span().then(|| self.context.clone().attach());
         // Stays so if `work` unwinds.
         let ending = mem::replace(&mut self.ending, Ending::Panicked);
         let output = self.caller.within(work);
@@ -160,17 +164,18 @@ impl Exchange {
     pub(super) fn answered<B>(&mut self, response: &Response<B>) -> bool {
         let status = response.status();
         self.status = Some(status);
-        self.refusal = response.extensions().get::<Kind>().map(|kind| kind.slug());
-        if self.facts.rpc.is_some() {
+        self.refusal = response.extensions().get::<Kind>().copied();
+        let call = self.facts.is_call();
+        if call {
             self.code = Code::of(response.headers());
-        } else if self.facts.route == Matched::None
+        } else if matches!(self.facts.target, Target::NoRoute)
             && let Some(route) = response.extensions().get::<Route>()
         {
             self.routed(route);
         }
         let allowed = &self.shared.policy.response_headers;
         if self.recording && !allowed.is_empty() {
-            self.response_headers = allowed.of(response.headers(), self.facts.rpc.is_some()).collect();
+            self.context.span().set_attributes(allowed.of(response.headers(), call));
         }
         let no_content = status.is_informational() || matches!(status.as_u16(), 204 | 205 | 304);
         !(no_content || self.facts.is_head(&self.shared.instruments))
@@ -179,21 +184,21 @@ impl Exchange {
     /// A router further in says which route it was.
     fn routed(&mut self, route: &Route) {
         let instruments = &self.shared.instruments;
-        self.facts.route = Matched::of(Some(route.as_str()), instruments);
+        self.facts.target = Target::of_route(route.as_str(), instruments);
         if self.recording {
             let span = self.context.span();
             span.update_name(instruments.span_name(&self.facts));
-            span.set_attributes(instruments.route(&self.facts.route).map(|route| KeyValue::new("http.route", route)));
+            span.set_attributes(instruments.route(&self.facts.target).map(|route| KeyValue::new("http.route", route)));
         }
     }
 
     /// Whether the status is still to come, behind the body.
     pub(super) fn awaits_trailers(&self) -> bool {
-        self.facts.rpc.is_some() && self.code.is_none()
+        self.facts.is_call() && self.code.is_none()
     }
 
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
-        if self.facts.rpc.is_some() {
+        if self.facts.is_call() {
             self.code = Code::of(trailers).or(self.code);
         }
     }
@@ -208,7 +213,7 @@ impl Exchange {
 
     /// A response of gRPC that is complete and has no status has the one that its client makes of it.
     fn settle_code(&mut self) {
-        if self.facts.rpc.is_some() && self.code.is_none() && self.ending == Ending::Complete {
+        if self.facts.is_call() && self.code.is_none() && self.ending == Ending::Complete {
             self.code = self.status.map(Code::of_http);
         }
     }
@@ -224,7 +229,7 @@ impl Exchange {
 
     /// A call of a method that was not known names the span now, if it is known by its answer.
     fn settle_method(&mut self) {
-        let Some(Rpc::Original(original)) = &self.facts.rpc else { return };
+        let Target::Original(original) = &self.facts.target else { return };
         let instruments = &self.shared.instruments;
         let proven = self.status == Some(StatusCode::OK) && self.code.is_some_and(Code::proves_the_method);
         let number = (proven && grpc::is_method(original)).then(|| instruments.intern_rpc(original)).flatten();
@@ -245,15 +250,16 @@ impl Exchange {
             }
         }
         if let Some(number) = number {
-            self.facts.rpc = Some(Rpc::Known(number));
+            self.facts.target = Target::Method(number);
         }
     }
 
-    fn record_span(&mut self, error: Option<ErrorType>) {
+    fn record_span(&self, error: Option<ErrorType>) {
         let span = self.context.span();
-        let status = match self.facts.rpc {
-            Some(_) => self.code.map(|code| KeyValue::new("rpc.response.status_code", code.name())),
-            None => self.status.map(attributes::status_code),
+        let status = if self.facts.is_call() {
+            self.code.map(|code| KeyValue::new("rpc.response.status_code", code.name()))
+        } else {
+            self.status.map(attributes::status_code)
         };
         let principal = self.caller.principal();
         let instruments = &self.shared.instruments;
@@ -267,12 +273,12 @@ impl Exchange {
         let said = [
             status,
             error.map(ErrorType::attribute),
-            self.refusal.map(|refusal| KeyValue::new("halfbyte.refusal", refusal)),
+            self.refusal.map(|refusal| KeyValue::new("halfbyte.refusal", refusal.slug())),
             tenant,
             principal.map(|principal| KeyValue::new("halfbyte.principal.kind", principal.kind().as_str())),
             pseudonym,
         ];
-        span.set_attributes(said.into_iter().flatten().chain(mem::take(&mut self.response_headers)));
+        span.set_attributes(said.into_iter().flatten());
         // A client that goes away is no fault of the server.
         let server_error =
             self.status.is_some_and(|status| status.is_server_error()) || self.code.is_some_and(Code::is_server_error);
@@ -296,36 +302,31 @@ impl Exchange {
         let tenant = u128::from(number) << 64;
         let context = self.context.span();
         let span = context.span_context();
-        match &facts.rpc {
-            Some(rpc) => {
-                let method = match rpc {
-                    Rpc::Known(number) => *number,
-                    Rpc::Original(_) => 0,
-                };
-                let code = code.map_or(u128::from(u8::MAX), |code| u128::from(code.number()));
-                let key = ending | tenant | code | u128::from(method) << 32;
-                instruments.rpc().record(Some(key), || of.attributes(), took, span);
-            }
-            None => {
-                let route = match &facts.route {
-                    Matched::None => Some(0),
-                    Matched::Known(number) => Some(*number),
-                    Matched::TooMany(_) => None,
-                };
-                let status = status.map_or(0, |status| u128::from(status.as_u16())) << 16;
-                let rest = u128::from(facts.method) | (facts.scheme as u128) << 8 | (facts.version as u128) << 16;
-                let key = route.map(|route| ending | tenant | status | u128::from(route) << 32 | rest << 96);
-                instruments.http.record(key, || of.attributes(), took, span);
-            }
+        let (call, target) = match &facts.target {
+            Target::Method(number) => (true, Some(*number)),
+            Target::Original(_) => (true, Some(0)),
+            Target::NoRoute => (false, Some(0)),
+            Target::Route(number) => (false, Some(*number)),
+            Target::TooMany(_) => (false, None),
+        };
+        let common = target.map(|target| u128::from(target) << 32 | ending | tenant);
+        let at = (took, self.started + took);
+        if call {
+            let code = code.map_or(u128::from(u8::MAX), |code| u128::from(code.number()));
+            instruments.rpc().record(common.map(|common| common | code), || of.attributes(), at, span);
+        } else {
+            let status = status.map_or(0, |status| u128::from(status.as_u16())) << 16;
+            let rest = u128::from(facts.method) | (facts.scheme as u128) << 8 | (facts.version as u128) << 16;
+            instruments.http.record(common.map(|common| common | status | rest << 96), || of.attributes(), at, span);
         }
     }
 
     /// `POST /labels 201 1.3ms`
     fn log(&self, took: Duration) {
-        let Some(path) = &self.path else { return };
+        let Some(logged) = &self.logged else { return };
         // Current once more, so that the line names the span.
         let _attached = self.context.clone().attach();
-        let request_id = self.request_id.as_ref().map(RequestId::as_str);
+        let request_id = logged.request_id.as_ref().map(RequestId::as_str);
         let tenant = self.caller.principal().map(|principal| principal.tenant().as_str());
         let status = self.status.as_ref().map_or("-", StatusCode::as_str);
         let (space, ending) = self.ending.error_type().map_or(("", ""), |error| (" ", error));
@@ -333,9 +334,10 @@ impl Exchange {
             target: "halfbyte::access",
             request_id,
             tenant,
-            refusal = self.refusal,
-            "{} {path} {status}{space}{ending} {took:.1?}",
+            refusal = self.refusal.map(|kind| kind.slug()),
+            "{} {} {status}{space}{ending} {took:.1?}",
             self.shared.instruments.method_name(self.facts.method),
+            logged.path,
         );
     }
 }

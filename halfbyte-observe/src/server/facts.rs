@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Version};
+use http::{Method, Request, Uri, Version};
 
 use super::instruments::Instruments;
 use super::{grpc, route};
@@ -20,63 +20,60 @@ pub(super) struct Facts {
     pub(super) method: u8,
     pub(super) scheme: Scheme,
     pub(super) version: Protocol,
-    pub(super) route: Matched,
-    /// None if it is no gRPC.
-    pub(super) rpc: Option<Rpc>,
+    pub(super) target: Target,
 }
 
-/// The method of a call.
+/// What was asked for: a route, or a method of gRPC.
 #[derive(Debug)]
-pub(super) enum Rpc {
-    /// One that is known, by its number.
-    Known(u32),
+pub(super) enum Target {
+    NoRoute,
+    /// By its number.
+    Route(u32),
+    /// One of so many that it makes no series of its own.
+    TooMany(Arc<str>),
+    /// A method of gRPC that is known, by its number.
+    Method(u32),
     /// One that a client may have made up.
     Original(Arc<str>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Matched {
-    None,
-    /// By its number.
-    Known(u32),
-    /// One of so many that it makes no series of its own.
-    TooMany(Arc<str>),
-}
-
 impl Facts {
     pub(super) fn of<B>(request: &Request<B>, instruments: &Instruments, scheme: Option<Scheme>) -> Self {
-        let rpc = grpc::is_call(request.headers()).then(|| Rpc::of(request.uri().path(), instruments));
+        // It needs HTTP/2, so most requests need not be looked at.
+        let target = if request.version() >= Version::HTTP_2 && grpc::is_call(request.headers()) {
+            Target::of_call(request.uri().path(), instruments)
+        } else {
+            route::of(request).map_or(Target::NoRoute, |route| Target::of_route(route, instruments))
+        };
         Self {
             method: instruments.method(request.method()),
-            scheme: scheme
-                .unwrap_or_else(|| request.uri().scheme_str().and_then(Scheme::named).unwrap_or(Scheme::Http)),
+            scheme: scheme.unwrap_or_else(|| Scheme::of(request.uri())),
             version: Protocol::of(request.version()),
-            route: if rpc.is_some() { Matched::None } else { Matched::of(route::of(request), instruments) },
-            rpc,
+            target,
         }
     }
 
     pub(super) fn is_head(&self, instruments: &Instruments) -> bool {
         instruments.method_name(self.method) == Method::HEAD.as_str()
     }
-}
 
-impl Rpc {
-    fn of(path: &str, instruments: &Instruments) -> Self {
-        let name = path.strip_prefix('/').unwrap_or(path);
-        match instruments.rpc_methods.find(name) {
-            Some(number) => Self::Known(number),
-            None => Self::Original(clipped(name).into()),
-        }
+    /// Whether it is a call of gRPC.
+    pub(super) fn is_call(&self) -> bool {
+        matches!(self.target, Target::Method(_) | Target::Original(_))
     }
 }
 
-impl Matched {
-    pub(super) fn of(route: Option<&str>, instruments: &Instruments) -> Self {
-        match route {
-            None => Self::None,
-            Some(route) => instruments.intern_route(route).map_or_else(|| Self::TooMany(route.into()), Self::Known),
+impl Target {
+    fn of_call(path: &str, instruments: &Instruments) -> Self {
+        let name = path.strip_prefix('/').unwrap_or(path);
+        match instruments.rpc_methods.find(name) {
+            Some(number) => Self::Method(number),
+            None => Self::Original(clipped(name).into()),
         }
+    }
+
+    pub(super) fn of_route(route: &str, instruments: &Instruments) -> Self {
+        instruments.intern_route(route).map_or_else(|| Self::TooMany(route.into()), Self::Route)
     }
 }
 
@@ -88,6 +85,10 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
+    fn of(uri: &Uri) -> Self {
+        if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { Self::Https } else { Self::Http }
+    }
+
     pub(super) fn named(name: &str) -> Option<Self> {
         if name.eq_ignore_ascii_case("https") {
             Some(Self::Https)

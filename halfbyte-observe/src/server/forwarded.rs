@@ -9,9 +9,9 @@ use super::facts::Scheme;
 use super::inbound::contains;
 
 const FORWARDED: HeaderName = http::header::FORWARDED;
-const X_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The hops that are looked at, from the nearest.
 const MOST: usize = 32;

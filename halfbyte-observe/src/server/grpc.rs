@@ -3,7 +3,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, StatusCode};
 
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Whether it is a call of gRPC. That of gRPC-Web is not: its status stands inside of its body.
 pub(super) fn is_call(headers: &HeaderMap) -> bool {
@@ -43,7 +43,7 @@ impl Code {
 
     /// From trailers, or from the headers of a response that has nothing but trailers.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let text = headers.get(STATUS)?.to_str().ok();
+        let text = headers.get(&STATUS)?.to_str().ok();
         let number = text.and_then(|text| text.parse().ok()).filter(|number| usize::from(*number) < NAMES.len());
         Some(number.map_or(Self::UNKNOWN, Self))
     }
@@ -125,7 +125,7 @@ mod tests {
         for (text, expected) in
             [("0", "OK"), ("5", "NOT_FOUND"), ("16", "UNAUTHENTICATED"), ("17", "UNKNOWN"), ("x", "UNKNOWN")]
         {
-            let headers = HeaderMap::from_iter([(STATUS, text.parse().unwrap())]);
+            let headers = HeaderMap::from_iter([(STATUS.clone(), text.parse().unwrap())]);
             assert_eq!(Code::of(&headers).map(Code::name), Some(expected), "{text}");
         }
         assert_eq!(Code::of(&HeaderMap::new()), None);

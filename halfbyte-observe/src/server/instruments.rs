@@ -11,7 +11,7 @@ use http::uri::Authority;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundUpDownCounter, UpDownCounter};
 
-use super::facts::{Facts, METHODS, Matched, Rpc, Scheme, clipped};
+use super::facts::{Facts, METHODS, Scheme, Target, clipped};
 use super::recent::Recent;
 use crate::Instrumentation;
 use crate::metrics::{Durations, Texts};
@@ -115,30 +115,26 @@ impl Instruments {
     }
 
     /// `http.route`
-    pub(super) fn route(&self, route: &Matched) -> Option<Arc<str>> {
-        match route {
-            Matched::None => None,
-            Matched::Known(number) => Some(self.routes.get(*number)?.text().clone()),
-            Matched::TooMany(route) => Some(route.clone()),
+    pub(super) fn route(&self, target: &Target) -> Option<Arc<str>> {
+        match target {
+            Target::Route(number) => Some(self.routes.get(*number)?.text().clone()),
+            Target::TooMany(route) => Some(route.clone()),
+            _ => None,
         }
     }
 
     /// Of low cardinality: never the path.
     pub(super) fn span_name(&self, facts: &Facts) -> Cow<'static, str> {
-        match &facts.rpc {
-            Some(Rpc::Known(number)) => {
-                return self.rpc_methods.get(*number).map_or("grpc".into(), |method| method.name(0, ""));
-            }
-            Some(Rpc::Original(_)) => return "grpc".into(),
-            None => {}
-        }
-        let method = self.methods.get(usize::from(facts.method)).copied().unwrap_or("HTTP");
-        match &facts.route {
-            Matched::None => method.into(),
-            Matched::Known(number) => {
-                self.routes.get(*number).map_or(method.into(), |route| route.name(facts.method.into(), method))
-            }
-            Matched::TooMany(route) => format!("{method} {route}").into(),
+        let method = || self.methods.get(usize::from(facts.method)).copied().unwrap_or("HTTP");
+        match &facts.target {
+            Target::NoRoute => method().into(),
+            Target::Route(number) => match self.routes.get(*number) {
+                Some(route) => route.name(facts.method.into(), method()),
+                None => method().into(),
+            },
+            Target::TooMany(route) => format!("{} {route}", method()).into(),
+            Target::Method(number) => self.rpc_methods.get(*number).map_or("grpc".into(), |method| method.name(0, "")),
+            Target::Original(_) => "grpc".into(),
         }
     }
 
