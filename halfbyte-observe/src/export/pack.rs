@@ -65,3 +65,43 @@ impl From<&Resource> for Speaker {
         Self { resource: resource.into(), schema_url: resource.schema_url().unwrap_or_default().to_owned() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each request holds: the scopes with the lengths of their records.
+    fn packed(records: &[(char, usize)]) -> Vec<(u64, Vec<u8>)> {
+        let mut packer = Packer::new(|groups: Vec<(char, Vec<String>)>| {
+            let lengths = |records: Vec<String>| {
+                records.iter().map(String::len).map(|length| length.to_string()).collect::<Vec<_>>().join(",")
+            };
+            groups
+                .into_iter()
+                .map(|(scope, records)| format!("{scope}:{} ", lengths(records)))
+                .collect::<String>()
+                .into()
+        });
+        records.iter().for_each(|(scope, length)| packer.push(*scope, "x".repeat(*length), 2));
+        packer.finish().into_iter().map(|batch| (batch.items, batch.payload.to_vec())).collect()
+    }
+
+    #[test]
+    fn records_are_grouped_by_their_scope_in_the_order_of_arrival() {
+        assert_eq!(packed(&[('a', 1), ('b', 2), ('a', 3)]), [(6, b"a:1,3 b:2 ".to_vec())]);
+        assert_eq!(packed(&[]), []);
+    }
+
+    #[test]
+    fn a_request_ends_before_it_is_too_large_and_a_record_that_is_has_one_of_its_own() {
+        let third = BATCH_BYTES / 3;
+        let records = [('a', third), ('a', third), ('a', third), ('b', 2 * BATCH_BYTES), ('a', 1)];
+        let expected = [
+            (4, format!("a:{third},{third} ")),
+            (2, format!("a:{third} ")),
+            (2, format!("b:{} ", 2 * BATCH_BYTES)),
+            (2, "a:1 ".into()),
+        ];
+        assert_eq!(packed(&records), expected.map(|(items, text)| (items, text.into_bytes())));
+    }
+}

@@ -2,11 +2,11 @@
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
-use opentelemetry_sdk::trace::SpanProcessor as _;
+use opentelemetry::trace::{Span as _, SpanContext, TraceFlags, TraceState, Tracer as _, TracerProvider as _};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData, SpanProcessor as _};
 
 use super::*;
-use crate::export::pipeline::Pipeline;
+use crate::export::{Pipeline, Sampled};
 
 #[tokio::test]
 async fn all_three_signals_arrive_over_both_protocols_compressed_or_not_with_their_headers() {
@@ -114,39 +114,44 @@ async fn a_request_that_would_be_too_large_is_several() {
     }
 }
 
+fn one_span() -> SpanData {
+    let spans = InMemorySpanExporter::default();
+    let sdk = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
+    let mut span = sdk.tracer("test").start("x");
+    span.set_attribute(KeyValue::new("http.route", "/labels/{id}"));
+    drop(span);
+    spans.get_finished_spans().unwrap().remove(0)
+}
+
+fn queue_to(receiver: &Receiver) -> Pipeline {
+    let endpoint = receiver.endpoint();
+    let variables = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint.as_str())];
+    let plan = Plan::read(&Config::parse(variables).unwrap().other).unwrap();
+    Pipeline::start(&plan, &Resource::builder_empty().build(), &Chain::default(), None).unwrap()
+}
+
 #[tokio::test]
-async fn spans_that_are_not_sampled_are_not_exported() {
+async fn spans_that_are_recorded_and_not_sampled_are_not_exported_unless_somebody_says_so() {
     let receiver = Receiver::start().await.unwrap();
-    let product = Product::of_traces(&receiver, &[], None);
-    let tracer = product.providers.traces.as_ref().unwrap().tracer("test");
-    let unsampled = opentelemetry::trace::SpanContext::new(
-        1.into(),
-        1.into(),
-        opentelemetry::trace::TraceFlags::default(),
-        true,
-        opentelemetry::trace::TraceState::default(),
-    );
-    let parent =
-        opentelemetry::trace::TraceContextExt::with_remote_span_context(&opentelemetry::Context::new(), unsampled);
-    tracer.start_with_context("unsampled", &parent).end();
-    assert_eq!(product.telemetry.shutdown(LONG).await.stats().traces.created, 0);
+    let pipeline = queue_to(&receiver);
+    let (queue, sampled) = (pipeline.spans.unwrap(), one_span());
+    let context = &sampled.span_context;
+    let (trace, span) = (context.trace_id(), context.span_id());
+    let unsampled = SpanContext::new(trace, span, TraceFlags::default(), false, TraceState::default());
+    let recorded = SpanData { span_context: unsampled, ..sampled.clone() };
+    let created = || pipeline.export.stats().traces.created;
+    Sampled(queue.clone()).on_end(recorded.clone());
+    assert_eq!(created(), 0);
+    Sampled(queue.clone()).on_end(sampled);
+    queue.on_end(recorded);
+    assert_eq!(created(), 2);
 }
 
 #[tokio::test]
 async fn ending_a_span_costs_no_allocation_in_the_queue() {
     let receiver = Receiver::start().await.unwrap();
-    let endpoint = receiver.endpoint();
-    let variables = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint.as_str())];
-    let plan = Plan::read(&Config::parse(variables).unwrap().other).unwrap();
-    let pipeline = Pipeline::start(&plan, &Resource::builder_empty().build(), &Chain::default(), None).unwrap();
-    let spans = opentelemetry_sdk::trace::InMemorySpanExporter::default();
-    let sdk = opentelemetry_sdk::trace::SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
-    let mut span = sdk.tracer("test").start("x");
-    span.set_attribute(KeyValue::new("http.route", "/labels/{id}"));
-    drop(span);
-    let span = spans.get_finished_spans().unwrap().remove(0);
-    let queue = pipeline.spans.unwrap();
-    let many = vec![span; 100];
+    let queue = queue_to(&receiver).spans.unwrap();
+    let many = vec![one_span(); 100];
     let allocated = allocation_counter::measure(|| many.into_iter().for_each(|span| queue.on_end(span)));
     assert_eq!(allocated.count_total, 0);
 }
