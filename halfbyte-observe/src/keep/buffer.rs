@@ -153,10 +153,11 @@ impl<S> Buffer<S> {
     /// An unsampled span starts at `now`; `parent` is one of this process. Answers what `now` made go on.
     pub(super) fn start(&mut self, now: Duration, span: SpanId, parent: Option<SpanId>) -> Vec<S> {
         let released = self.expire(now);
-        // A parent that is not known, or no longer, leaves the span to itself.
-        match parent.and_then(|parent| self.root_of(parent)) {
-            Some(root) => self.start_member(span, root),
+        match parent.map(|parent| self.root_of(parent)) {
             None => self.start_root(now, span),
+            Some(Some(root)) => self.start_member(span, root),
+            // Of a trace that is not known, or no longer: not to be taken for one that ends with this span.
+            Some(None) => {}
         }
         released
     }
@@ -215,9 +216,7 @@ impl<S> Buffer<S> {
     }
 
     fn start_member(&mut self, span: SpanId, id: SpanId) {
-        let has_room = self.roots.get(&id).is_some_and(|root| root.members.len() < self.policy.spans);
-        if has_room
-            && self.charge(MEMBER, id)
+        if self.charge(MEMBER, id)
             && let Some(root) = self.roots.get_mut(&id)
         {
             root.members.push(span);
@@ -226,7 +225,7 @@ impl<S> Buffer<S> {
         }
     }
 
-    /// A span that nothing is known of: one too many, or one whose trace had to be forgotten. It is judged by itself.
+    /// A span that nothing is known of: for want of memory, or as its trace had to be forgotten. It is judged by itself.
     fn end_stray(&mut self, ended: Ended, payload: S) -> Released<S> {
         if ended.erred || ended.is_local_root && self.is_slow(ended.took) {
             return Released { held: Vec::new(), last: self.follow(Fate::Kept, payload) };
@@ -250,7 +249,8 @@ impl<S> Buffer<S> {
     }
 
     fn hold(&mut self, id: SpanId, bytes: usize, payload: S) {
-        let has_room = self.charge(bytes, id);
+        let has_room =
+            self.roots.get(&id).is_some_and(|root| root.held.len() < self.policy.spans) && self.charge(bytes, id);
         match self.roots.get_mut(&id) {
             Some(root) if has_room => {
                 if root.held.is_empty() {

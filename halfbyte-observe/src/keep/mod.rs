@@ -31,7 +31,7 @@ const REMEMBERED: usize = 256;
 /// those that end later, errors or not. Each local root is decided by itself, also where several are of one trace.
 ///
 /// Memory is bounded: where it ends, the trace that has held the longest loses what it holds, then what comes is lost; both
-/// are counted, and what is decided later is still decided right. An error is never lost for want of memory.
+/// are counted. A span that erred before its local root ended is never lost, whatever room there is.
 ///
 /// # What others see
 ///
@@ -78,7 +78,7 @@ impl Keep {
         self
     }
 
-    /// How many spans of one local root are held; what is more goes on only if it erred, or ends after the decision.
+    /// How many spans of one local root are held; what is more is lost, unless it is what erred or ends after the decision.
     #[must_use]
     pub fn spans_per_trace(mut self, spans: usize) -> Self {
         self.spans = spans;

@@ -55,13 +55,23 @@ struct Run {
     now: Duration,
     released: Vec<usize>,
     ended: u64,
+    /// Spans that erred before the fate of their root was known.
+    errors: Vec<usize>,
 }
 
 impl Run {
     fn new(cap: usize, policy: Policy) -> Self {
         let budget = Arc::new(Budget::new(cap));
         let buffer = Buffer::new(policy, budget.clone());
-        Self { buffer, budget, spans: Vec::new(), now: Duration::ZERO, released: Vec::new(), ended: 0 }
+        Self {
+            buffer,
+            budget,
+            spans: Vec::new(),
+            now: Duration::ZERO,
+            released: Vec::new(),
+            ended: 0,
+            errors: Vec::new(),
+        }
     }
 
     fn take(&mut self, step: &Step) {
@@ -97,6 +107,9 @@ impl Run {
         self.ended += 1;
         let root = self.spans[span].root;
         if erred {
+            if self.spans[root].fate.is_none() {
+                self.errors.push(span);
+            }
             self.settle(root, true);
         }
         if span == root {
@@ -161,20 +174,13 @@ proptest! {
     ) {
         let mut run = Run::new(cap, policy(spans, remembered));
         for step in &steps {
-            let before = run.ended;
             run.take(step);
             prop_assert!(run.budget.used() <= cap);
             prop_assert!(run.counts_add_up(), "{:?}", run.buffer.counts());
             let released: BTreeSet<_> = run.released.iter().copied().collect();
             prop_assert_eq!(released.len(), run.released.len(), "something went on twice");
-            if let Step::End { erred: true, .. } = step && run.ended > before {
-                // The one that ended last, unless its root has been discarded before.
-                let lost = run.spans.iter().enumerate().filter(|(at, known)| {
-                    known.went_on && known.ended && !released.contains(at) && known.root == *at
-                });
-                for (at, known) in lost {
-                    prop_assert!(known.fate == Some(true), "the root {} is lost", at);
-                }
+            for error in &run.errors {
+                prop_assert!(released.contains(error), "the error {} is lost", error);
             }
         }
         run.buffer.clear();
