@@ -208,6 +208,19 @@ fn an_error_that_nothing_is_known_of_goes_on() {
 }
 
 #[test]
+fn a_child_of_what_is_not_known_is_no_root() {
+    let mut buffer = run(224 + 56, policy(10, 10));
+    buffer.start(Duration::ZERO, id(0), None);
+    // No room for this one; then there is again.
+    buffer.start(Duration::ZERO, id(1), None);
+    buffer.end(end(0, true, false), 0);
+    buffer.start(Duration::ZERO, id(2), Some(id(1)));
+    buffer.start(Duration::ZERO, id(3), Some(id(2)));
+    assert_eq!(buffer.end(end(2, false, false), 2).into_iter().count(), 0);
+    assert_eq!(buffer.end(end(3, false, true), 3).into_iter().collect::<Vec<_>>(), [3]);
+}
+
+#[test]
 fn a_root_that_never_ends_is_given_up_where_slowness_is_no_reason() {
     let mut buffer = run(usize::MAX, Policy { slow: None, ..policy(10, 10) });
     buffer.start(Duration::ZERO, id(0), None);
