@@ -1,18 +1,24 @@
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt::{self, Write as _};
+use std::mem;
 
 use halfbyte_core::{Caller, Clock, error_chain};
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt as _;
+use serde_json::{Map, Value};
 use tracing::field::{Field, FieldSet, Visit};
+use tracing::span::Record;
 use tracing::{Event, Subscriber};
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::escape::Escape;
-use crate::Settings;
+use crate::redact::REDACTED;
+use crate::{Redaction, Settings};
 
 /// The most that a line is long, in bytes. What takes it to its end stays well below: collectors of logs cut lines, or
 /// drop them, from this length on.
@@ -22,6 +28,8 @@ const MESSAGE: usize = 30 << 10;
 const FIELDS: usize = 24 << 10;
 const SPANS: usize = 6 << 10;
 const TARGET: usize = 256;
+/// More of one value than any part of a line takes, so that what is cut off in the midst of a secret is never shown.
+const RAW: usize = 48 << 10;
 
 /// One object a line: `timestamp`, `level`, `target`, `message`; `trace_id`, `span_id` and `trace_flags` in a span;
 /// `tenant` and `principal_kind` once it is known who calls; `product` and `version`; the fields of the event under
@@ -30,6 +38,7 @@ pub(super) struct Json {
     clock: Clock,
     /// `,"product":"parcel","version":"1.2.3"`
     process: String,
+    redaction: Redaction,
 }
 
 impl Json {
@@ -40,7 +49,7 @@ impl Json {
                 write!(process, ",\"{name}\":\"").and_then(|()| Escape::new(&mut process, TARGET).write_str(value));
             process.push('"');
         }
-        Self { clock, process }
+        Self { clock, process, redaction: settings.redaction.clone() }
     }
 }
 
@@ -58,7 +67,7 @@ where
         let meta = event.metadata();
         let mut line = BUFFERS.try_with(Cell::take).ok().flatten().unwrap_or_default();
         line.clear();
-        event.record(&mut Fields { line: &mut line, set: meta.fields() });
+        event.record(&mut Fields { line: &mut line, set: Some(meta.fields()), redaction: &self.redaction });
         if line.target.is_empty() {
             let _cut = Escape::new(&mut line.target, TARGET).write_str(meta.target());
         }
@@ -145,12 +154,14 @@ struct Line {
     message: String,
     fields: String,
     spans: String,
+    /// A value before it is freed of secrets.
+    raw: String,
     cut: bool,
 }
 
 impl Line {
     fn clear(&mut self) {
-        let Self { target, message, fields, spans, cut } = self;
+        let Self { target, message, fields, spans, raw: _, cut } = self;
         [target, message, fields, spans].into_iter().for_each(String::clear);
         *cut = false;
     }
@@ -158,32 +169,47 @@ impl Line {
 
 struct Fields<'a> {
     line: &'a mut Line,
-    set: &'a FieldSet,
+    /// Of an event, by which two fields of one name are told apart.
+    set: Option<&'a FieldSet>,
+    redaction: &'a Redaction,
 }
 
 impl Fields<'_> {
     fn text(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        let most = match field.name() {
-            "message" => return self.line.cut |= write_cut(&mut self.line.message, MESSAGE, value),
+        // A value that logs while it is written takes the line's buffer, and this one finds an empty one.
+        let mut raw = Bounded { text: mem::take(&mut self.line.raw), cut: false };
+        raw.text.clear();
+        let _cut = raw.write_fmt(value);
+        self.line.cut |= raw.cut;
+        let name = field.name();
+        let clean = if name != "message" && self.redaction.names_a_secret(name) {
+            Cow::Borrowed(REDACTED)
+        } else {
+            self.redaction.text(&raw.text)
+        };
+        match name {
+            "message" => self.line.cut |= write_cut(&mut self.line.message, MESSAGE, &clean),
             // Records of the `log` crate arrive with their origin in fields.
             "log.target" => {
-                write_cut(&mut self.line.target, TARGET, value);
-                return;
+                write_cut(&mut self.line.target, TARGET, &clean);
             }
-            _ => match self.begin(field) {
-                Some(most) => most,
-                None => return,
-            },
-        };
-        self.line.fields.push('"');
-        self.line.cut |= write_cut(&mut self.line.fields, most, value);
-        self.line.fields.push('"');
+            _ => {
+                if let Some(most) = self.begin(field) {
+                    self.line.fields.push('"');
+                    self.line.cut |= write_cut(&mut self.line.fields, most, &clean);
+                    self.line.fields.push('"');
+                }
+            }
+        }
+        drop(clean);
+        self.line.raw = raw.text;
     }
 
     /// A value that needs no quotes.
     fn plain(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         match field.name() {
             "message" | "log.target" => self.text(field, value),
+            name if self.redaction.names_a_secret(name) => self.text(field, value),
             _ => {
                 if self.begin(field).is_some() {
                     let _infallible = self.line.fields.write_fmt(value);
@@ -209,7 +235,8 @@ impl Fields<'_> {
         self.line.fields.push('"');
         let _fits = Escape::new(&mut self.line.fields, 6 * name.len()).write_str(name);
         // Two fields of one name would be two readings of one line.
-        let earlier = self.set.iter().take(field.index()).filter(|other| other.name() == name).count();
+        let others = self.set.into_iter().flat_map(FieldSet::iter);
+        let earlier = others.take(field.index()).filter(|other| other.name() == name).count();
         if earlier > 0 {
             let _infallible = write!(self.line.fields, "#{}", earlier + 1);
         }
@@ -218,10 +245,59 @@ impl Fields<'_> {
     }
 }
 
-fn write_cut(to: &mut String, most: usize, value: fmt::Arguments<'_>) -> bool {
+fn write_cut(to: &mut String, most: usize, value: &str) -> bool {
     let mut escape = Escape::new(to, most);
-    let _cut = escape.write_fmt(value);
+    let _cut = escape.write_str(value);
     escape.was_cut()
+}
+
+/// What a value writes before it is freed of secrets, as much as could be shown of it.
+struct Bounded {
+    text: String,
+    cut: bool,
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let left = RAW.saturating_sub(self.text.len());
+        self.text.push_str(&text[..text.floor_char_boundary(left)]);
+        self.cut |= text.len() > left;
+        if self.cut { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// Writes the fields of spans as an object of JSON, without secrets.
+pub(super) struct SpanFields(pub(super) Redaction);
+
+impl SpanFields {
+    fn object<R: RecordFields>(&self, fields: &R) -> String {
+        let mut line = Line::default();
+        fields.record(&mut Fields { line: &mut line, set: None, redaction: &self.0 });
+        // The conventional field of that name is one like any other here.
+        let separator = if line.message.is_empty() || line.fields.is_empty() { "" } else { "," };
+        let message = if line.message.is_empty() { String::new() } else { format!("\"message\":\"{}\"", line.message) };
+        format!("{{{message}{separator}{}}}", line.fields)
+    }
+}
+
+impl<'a> FormatFields<'a> for SpanFields {
+    fn format_fields<R: RecordFields>(&self, mut to: Writer<'a>, fields: R) -> fmt::Result {
+        to.write_str(&self.object(&fields))
+    }
+
+    fn add_fields(&self, current: &'a mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
+        let added = self.object(fields);
+        if current.fields.is_empty() {
+            current.fields = added;
+            return Ok(());
+        }
+        // What is recorded again counts.
+        let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).map_err(|_| fmt::Error);
+        let mut all = read(&current.fields)?;
+        all.extend(read(&added)?);
+        current.fields = Value::Object(all).to_string();
+        Ok(())
+    }
 }
 
 impl Visit for Fields<'_> {
@@ -265,9 +341,8 @@ mod tests {
     use jiff::Timestamp;
     use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tracing_subscriber::Layer as _;
-    use tracing_subscriber::fmt::format::JsonFields;
 
     use super::*;
     use crate::console::tests::{Sink, printed_by, settings};
@@ -278,7 +353,7 @@ mod tests {
             let clock = Clock::manual("2030-01-01T12:34:56.789Z".parse().expect("valid"));
             let json = Json::new(&settings(), clock);
             let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || sink.clone());
-            layer.fmt_fields(JsonFields::new()).event_format(json).boxed()
+            layer.fmt_fields(SpanFields(Redaction::default())).event_format(json).boxed()
         });
         assert!(text.ends_with('\n') && text.lines().count() == 1, "{text}");
         assert!(text.len() <= MOST, "{}", text.len());

@@ -1,5 +1,6 @@
 //! The log of the process: for people in development, for machines elsewhere.
 
+mod clean;
 mod escape;
 mod filter;
 mod json;
@@ -9,33 +10,37 @@ use std::io::IsTerminal as _;
 
 use halfbyte_core::Clock;
 use halfbyte_core::config::Environment;
-use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
+use self::clean::Clean;
 pub(crate) use self::filter::{logs, spans};
-use self::json::Json;
+use self::json::{Json, SpanFields};
 use self::pretty::Pretty;
 use crate::Settings;
 
 /// Development: one readable line an event on standard error, which leaves standard output to the product.
 /// Elsewhere: one JSON object a line on standard output, where collectors of logs read.
 ///
-/// A line that cannot be written is lost, and says so nowhere: the stream that would be told is gone.
+/// Secrets are removed from both. A line that cannot be written is lost, and says so nowhere: the stream that would be told is gone.
 pub(crate) fn layer<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
+    let redaction = settings.redaction.clone();
     match settings.environment {
         Environment::Development => {
             let coloured = std::io::stderr().is_terminal() && settings.variables.get("NO_COLOR").is_none();
             let pretty = Pretty { clock: Clock::system() };
-            let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(coloured).event_format(pretty);
+            let layer = fmt::layer()
+                .with_writer(Clean { to: std::io::stderr, redaction })
+                .with_ansi(coloured)
+                .event_format(pretty);
             layer.log_internal_errors(false).boxed()
         }
         _ => {
             let json = Json::new(settings, Clock::system());
-            let layer = fmt::layer().with_ansi(false).fmt_fields(JsonFields::new()).event_format(json);
+            let layer = fmt::layer().with_ansi(false).fmt_fields(SpanFields(redaction)).event_format(json);
             // It would print to standard error, which panics when that is closed.
             layer.log_internal_errors(false).boxed()
         }
