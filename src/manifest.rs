@@ -54,6 +54,7 @@ impl Manifest {
                 "audience": config.audience.as_deref().unwrap_or(product.as_str()),
                 "client_id": config.client_id,
                 "api_keys": api_keys(&config.api_keys),
+                "trace_networks": config.trace_networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "trusted_proxies": config.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "dpop_nonce": config.dpop_nonce,
                 "billing": billing(&config.billing),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use halfbyte::observe::testing::Span;
+use halfbyte::observe::testing::{Log, Span};
 use serde_json::json;
 
 use crate::Outcome;
@@ -28,25 +28,39 @@ pub async fn show(screen: &mut Screen, company: &Company) -> Outcome {
     };
     let arrived = company.collector.wait_for(
         |received| {
-            key(&received.spans)
-                .is_some_and(|id| of_trace(&received.spans, &id).iter().any(|span| span.service == "parcel"))
+            key(&received.spans).is_some_and(|id| {
+                let spans = of_trace(&received.spans, &id);
+                let logs = logs_of(&received.logs, &id);
+                ["clinic", "parcel"].iter().all(|product| {
+                    spans.iter().any(|span| span.service == *product) && logs.iter().any(|log| log.service == *product)
+                })
+            })
         },
         Duration::from_secs(5),
     );
     if !arrived.await {
-        return Err("the spans of both products did not reach the collector".into());
+        return Err("the spans and the logs of both products did not reach the collector".into());
     }
     let spans = company.collector.spans();
     let trace_id = key(&spans).ok_or("the trace is gone")?;
     let mut spans = of_trace(&spans, &trace_id);
     spans.sort_by_key(|span| span.start_nanos);
     waterfall(screen, &spans)?;
-    screen.seen(&format!("{} spans of two processes in one trace", spans.len()));
+    let arrived = company.collector.logs();
+    let logs = logs_of(&arrived, &trace_id);
+    for log in &logs {
+        screen.say(&format!("{:5} {:7} {:24} {}", log.severity, log.service, log.target, log.body));
+    }
+    screen.seen(&format!("{} spans and {} log lines of two processes in one trace", spans.len(), logs.len()));
     Ok(())
 }
 
 fn of_trace(spans: &[Span], trace_id: &str) -> Vec<Span> {
     spans.iter().filter(|span| span.trace_id == trace_id).cloned().collect()
+}
+
+fn logs_of<'a>(logs: &'a [Log], trace_id: &str) -> Vec<&'a Log> {
+    logs.iter().filter(|log| log.trace_id.as_deref() == Some(trace_id)).collect()
 }
 
 /// Draws each span indented under its parent, with a bar for when it ran.

@@ -2,19 +2,18 @@ use std::sync::{Mutex, PoisonError};
 
 use halfbyte_core::Clock;
 use opentelemetry::global;
-use opentelemetry::propagation::TextMapCompositePropagator;
-use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use tracing::Dispatch;
 use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, registry};
 
-use crate::export::{Plan, Providers};
+use crate::chain::Chain;
+use crate::export::{Built, Plan, Providers};
 use crate::repeats::Repeats;
 use crate::resource::resource;
 use crate::subscriber::{self, BoxedLayer};
-use crate::{Error, Settings, Telemetry, console, panics};
+use crate::{Error, Instrumentation, Propagators, Settings, Telemetry, console, panics};
 
 /// Whether this process has been through [`init`].
 static DONE: Mutex<bool> = Mutex::new(false);
@@ -52,14 +51,18 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
         return Err(Error::already_initialized("telemetry is already set up: call init once, first thing in main"));
     }
     let plan = Plan::read(&settings.variables)?;
-    let resource = resource(&settings)?;
+    let propagators = Propagators::read(&settings.variables)?
+        .take_baggage(settings.taken_baggage.clone())
+        .send_baggage(settings.sent_baggage.clone());
+    let (resource, chain) = (resource(&settings)?, Chain::read(&settings)?);
     let repeats = Repeats::new(Clock::system());
     let filter = || Ok::<_, Error>(console::logs(&settings.variables)?.and(repeats.heard()));
     let console = console::layer(&settings).with_filter(filter()?).boxed();
     let mut layers: Vec<BoxedLayer<Registry>> = vec![repeats.decide().boxed(), console];
     // The exporters come last: they start threads, which an error above should not leave behind.
     let log_filter = filter()?;
-    let (providers, export) = Providers::build(&plan, &resource, None)?;
+    let Built { providers, export, complaints } =
+        Providers::build(&plan, &resource, &chain, settings.spool.as_deref())?;
     if let Some(provider) = &providers.logs {
         layers.push(subscriber::logs(provider, log_filter));
     }
@@ -67,7 +70,8 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
         layers.push(subscriber::traces(provider));
     }
     layers.push(repeats.tell().boxed());
-    let telemetry = Telemetry::new(providers.clone(), export);
+    let instrumentation = Instrumentation::of_process(&providers, propagators.clone(), &settings, chain.exemplars());
+    let telemetry = Telemetry::new(providers.clone(), export, instrumentation.clone());
     let dispatch = Dispatch::new(registry().with(layers));
     repeats.attach(&dispatch);
     dispatch.try_init().map_err(|_| {
@@ -78,15 +82,16 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     *done = true;
     drop(done);
 
-    global::set_text_map_propagator(TextMapCompositePropagator::new(vec![
-        Box::new(TraceContextPropagator::new()),
-        Box::new(BaggagePropagator::new()),
-    ]));
+    global::set_text_map_propagator(propagators);
     if let Some(provider) = providers.traces {
         global::set_tracer_provider(provider);
     }
     if let Some(provider) = providers.metrics {
         global::set_meter_provider(provider);
+    }
+    instrumentation.install();
+    for complaint in complaints {
+        tracing::warn!(target: "halfbyte::telemetry", "{complaint}");
     }
     Ok(telemetry)
 }

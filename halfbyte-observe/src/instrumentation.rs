@@ -2,10 +2,16 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
+use opentelemetry::metrics::noop::NoopMeterProvider;
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::trace::{Span, SpanBuilder, SpanContext, TraceContextExt as _, Tracer as _, TracerProvider};
-use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span as SdkSpan};
+
+use crate::export::Providers;
+use crate::metrics::Exemplars;
+use crate::propagation::{Flagged, flagged};
+use crate::{Propagators, Redaction, Settings, UserHasher};
 
 /// What [`init`](crate::init) has set up for this process.
 static PROCESS: OnceLock<Instrumentation> = OnceLock::new();
@@ -17,20 +23,94 @@ static PROCESS: OnceLock<Instrumentation> = OnceLock::new();
 pub struct Instrumentation {
     pub(crate) tracer: Tracer,
     pub(crate) meter: Meter,
+    pub(crate) propagators: Arc<Propagators>,
+    pub(crate) redaction: Redaction,
+    pub(crate) exemplars: Arc<Exemplars>,
+    pub(crate) users: Option<UserHasher>,
 }
 
 impl Instrumentation {
     /// What [`init`](crate::init) has set up; before it, the global providers of OpenTelemetry.
     pub fn process() -> Self {
-        PROCESS.get().cloned().unwrap_or_else(|| Self {
-            tracer: Tracer::Global(Arc::new(global::tracer_with_scope(scope()))),
-            meter: global::meter_with_scope(scope()),
+        PROCESS.get().cloned().unwrap_or_else(|| {
+            let tracer = Arc::new(global::tracer_with_scope(scope()));
+            Self::of(Tracer::Global(tracer), global::meter_with_scope(scope()))
         })
     }
 
-    /// Providers of your own SDK.
+    /// Providers of your own SDK. Its trace ids are taken to be random, as its default generator makes them: the traces
+    /// that start here say so to whom they call.
     pub fn new(traces: &SdkTracerProvider, metrics: &impl MeterProvider) -> Self {
-        Self { tracer: Tracer::Sdk(traces.tracer_with_scope(scope())), meter: metrics.meter_with_scope(scope()) }
+        Self::of(Tracer::Sdk(traces.tracer_with_scope(scope())), metrics.meter_with_scope(scope()))
+    }
+
+    /// Metrics alone: requests make no spans, and belong to a trace only if they came with one.
+    pub fn metrics_only(metrics: &impl MeterProvider) -> Self {
+        Self::of(Tracer::None, metrics.meter_with_scope(scope()))
+    }
+
+    fn of(tracer: Tracer, meter: Meter) -> Self {
+        Self {
+            tracer,
+            meter,
+            propagators: Arc::default(),
+            redaction: Redaction::default(),
+            exemplars: Arc::default(),
+            users: None,
+        }
+    }
+
+    /// The same with other headers.
+    #[must_use]
+    pub fn with_propagators(mut self, propagators: Propagators) -> Self {
+        self.propagators = Arc::new(propagators);
+        self
+    }
+
+    /// The same with rules of your own for what layers take from requests.
+    #[must_use]
+    pub fn with_redaction(mut self, redaction: Redaction) -> Self {
+        self.redaction = redaction;
+        self
+    }
+
+    /// The same, with the exemplars of its durations where an exporter finds them.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_exemplars(mut self, exemplars: Arc<Exemplars>) -> Self {
+        self.exemplars = exemplars;
+        self
+    }
+
+    /// Spans of requests name the user as `enduser.pseudo.id`, by a hash. Without this they name no user.
+    #[must_use]
+    pub fn pseudonyms(mut self, users: UserHasher) -> Self {
+        self.users = Some(users);
+        self
+    }
+
+    /// That of what [`init`](crate::init) builds.
+    pub(crate) fn of_process(
+        providers: &Providers,
+        propagators: Propagators,
+        settings: &Settings,
+        exemplars: Arc<Exemplars>,
+    ) -> Self {
+        let tracer = match &providers.traces {
+            Some(traces) => Tracer::Sdk(traces.tracer_with_scope(scope())),
+            None => Tracer::None,
+        };
+        let meter = match &providers.metrics {
+            Some(metrics) => metrics.meter_with_scope(scope()),
+            None => NoopMeterProvider::new().meter_with_scope(scope()),
+        };
+        Self {
+            tracer,
+            meter,
+            propagators: Arc::new(propagators),
+            redaction: settings.redaction.clone(),
+            exemplars,
+            users: settings.users.clone(),
+        }
     }
 
     /// Makes this the one of the process; the first one stays.
@@ -40,7 +120,7 @@ impl Instrumentation {
 }
 
 fn scope() -> InstrumentationScope {
-    InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(env!("CARGO_PKG_VERSION")).build()
+    InstrumentationScope::builder(crate::SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
 }
 
 /// A tracer. The SDK's own spares its spans a box.
@@ -48,6 +128,7 @@ fn scope() -> InstrumentationScope {
 pub(crate) enum Tracer {
     Sdk(SdkTracer),
     Global(Arc<BoxedTracer>),
+    None,
 }
 
 impl Tracer {
@@ -56,6 +137,7 @@ impl Tracer {
         match self {
             Self::Sdk(tracer) => Started::Sdk(tracer.build_with_context(builder, parent)),
             Self::Global(tracer) => Started::Boxed(tracer.build_with_context(builder, parent)),
+            Self::None => Started::None,
         }
     }
 }
@@ -70,13 +152,18 @@ impl fmt::Debug for Tracer {
 pub(crate) enum Started {
     Sdk(SdkSpan),
     Boxed(BoxedSpan),
+    /// There are to be none.
+    None,
 }
+
+static NONE: SpanContext = SpanContext::NONE;
 
 impl Started {
     pub(crate) fn span_context(&self) -> &SpanContext {
         match self {
             Self::Sdk(span) => span.span_context(),
             Self::Boxed(span) => span.span_context(),
+            Self::None => &NONE,
         }
     }
 
@@ -85,14 +172,33 @@ impl Started {
         match self {
             Self::Sdk(span) => span.is_recording(),
             Self::Boxed(span) => span.is_recording(),
+            Self::None => false,
         }
     }
 
-    /// `parent` with this as its span.
-    pub(crate) fn within(self, parent: &Context) -> Context {
+    /// Before it is shared, this takes no lock.
+    pub(crate) fn set_attributes(&mut self, attributes: Vec<KeyValue>) {
         match self {
-            Self::Sdk(span) => parent.with_span(span),
-            Self::Boxed(span) => parent.with_span(span),
+            Self::Sdk(span) => span.set_attributes(attributes),
+            Self::Boxed(span) => span.set_attributes(attributes),
+            Self::None => {}
+        }
+    }
+
+    /// `parent` with this as its span, which keeps the random flag of the trace, or starts a trace with it.
+    pub(crate) fn within(self, parent: &Context) -> Context {
+        let span = parent.span();
+        let before = span.span_context();
+        // Of an SDK that is not ours nobody knows how it makes its ids.
+        let ids_are_random = matches!(self, Self::Sdk(_));
+        match self {
+            // Nothing is ever said to it, so its context is all there is.
+            _ if !self.is_recording() => {
+                parent.with_remote_span_context(flagged(self.span_context(), before, ids_are_random))
+            }
+            Self::Sdk(span) => parent.with_span(Flagged::new(span, before, ids_are_random)),
+            Self::Boxed(span) => parent.with_span(Flagged::new(span, before, ids_are_random)),
+            Self::None => parent.clone(),
         }
     }
 }

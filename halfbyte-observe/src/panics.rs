@@ -3,7 +3,6 @@
 //! ```
 //! use halfbyte_observe::{panics, testing::capture};
 //!
-//! # #[cfg(feature = "testing")] {
 //! let capture = capture();
 //! let _entered = capture.enter();
 //! tracing::info_span!("print").in_scope(|| {
@@ -13,7 +12,6 @@
 //! });
 //! assert_eq!(capture.spans().only().event("exception").unwrap().attributes["exception.message"], "no paper");
 //! assert_eq!(capture.logs().only().event_name, "exception");
-//! # }
 //! ```
 //!
 //! [`init`](crate::init) installs a panic hook, ahead of which the hook that was there before is called. It hears of

@@ -19,7 +19,10 @@ pub(crate) fn resource(settings: &Settings) -> Result<Resource, Error> {
             KeyValue::new("service.version", settings.version.clone()),
             KeyValue::new("service.instance.id", uuid::Uuid::now_v7().to_string()),
             KeyValue::new("deployment.environment.name", settings.environment.as_str()),
+            // Stays when an operator gives the service another name.
+            KeyValue::new("halfbyte.product", settings.product.as_str().to_owned()),
         ])
+        .with_attributes(settings.namespace.clone().map(|namespace| KeyValue::new("service.namespace", namespace)))
         .with_attributes(attributes(&settings.variables)?);
     if let Some(name) = settings.variables.get("OTEL_SERVICE_NAME") {
         builder = builder.with_service_name(name.to_owned());
@@ -49,9 +52,13 @@ mod tests {
 
     use super::*;
 
-    fn made(variables: &[(&str, &str)]) -> Result<Resource, Error> {
+    fn settings(variables: &[(&str, &str)]) -> Settings {
         let config = Config::parse(variables.iter().copied()).expect("valid");
-        resource(&Settings::new(&ProductId::new("parcel").expect("valid"), "1.2.3", &config))
+        Settings::new(&ProductId::new("parcel").expect("valid"), "1.2.3", &config)
+    }
+
+    fn made(variables: &[(&str, &str)]) -> Result<Resource, Error> {
+        resource(&settings(variables))
     }
 
     fn value(resource: &Resource, key: &'static str) -> Option<String> {
@@ -64,6 +71,8 @@ mod tests {
         assert_eq!(value(&resource, "service.name").as_deref(), Some("parcel"));
         assert_eq!(value(&resource, "service.version").as_deref(), Some("1.2.3"));
         assert_eq!(value(&resource, "deployment.environment.name").as_deref(), Some("staging"));
+        assert_eq!(value(&resource, "service.namespace"), None);
+        assert_eq!(value(&resource, "halfbyte.product").as_deref(), Some("parcel"));
         let instance = value(&resource, "service.instance.id").expect("present");
         assert!(uuid::Uuid::parse_str(&instance).is_ok(), "{instance}");
     }
@@ -77,6 +86,14 @@ mod tests {
         assert_eq!(value(&resource, "service.version").as_deref(), Some("9"));
         let resource = made(&[attributes, ("OTEL_SERVICE_NAME", "b")]).expect("valid");
         assert_eq!(value(&resource, "service.name").as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn a_namespace_is_said_by_the_product_and_the_environment_goes_before_it() {
+        let named = |variables| resource(&settings(variables).namespace("halfbyte")).expect("valid");
+        assert_eq!(value(&named(&[]), "service.namespace").as_deref(), Some("halfbyte"));
+        let attributes = [("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=eu")];
+        assert_eq!(value(&named(&attributes), "service.namespace").as_deref(), Some("eu"));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::export::{Export, Providers, Unsent};
-use crate::{Signal, Stats, repeats};
+use crate::keep::Counts;
+use crate::{Instrumentation, Kept, Signal, Stats, repeats};
 
 /// How long a [`Telemetry`] that is dropped outside of a runtime waits for what is queued.
 const ON_DROP: Duration = Duration::from_secs(1);
@@ -21,6 +22,7 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 #[must_use = "dropping it shuts telemetry down"]
 pub struct Telemetry {
     inner: Option<Inner>,
+    instrumentation: Instrumentation,
 }
 
 #[derive(Debug)]
@@ -30,8 +32,25 @@ struct Inner {
 }
 
 impl Telemetry {
-    pub(crate) fn new(providers: Providers, export: Option<Export>) -> Self {
-        Self { inner: Some(Inner { providers, export }) }
+    pub(crate) fn new(providers: Providers, export: Option<Export>, instrumentation: Instrumentation) -> Self {
+        Self { inner: Some(Inner { providers, export }), instrumentation }
+    }
+
+    /// What layers and clients record with, which [`Instrumentation::process`] answers from now on too.
+    pub fn instrumentation(&self) -> &Instrumentation {
+        &self.instrumentation
+    }
+
+    /// What became of spans that were not sampled; see [`Keep`](crate::Keep). What was kept of them is part of
+    /// [`Stats::traces`] as well.
+    pub fn kept(&self) -> Kept {
+        let counts = self.inner.as_ref().and_then(|inner| inner.providers.kept.as_ref());
+        counts.map(Counts::read).unwrap_or_default()
+    }
+
+    /// What spans that are not sampled take of memory until it is decided whether they are kept, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.inner.as_ref().and_then(|inner| inner.providers.kept.as_ref()).map_or(0, Counts::bytes)
     }
 
     /// What became of all that was made so far. The books are exact at any time, and cost three short locks.

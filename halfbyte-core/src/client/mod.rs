@@ -1,6 +1,7 @@
 //! The one outbound HTTP stack, which every typed client uses.
 
 mod error;
+mod redact;
 mod request;
 mod response;
 mod retry;
@@ -13,10 +14,11 @@ use http::Method;
 use url::Url;
 
 pub use self::error::{Error, ErrorKind};
+pub use self::redact::redacted_query;
 pub use self::request::Request;
 pub use self::response::Response;
 use self::retry::RetryBudget;
-use self::telemetry::CallSpan;
+use self::telemetry::AttemptSpan;
 
 /// Calls other services over HTTP with limits on everything.
 ///
@@ -36,8 +38,9 @@ use self::telemetry::CallSpan;
 ///   `Retry-After` says, and within a budget: retries are at most a tenth of the calls, so that a backend in trouble is
 ///   not made worse.
 /// - Redirects are not followed and no proxy is used: a credential never goes where it was not addressed to.
-/// - Each call is one client span, and its W3C trace context goes out with it.
-/// - No query, user name, password or header appears in an error or a span.
+/// - Each attempt is one client span, and its W3C trace context goes out with it, also when it is not recorded.
+/// - No query, user name, password or header appears in an error or a span; of a query, spans have the names of its
+///   parameters.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Inner>);
 
@@ -123,10 +126,9 @@ impl Client {
 
     async fn send(&self, request: Request) -> Result<Response, Error> {
         self.0.budget.deposit();
-        let span = CallSpan::start(&request.method, &request.url);
         let mut attempt = 1;
-        let outcome = loop {
-            let outcome = self.attempt(&request, &span).await;
+        loop {
+            let outcome = self.attempt(&request, attempt - 1).await;
             let wait = match &outcome {
                 _ if !request.repeatable || attempt >= self.0.limits.attempts => None,
                 Ok(response) if retry::is_worth_it(response.status()) => {
@@ -140,17 +142,28 @@ impl Client {
             };
             match wait {
                 Some(wait) if self.0.budget.withdraw() => tokio::time::sleep(wait).await,
-                _ => break outcome,
+                _ => return outcome,
             }
             attempt += 1;
-        };
-        span.end(attempt, outcome.as_ref());
+        }
+    }
+
+    /// Sends the request, which was sent `resent` times before.
+    async fn attempt(&self, request: &Request, resent: u32) -> Result<Response, Error> {
+        let mut span = AttemptSpan::start(&request.method, &request.url, resent);
+        let mut headers = request.headers.clone();
+        span.inject(&mut headers);
+        let outcome = self.exchange(request, headers, &mut span).await;
+        span.end(outcome.as_ref());
         outcome
     }
 
-    async fn attempt(&self, request: &Request, span: &CallSpan) -> Result<Response, Error> {
-        let mut headers = request.headers.clone();
-        span.inject(&mut headers);
+    async fn exchange(
+        &self,
+        request: &Request,
+        headers: http::HeaderMap,
+        span: &mut AttemptSpan,
+    ) -> Result<Response, Error> {
         let sent = self
             .0
             .http
@@ -160,6 +173,7 @@ impl Client {
             .send()
             .await
             .map_err(|error| Error::from_reqwest(&request.url, error))?;
+        span.answered(&sent);
         Response::read(sent, self.0.limits.max_body, &request.url).await
     }
 }

@@ -1,54 +1,147 @@
-//! One client span a call, by the OpenTelemetry semantic conventions for HTTP clients.
+//! One client span per attempt, by the OpenTelemetry semantic conventions for HTTP clients.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use opentelemetry::propagation::Injector;
-use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::trace::{Span as _, SpanContext, SpanKind, Status, TraceContextExt as _, TraceFlags, Tracer as _};
 use opentelemetry::{Context, KeyValue, global};
 use url::Url;
 
+use super::redact::redacted_query;
 use super::{Error, ErrorKind, Response};
 
-pub(super) struct CallSpan(Context);
+/// The methods that the conventions know.
+const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
 
-impl CallSpan {
-    pub(super) fn start(method: &Method, url: &Url) -> Self {
-        let attributes = [
-            KeyValue::new("http.request.method", method.to_string()),
-            KeyValue::new("url.full", super::error::shown(url)),
-            KeyValue::new("server.address", url.host_str().unwrap_or_default().to_owned()),
-            KeyValue::new("server.port", i64::from(url.port_or_known_default().unwrap_or(0))),
-        ];
+/// The span of one attempt; dropping it before its end says that the attempt was cancelled.
+pub(super) struct AttemptSpan {
+    context: Context,
+    /// Whether the span of `context` is that of this attempt, and is told things.
+    is_recording: bool,
+    status: Option<StatusCode>,
+    has_ended: bool,
+}
+
+impl AttemptSpan {
+    /// Starts the span of a request that was sent `resent` times before.
+    pub(super) fn start(method: &Method, url: &Url, resent: u32) -> Self {
+        let known = METHODS.into_iter().find(|known| *known == method.as_str());
+        // The start has up to 6, the end up to 5.
+        let mut attributes = Vec::with_capacity(11);
+        attributes.push(KeyValue::new("http.request.method", known.unwrap_or("_OTHER")));
+        if known.is_none() {
+            attributes.push(KeyValue::new("http.request.method_original", method.to_string()));
+        }
+        attributes.push(KeyValue::new("url.full", full(url)));
+        if let Some(host) = url.host_str() {
+            attributes.push(KeyValue::new("server.address", host.trim_matches(['[', ']']).to_owned()));
+        }
+        if let Some(port) = url.port_or_known_default() {
+            attributes.push(KeyValue::new("server.port", i64::from(port)));
+        }
+        if resent > 0 {
+            attributes.push(KeyValue::new("http.request.resend_count", i64::from(resent)));
+        }
         let tracer = global::tracer("halfbyte-core");
+        let builder = tracer.span_builder(known.unwrap_or("HTTP")).with_kind(SpanKind::Client);
         let parent = Context::current();
-        let builder = tracer.span_builder(method.to_string()).with_kind(SpanKind::Client).with_attributes(attributes);
-        let span = tracer.build_with_context(builder, &parent);
-        Self(parent.with_span(span))
+        let span = tracer.build_with_context(builder.with_attributes(attributes), &parent);
+        let is_recording = span.is_recording();
+        Self { context: within(span, &parent), is_recording, status: None, has_ended: false }
     }
 
     /// Writes the trace context into `headers`, in the form that the global propagator has.
     pub(super) fn inject(&self, headers: &mut HeaderMap) {
-        global::get_text_map_propagator(|propagator| propagator.inject_context(&self.0, &mut Headers(headers)));
+        global::get_text_map_propagator(|propagator| {
+            propagator.inject_context(&self.context, &mut Headers(headers));
+        });
     }
 
-    pub(super) fn end(&self, attempts: u32, outcome: Result<&Response, &Error>) {
-        let span = self.0.span();
-        if attempts > 1 {
-            span.set_attribute(KeyValue::new("http.request.resend_count", i64::from(attempts - 1)));
+    /// Takes note of the head of the response.
+    pub(super) fn answered(&mut self, response: &reqwest::Response) {
+        self.status = Some(response.status());
+        if !self.is_recording {
+            return;
         }
-        let error = match outcome {
-            Ok(response) => {
-                let status = response.status();
-                span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
-                (status.as_u16() >= 400).then(|| status.as_str().to_owned())
-            }
-            Err(error) => Some(error_type(error.kind()).to_owned()),
-        };
-        if let Some(error) = error {
+        let span = self.context.span();
+        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(response.status().as_u16())));
+        if let Some(version) = version(response.version()) {
+            span.set_attribute(KeyValue::new("network.protocol.version", version));
+        }
+        if let Some(peer) = response.remote_addr() {
+            span.set_attribute(KeyValue::new("network.peer.address", peer.ip().to_string()));
+            span.set_attribute(KeyValue::new("network.peer.port", i64::from(peer.port())));
+        }
+    }
+
+    pub(super) fn end(mut self, outcome: Result<&Response, &Error>) {
+        self.finish(outcome.err().map(|error| error_type(error.kind())));
+    }
+
+    fn finish(&mut self, failure: Option<&'static str>) {
+        self.has_ended = true;
+        if !self.is_recording {
+            return;
+        }
+        let refused = self.status.filter(|status| status.as_u16() >= 400).map(|status| status.as_str().to_owned());
+        let span = self.context.span();
+        if let Some(error) = refused.or_else(|| failure.map(str::to_owned)) {
             span.set_attribute(KeyValue::new("error.type", error));
             span.set_status(Status::error(""));
         }
         span.end();
     }
+}
+
+impl Drop for AttemptSpan {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.finish(Some("cancelled"));
+        }
+    }
+}
+
+/// `parent` with `span`. One that is not recorded has lost the flags of its trace, which go on with it all the same.
+fn within(span: global::BoxedSpan, parent: &Context) -> Context {
+    if span.is_recording() {
+        return parent.with_span(span);
+    }
+    let context = span.span_context();
+    // Without an SDK, and after its end, the trace that is there goes on.
+    if !context.is_valid() {
+        return parent.clone();
+    }
+    let outer = parent.span();
+    let outer = outer.span_context();
+    let continues = context.trace_id() == outer.trace_id();
+    let kept = if continues { outer.trace_flags() & !TraceFlags::SAMPLED } else { TraceFlags::default() };
+    let (flags, state) = (context.trace_flags() | kept, context.trace_state().clone());
+    parent.with_remote_span_context(SpanContext::new(context.trace_id(), context.span_id(), flags, false, state))
+}
+
+/// `url.full`: without user name, password and fragment, and without what the query says.
+fn full(url: &Url) -> String {
+    let shown = super::error::shown(url);
+    let credentials = match (url.username(), url.password()) {
+        ("", None) => "://",
+        (_, None) => "://REDACTED@",
+        (_, Some(_)) => "://REDACTED:REDACTED@",
+    };
+    let mut full = shown.replacen("://", credentials, 1);
+    if let Some(query) = url.query() {
+        full.extend(["?", &redacted_query(query)]);
+    }
+    full
+}
+
+fn version(version: Version) -> Option<&'static str> {
+    Some(match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_11 => "1.1",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => return None,
+    })
 }
 
 fn error_type(kind: ErrorKind) -> &'static str {
@@ -57,6 +150,7 @@ fn error_type(kind: ErrorKind) -> &'static str {
         ErrorKind::Timeout => "timeout",
         ErrorKind::Broken => "broken",
         ErrorKind::TooLarge => "too_large",
+        ErrorKind::Request => "request",
         _ => "_OTHER",
     }
 }

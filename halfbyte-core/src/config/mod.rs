@@ -49,8 +49,10 @@ pub struct Config {
     pub client_id: Option<String>,
     /// Where API keys are kept.
     pub api_keys: ApiKeysBackend,
-    /// Proxies whose word on the client's certificate is believed.
+    /// Proxies whose word on the client's address and certificate is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Networks whose trace context and baggage are taken up.
+    pub trace_networks: Vec<IpNet>,
     /// Whether DPoP proofs must hold a nonce of this product's.
     pub dpop_nonce: bool,
     /// Where customers, subscriptions and usage are kept.

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
@@ -49,6 +49,9 @@ pub(super) fn parse(vars: Vec<(String, String)>, not_text: Vec<String>) -> Resul
             ApiKeysBackend::Off
         }),
         trusted_proxies: reader.read("HALFBYTE_TRUSTED_PROXIES", networks).unwrap_or_default(),
+        trace_networks: reader
+            .read("HALFBYTE_TRACE_NETWORKS", networks_or_none)
+            .unwrap_or_else(|| if development { loopback() } else { Vec::new() }),
         dpop_nonce: reader.read("HALFBYTE_DPOP_NONCE", switch).unwrap_or_default(),
         billing: reader.backend(
             "HALFBYTE_BILLING_URL",
@@ -239,6 +242,17 @@ fn networks(text: &str) -> Result<Vec<IpNet>, String> {
             .map_err(|_| format!("\"{part}\" is not a network such as 10.0.0.0/8 or an address")),
     };
     text.split(',').map(str::trim).map(network).collect()
+}
+
+/// As [`networks`]; `none` is how development is told to trust nobody.
+fn networks_or_none(text: &str) -> Result<Vec<IpNet>, String> {
+    if text == "none" { Ok(Vec::new()) } else { networks(text) }
+}
+
+/// This machine.
+fn loopback() -> Vec<IpNet> {
+    let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    vec![v4.into(), IpAddr::from(Ipv6Addr::LOCALHOST).into()]
 }
 
 fn switch(text: &str) -> Result<bool, String> {

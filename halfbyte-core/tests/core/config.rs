@@ -66,6 +66,7 @@ fn every_key_is_read() {
         ("HALFBYTE_IDENTITY_CLIENT_ID", "parcel-app"),
         ("HALFBYTE_API_KEYS_URL", "off:"),
         ("HALFBYTE_TRUSTED_PROXIES", "192.0.2.7"),
+        ("HALFBYTE_TRACE_NETWORKS", "192.0.2.0/24"),
         ("HALFBYTE_DPOP_NONCE", "required"),
         ("HALFBYTE_BILLING_URL", "sqlite:///var/my%20lib/b.sqlite"),
         ("HALFBYTE_LAME_DUCK", "7"),
@@ -82,6 +83,7 @@ fn every_key_is_read() {
     assert_eq!((config.audience.as_deref(), config.client_id.as_deref()), (Some("parcel"), Some("parcel-app")));
     assert!(matches!(config.api_keys, ApiKeysBackend::Off));
     assert_eq!(config.trusted_proxies, ["192.0.2.7/32".parse().unwrap()]);
+    assert_eq!(config.trace_networks, ["192.0.2.0/24".parse().unwrap()]);
     assert!(config.dpop_nonce);
     assert!(matches!(config.billing, BillingBackend::Sqlite(Some(path)) if path == Path::new("/var/my lib/b.sqlite")));
     assert_eq!(config.lame_duck, Duration::from_secs(7));
@@ -349,4 +351,14 @@ fn a_nonce_in_dpop_proofs_is_required_or_not() {
     assert!(Config::parse([("HALFBYTE_DPOP_NONCE", "required")]).unwrap().dpop_nonce);
     assert!(!Config::parse([("HALFBYTE_DPOP_NONCE", "off")]).unwrap().dpop_nonce);
     assert!(Config::parse([("HALFBYTE_DPOP_NONCE", "yes")]).unwrap_err().to_string().contains("off, required"));
+}
+
+#[test]
+fn traces_of_others_are_taken_up_from_this_machine_in_development_and_else_from_nobody_unless_said() {
+    let loopback: [ipnet::IpNet; 2] = ["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+    assert_eq!(good(&[]).trace_networks, loopback);
+    assert!(good(&PRODUCTION).trace_networks.is_empty());
+    assert!(good(&[("HALFBYTE_ENV", "staging")]).trace_networks.is_empty());
+    assert!(good(&[("HALFBYTE_TRACE_NETWORKS", "none")]).trace_networks.is_empty());
+    assert!(fault("HALFBYTE_TRACE_NETWORKS", "everybody").contains("not a network"));
 }

@@ -29,7 +29,7 @@ pub(super) trait Disk: Send + 'static {
 #[derive(Debug)]
 pub(super) struct Folder {
     home: Home,
-    _lock: File,
+    lock: File,
     last: Option<(PathBuf, File)>,
 }
 
@@ -46,7 +46,7 @@ impl Folder {
         let started = Instant::now();
         loop {
             match lock.try_lock() {
-                Ok(()) => return Ok(Self { home, _lock: lock, last: None }),
+                Ok(()) => return Ok(Self { home, lock, last: None }),
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
                 Err(TryLockError::WouldBlock) if started.elapsed() >= patience => {
                     return Err(AuditError::in_use(home.path()));
@@ -97,6 +97,13 @@ impl Disk for Folder {
 impl Folder {
     fn last(&self) -> io::Result<&File> {
         self.last.as_ref().map(|(_, file)| file).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Closing the file alone does not give it back while a process that this one is just starting has a copy of it.
+        _ = self.lock.unlock();
     }
 }
 

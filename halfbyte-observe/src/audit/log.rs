@@ -58,11 +58,7 @@ struct Job {
 
 impl AuditLog {
     /// A log in `folder`, written by this version of this product.
-    pub fn builder(
-        folder: impl Into<PathBuf>,
-        product: &ProductId,
-        version: impl Into<String>,
-    ) -> AuditLogBuilder {
+    pub fn builder(folder: impl Into<PathBuf>, product: &ProductId, version: impl Into<String>) -> AuditLogBuilder {
         AuditLogBuilder {
             folder: folder.into(),
             product: Product { name: product.as_str().to_owned(), version: version.into() },
@@ -84,7 +80,8 @@ impl AuditLog {
     /// The record is over a bound, or the disk did not take it. It is then not in the log; only a machine that dies at
     /// this moment, or a disk that does not take the removal either, may leave it there.
     pub async fn record(&self, record: Record) -> Result<Link, AuditError> {
-        let gone = || AuditError::storage("the thread that writes the audit log is gone", std::io::ErrorKind::Other.into());
+        let gone =
+            || AuditError::storage("the thread that writes the audit log is gone", std::io::ErrorKind::Other.into());
         let event = Event::Record(Box::new(record.into_recorded(self.0.subjects.as_ref())?));
         let (reply, answer) = oneshot::channel();
         let queue = self.0.queue.as_ref().ok_or_else(gone)?;

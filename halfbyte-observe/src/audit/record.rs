@@ -197,9 +197,7 @@ impl Record {
         let who = match &self.who {
             Who::Anonymous => Person { kind: "anonymous".to_owned(), ..Person::default() },
             // The name of a program is nobody's secret.
-            Who::System(name) => {
-                Person { kind: "system".to_owned(), subject: Some(name.clone()), ..Person::default() }
-            }
+            Who::System(name) => Person { kind: "system".to_owned(), subject: Some(name.clone()), ..Person::default() },
             Who::Principal(principal) => {
                 let issuer = principal.issuer();
                 let kind = principal.kind().as_str();

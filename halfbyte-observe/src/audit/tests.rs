@@ -1,7 +1,5 @@
 //! A disk that fails when it should, and what it was asked for.
 
-#![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
-
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -10,8 +8,8 @@ use halfbyte_core::Clock;
 
 use super::chain::{Link, Sealer};
 use super::disk::Disk;
-use super::entry::{Cut, Event};
-use super::verify::{Lines, Walk};
+use super::entry::{Begun, Cut, Entry, Event, FORMAT};
+use super::verify::{Doubt, Line, Lines, Walk};
 use super::writer::{End, Product, Writer};
 use super::{Hash, Record};
 
@@ -187,4 +185,42 @@ fn every_kind_of_line_is_read_as_it_was_written() {
     let text = serde_json::to_string(&event).unwrap();
     assert!(text.starts_with(r#"{"event":"repaired","cut_bytes":3,"cut_sha256":"0000"#), "{text}");
     assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+}
+
+#[test]
+fn a_line_has_its_place_in_the_chain_and_in_its_file() {
+    let begun = |file| Event::File(Begun { format: FORMAT.to_owned(), algorithm: "sha256".to_owned(), file });
+    let newer = Event::File(Begun { format: "halfbyte-audit/2".to_owned(), algorithm: "sha256".to_owned(), file: 1 });
+    let some = super::chain::sha256(b"some line");
+    // Sequence, hash of the line before (that of the chain if none), file by its name, line in it, what it says.
+    let first = (1, Some(Hash::START), 1, 1, begun(1));
+    let cases = [
+        (vec![first.clone(), (2, None, 1, 2, event()), (3, None, 2, 1, begun(2))], None),
+        (vec![(7, Some(some), 3, 1, begun(3)), (8, None, 3, 2, event())], None),
+        (vec![(0, Some(some), 1, 1, begun(1))], Some(Doubt::Chain(0))),
+        (vec![(2, Some(Hash::START), 1, 1, begun(1))], Some(Doubt::Chain(2))),
+        (vec![(1, Some(some), 1, 1, begun(1))], Some(Doubt::Chain(1))),
+        (vec![(1, Some(Hash::START), 1, 1, newer)], Some(Doubt::Chain(1))),
+        (vec![(1, Some(Hash::START), 1, 1, event())], Some(Doubt::Chain(1))),
+        (vec![(1, Some(Hash::START), 2, 1, begun(1))], Some(Doubt::Chain(1))),
+        (vec![first.clone(), (2, None, 1, 2, begun(1))], Some(Doubt::Chain(2))),
+        (vec![first.clone(), (2, None, 3, 1, begun(3))], Some(Doubt::Chain(2))),
+        (vec![first.clone(), (3, None, 1, 2, event())], Some(Doubt::Chain(3))),
+        (vec![first, (2, Some(some), 1, 2, event())], Some(Doubt::Chain(2))),
+    ];
+    for (case, (lines, doubt)) in cases.into_iter().enumerate() {
+        let sealer = Sealer::new(None);
+        let mut walk = Walk::new(&sealer, None);
+        let mut found = None;
+        for (sequence, prev, file, number, event) in lines {
+            let (product, version) = ("parcel".to_owned(), "1.2.3".to_owned());
+            let prev = prev.unwrap_or(walk.last.hash);
+            let entry = Entry { sequence, time: Clock::system().now(), product, version, event, prev };
+            let mut bytes = serde_json::to_vec(&entry).unwrap();
+            sealer.seal(&mut bytes);
+            bytes.pop();
+            found = found.or(walk.step(&Line { file: Some(file), number, bytes, whole: true }).err());
+        }
+        assert_eq!(found, doubt, "case {case}");
+    }
 }

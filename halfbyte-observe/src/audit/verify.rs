@@ -75,8 +75,16 @@ pub enum Why {
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file.display(), self.line)?;
-        match &self.why {
+        match (self.file.display(), self.line) {
+            (file, 0) => write!(f, "{file}: {}", self.why),
+            (file, line) => write!(f, "{file}:{line}: {}", self.why),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Why::Changed => f.write_str("the line was changed, or the one before it (or another key was used)"),
             Why::Removed { lines: 1 } => f.write_str("a line before this one was removed"),
             Why::Removed { lines } => write!(f, "{lines} lines before this one were removed"),
@@ -300,9 +308,9 @@ fn begun(line: &[u8]) -> Option<Begun> {
 #[derive(Debug)]
 pub(super) struct Line {
     /// The number of its file, as its name says.
-    file: Option<u64>,
+    pub(super) file: Option<u64>,
     /// From 1, in its file.
-    number: u64,
+    pub(super) number: u64,
     pub(super) bytes: Vec<u8>,
     /// It has an end.
     pub(super) whole: bool,
@@ -342,6 +350,12 @@ impl Lines {
                 if !bytes.is_empty() {
                     self.line += 1;
                     let whole = bytes.pop_if(|last| *last == b'\n').is_some();
+                    if bytes.len() as u64 == MAX_LINE {
+                        return Err(io::Error::new(
+                            io::ErrorKind::InvalidData,
+                            "a line is longer than any that is written",
+                        ));
+                    }
                     return Ok(Some(Line { file: self.file, number: self.line, bytes, whole }));
                 }
             }

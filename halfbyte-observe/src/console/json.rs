@@ -359,6 +359,8 @@ mod tests {
         assert!(cut["message"].as_str().is_some_and(|text| text.ends_with('…') && text.len() > 10_000));
         assert!(cut["fields"]["a"].as_str().is_some_and(|text| text.ends_with('…')));
         assert_eq!((cut["fields"].get("n"), cut.get("spans")), (None, None));
+        let (_, left_out) = line(|| tracing::info!(a = "x".repeat(FIELDS - 70), n = 1, "y"));
+        assert_eq!((left_out["fields"].get("n"), &left_out["truncated"]), (None, &json!(true)));
         let (_, whole) = line(|| tracing::info!(a = "x".repeat(1_000), "y"));
         assert_eq!(whole.get("truncated"), None);
     }

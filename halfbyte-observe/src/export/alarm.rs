@@ -22,9 +22,14 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// A request that was begun at `begun` has failed. Answers since when they have been failing, if that is to be said.
-    pub(super) fn failed(&mut self, signal: Signal, begun: Instant, now: Instant) -> Option<Duration> {
-        let since = *self.since[signal.index()].get_or_insert(begun);
+    /// A request that was begun at `begun` has failed.
+    pub(super) fn failed(&mut self, signal: Signal, begun: Instant) {
+        self.since[signal.index()].get_or_insert(begun);
+    }
+
+    /// For how long they have been failing, if that is to be said now: it is then taken to be said.
+    pub(super) fn is_due(&mut self, signal: Signal, now: Instant) -> Option<Duration> {
+        let since = self.since[signal.index()]?;
         let due = self.said.is_none_or(|said| now.duration_since(said) >= REPEAT);
         let lasts = now.duration_since(since);
         (due && lasts >= PATIENCE).then(|| {
@@ -44,28 +49,43 @@ impl Alarm {
 mod tests {
     use super::*;
 
+    fn failed(alarm: &mut Alarm, signal: Signal, begun: Instant, now: Instant) -> Option<Duration> {
+        alarm.failed(signal, begun);
+        alarm.is_due(signal, now)
+    }
+
+    #[test]
+    fn it_speaks_in_time_though_nothing_is_tried_meanwhile() {
+        let start = Instant::now();
+        let mut alarm = Alarm::default();
+        assert_eq!(failed(&mut alarm, Signal::Traces, start, start + Duration::from_secs(1)), None);
+        assert_eq!(alarm.is_due(Signal::Logs, start + PATIENCE), None, "logs are well");
+        assert_eq!(alarm.is_due(Signal::Traces, start + PATIENCE), Some(PATIENCE));
+        assert_eq!(alarm.is_due(Signal::Traces, start + PATIENCE * 2), None);
+    }
+
     #[test]
     fn it_speaks_after_ten_seconds_then_every_minute_and_once_when_all_is_well_again() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut alarm = Alarm::default();
-        assert_eq!(alarm.failed(Signal::Traces, at(0), at(1)), None);
+        assert_eq!(failed(&mut alarm, Signal::Traces, at(0), at(1)), None);
         assert!(!alarm.worked(Signal::Traces), "nobody has heard that it failed");
-        assert_eq!(alarm.failed(Signal::Traces, at(2), at(3)), None);
-        assert_eq!(alarm.failed(Signal::Logs, at(3), at(4)), None);
-        assert_eq!(alarm.failed(Signal::Traces, at(11), at(12)), Some(Duration::from_secs(10)));
-        assert_eq!(alarm.failed(Signal::Logs, at(20), at(40)), None, "one of them was enough");
-        assert_eq!(alarm.failed(Signal::Logs, at(70), at(72)), Some(Duration::from_secs(69)));
+        assert_eq!(failed(&mut alarm, Signal::Traces, at(2), at(3)), None);
+        assert_eq!(failed(&mut alarm, Signal::Logs, at(3), at(4)), None);
+        assert_eq!(failed(&mut alarm, Signal::Traces, at(11), at(12)), Some(Duration::from_secs(10)));
+        assert_eq!(failed(&mut alarm, Signal::Logs, at(20), at(40)), None, "one of them was enough");
+        assert_eq!(failed(&mut alarm, Signal::Logs, at(70), at(72)), Some(Duration::from_secs(69)));
         assert!(!alarm.worked(Signal::Traces), "logs still fail");
         assert!(alarm.worked(Signal::Logs));
         assert!(!alarm.worked(Signal::Logs), "once");
-        assert_eq!(alarm.failed(Signal::Logs, at(100), at(101)), None, "patience again");
+        assert_eq!(failed(&mut alarm, Signal::Logs, at(100), at(101)), None, "patience again");
     }
 
     #[test]
     fn a_request_that_hung_for_long_is_reason_enough() {
         let start = Instant::now();
         let after = start + PATIENCE;
-        assert_eq!(Alarm::default().failed(Signal::Metrics, start, after), Some(PATIENCE));
+        assert_eq!(failed(&mut Alarm::default(), Signal::Metrics, start, after), Some(PATIENCE));
     }
 }

@@ -81,6 +81,8 @@ struct Run<T> {
     /// How many entries are to be taken though they are no whole batch.
     sweep: usize,
     failed: u64,
+    /// Why it last failed.
+    why: String,
     pending: Vec<Pending>,
     /// Nobody is left to give an order.
     alone: bool,
@@ -98,6 +100,7 @@ impl<T: Send + 'static> Driver<T> {
             due: now + self.delay,
             sweep: 0,
             failed: 0,
+            why: String::new(),
             pending: Vec::new(),
             alone: false,
             driver: self,
@@ -178,6 +181,8 @@ impl<T: Send + 'static> Run<T> {
 
     fn gather(&mut self) {
         self.due = Instant::now() + self.driver.delay;
+        // The next attempt may be far off.
+        self.complain();
         // Runs what the product observes its instruments with.
         let _a_panic_was_reported = catch_unwind(AssertUnwindSafe(&mut self.driver.gather));
         self.sweep = self.driver.queue.len();
@@ -197,17 +202,16 @@ impl<T: Send + 'static> Run<T> {
     }
 
     fn hear(&mut self, answer: Answer) {
-        let now = Instant::now();
         self.sending = None;
         let (signal, address) = (self.driver.signal, self.driver.address.clone());
-        let alarm = self.driver.alarm.clone();
-        let mut alarm = alarm.lock().unwrap_or_else(PoisonError::into_inner);
         let failure = match &answer {
             Answer::Accepted { .. } => None,
             Answer::Later { why, .. } | Answer::Refused { why } => Some(why.clone()),
         };
         self.failed += u64::from(failure.is_some());
         self.step(Input::Answer(answer));
+        let alarm = self.driver.alarm.clone();
+        let mut alarm = alarm.lock().unwrap_or_else(PoisonError::into_inner);
         // Telemetry is suppressed on this thread: what is said here is on the console and nowhere else.
         match failure {
             None => {
@@ -216,20 +220,31 @@ impl<T: Send + 'static> Run<T> {
                 }
             }
             Some(why) => {
-                if let Some(lasts) = alarm.failed(signal, self.begun, now) {
-                    let stats = self.driver.queue.stats();
-                    tracing::warn!(
-                        target: "halfbyte::telemetry",
-                        %signal,
-                        %address,
-                        waiting = stats.unsent(),
-                        on_disk = self.driver.backlog.safe(),
-                        dropped = stats.dropped.total(),
-                        "telemetry has not been delivered for {} s: {why}",
-                        lasts.as_secs(),
-                    );
-                }
+                alarm.failed(signal, self.begun);
+                self.why = why;
             }
+        }
+        drop(alarm);
+        self.complain();
+    }
+
+    /// Says that the collector is away, when it has been for long enough.
+    fn complain(&mut self) {
+        let (signal, address) = (self.driver.signal, &self.driver.address);
+        let due = self.driver.alarm.lock().unwrap_or_else(PoisonError::into_inner).is_due(signal, Instant::now());
+        if let Some(lasts) = due {
+            let stats = self.driver.queue.stats();
+            tracing::warn!(
+                target: "halfbyte::telemetry",
+                %signal,
+                %address,
+                waiting = stats.unsent(),
+                on_disk = self.driver.backlog.safe(),
+                dropped = stats.dropped.total(),
+                "telemetry has not been delivered for {} s: {}",
+                lasts.as_secs(),
+                self.why,
+            );
         }
     }
 

@@ -18,6 +18,7 @@ use prost::Message as _;
 
 use super::pack::{Packer, Speaker};
 use super::queue::{BATCH_BYTES, Queue};
+use crate::chain::Chain;
 use crate::spool::Batch;
 
 /// How many series one metric has at most; what comes on top is one series with `otel.metric.overflow`.
@@ -61,11 +62,13 @@ pub(super) fn bounded(_any: &Instrument) -> Option<Stream> {
 }
 
 /// Collects once. All that leaves of metrics goes through here.
-pub(super) fn collect(reader: &Reader, queue: &Queue<Batch>, speaker: &Speaker) {
+pub(super) fn collect(reader: &Reader, queue: &Queue<Batch>, chain: &Chain, speaker: &Speaker) {
     let mut metrics = ResourceMetrics::default();
     // Fails when the provider is shut down or gone: there is nothing any more.
     if reader.collect(&mut metrics).is_ok() {
-        for batch in encode(ExportMetricsServiceRequest::from(&metrics), speaker) {
+        let mut request = ExportMetricsServiceRequest::from(&metrics);
+        chain.metrics(&mut request);
+        for batch in encode(request, speaker) {
             let (items, bytes) = (batch.items, batch.payload.len());
             queue.push(batch, items, bytes);
         }

@@ -38,8 +38,11 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 pub(crate) use self::pipeline::{Export, Pipeline, Unsent};
 pub(crate) use self::plan::Plan;
 pub(crate) use self::spans::Sampled;
+use self::spans::SpanQueue;
 pub use self::stats::{Dropped, SignalStats, Stats};
 use crate::Error;
+use crate::chain::Chain;
+use crate::keep::Counts;
 
 /// What collects the signals. Spans have a provider also when they go nowhere: their ids stand in logs, in refusals
 /// and in calls to others, whose traces then hang together.
@@ -48,30 +51,36 @@ pub(crate) struct Providers {
     pub(crate) traces: Option<SdkTracerProvider>,
     pub(crate) metrics: Option<SdkMeterProvider>,
     pub(crate) logs: Option<SdkLoggerProvider>,
+    /// What became of spans that were not sampled.
+    pub(crate) kept: Option<Counts>,
+}
+
+/// What [`Providers::build`] answers.
+#[derive(Debug, Default)]
+pub(crate) struct Built {
+    pub(crate) providers: Providers,
+    pub(crate) export: Option<Export>,
+    /// What is to be told once there is a log.
+    pub(crate) complaints: Vec<String>,
 }
 
 impl Providers {
     /// Providers in front of a pipeline of their own. `spool` is the folder for what a collector cannot be given.
-    pub(crate) fn build(
-        plan: &Plan,
-        resource: &Resource,
-        spool: Option<&Path>,
-    ) -> Result<(Self, Option<Export>), Error> {
+    pub(crate) fn build(plan: &Plan, resource: &Resource, chain: &Chain, spool: Option<&Path>) -> Result<Built, Error> {
         if plan.disabled {
-            return Ok((Self::default(), None));
+            return Ok(Built::default());
         }
-        let mut traces = SdkTracerProvider::builder().with_resource(resource.clone());
         if plan.is_empty() {
-            return Ok((Self { traces: Some(traces.build()), ..Self::default() }, None));
+            let (traces, _none_held) = chain.traces(resource, None::<SpanQueue>);
+            return Ok(Built { providers: Self { traces: Some(traces), ..Self::default() }, ..Built::default() });
         }
-        let Pipeline { spans, logs, metrics, export } = Pipeline::start(plan, resource, spool)?;
-        if let Some(queue) = spans {
-            traces = traces.with_span_processor(Sampled(queue));
-        }
+        let Pipeline { spans, logs, metrics, export, complaints } = Pipeline::start(plan, resource, chain, spool)?;
+        let (traces, kept) = chain.traces(resource, spans);
         let logs = logs.map(|queue| {
             SdkLoggerProvider::builder().with_resource(resource.clone()).with_log_processor(queue).build()
         });
-        Ok((Self { traces: Some(traces.build()), metrics, logs }, Some(export)))
+        let providers = Self { traces: Some(traces), metrics, logs, kept };
+        Ok(Built { providers, export: Some(export), complaints })
     }
 
     /// Nothing is made any more, but for measurements: those end with the last collection. Never blocks.

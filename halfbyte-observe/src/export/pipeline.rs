@@ -24,6 +24,7 @@ use super::spans::{self, SpanQueue};
 use super::stats::Stats;
 use super::transport::Transport;
 use super::{meters, stats::SignalStats};
+use crate::chain::Chain;
 use crate::{Error, Signal};
 
 /// What one signal may take of the disk.
@@ -39,6 +40,8 @@ pub(crate) struct Pipeline {
     /// With a reader of which the export thread collects.
     pub(crate) metrics: Option<SdkMeterProvider>,
     pub(crate) export: Export,
+    /// What is to be told once there is a log.
+    pub(crate) complaints: Vec<String>,
 }
 
 /// The export thread, as those see it who flush it. It ends when this is dropped, at the latest.
@@ -72,9 +75,9 @@ impl Pipeline {
     /// # Errors
     ///
     /// A file for TLS cannot be used, or the machine gives no thread. A disk that cannot be used is no error.
-    pub(crate) fn start(plan: &Plan, resource: &Resource, spool: Option<&Path>) -> Result<Self, Error> {
+    pub(crate) fn start(plan: &Plan, resource: &Resource, chain: &Chain, spool: Option<&Path>) -> Result<Self, Error> {
         let (alarm, speaker) = (Arc::<Mutex<Alarm>>::default(), Speaker::from(resource));
-        let mut build = Build { ends: Vec::new(), tasks: Vec::new(), alarm, spool };
+        let mut build = Build { ends: Vec::new(), tasks: Vec::new(), alarm, spool, complaints: Vec::new() };
 
         let reader = plan.metrics.as_ref().map(|_| Reader::new(plan.temporality));
         let metrics = reader.as_ref().map(|reader| {
@@ -94,16 +97,17 @@ impl Pipeline {
         if let Some(route) = &plan.logs {
             let speaker = speaker.clone();
             let encode = Box::new(move |batch| records::encode(batch, &speaker));
-            logs = Some(LogQueue(build.signal(Signal::Logs, route, encode, |_| Box::new(|| {}))?));
+            let queue = build.signal(Signal::Logs, route, encode, |_| Box::new(|| {}))?;
+            logs = Some(LogQueue { queue, chain: chain.clone() });
         }
         if let (Some(route), Some(reader)) = (&plan.metrics, reader) {
             let gather = |queue: &Arc<_>| {
-                let queue = Arc::clone(queue);
-                Box::new(move || metrics::collect(&reader, &queue, &speaker)) as Box<dyn FnMut() + Send>
+                let (queue, chain) = (Arc::clone(queue), chain.clone());
+                Box::new(move || metrics::collect(&reader, &queue, &chain, &speaker)) as Box<dyn FnMut() + Send>
             };
             build.signal(Signal::Metrics, route, Box::new(|batches| batches), gather)?;
         }
-        let Build { ends, tasks, .. } = build;
+        let Build { ends, tasks, complaints, .. } = build;
         if let Some(provider) = &metrics {
             for end in &ends {
                 let route = match end.signal {
@@ -117,7 +121,7 @@ impl Pipeline {
             }
         }
         start(tasks)?;
-        Ok(Self { spans, logs, metrics, export: Export { ends } })
+        Ok(Self { spans, logs, metrics, export: Export { ends }, complaints })
     }
 }
 
@@ -126,6 +130,7 @@ struct Build<'a> {
     tasks: Vec<Task>,
     alarm: Arc<Mutex<Alarm>>,
     spool: Option<&'a Path>,
+    complaints: Vec<String>,
 }
 
 impl Build<'_> {
@@ -147,7 +152,7 @@ impl Build<'_> {
             queue: queue.clone(),
             encode,
             delay: route.pace.delay,
-            backlog: backlog(signal, self.spool),
+            backlog: self.backlog(signal),
             transport: Transport::new(signal, &route.to)?,
             orders: taken,
             alarm: self.alarm.clone(),
@@ -156,21 +161,17 @@ impl Build<'_> {
         self.ends.push(End { signal, orders, books: queue.clone() });
         Ok(queue)
     }
-}
 
-/// A disk that cannot be used is said, and done without: telemetry is no reason for a product not to start.
-fn backlog(signal: Signal, spool: Option<&Path>) -> Backlog {
-    let Some(spool) = spool else { return Backlog::in_memory(MOST_IN_MEMORY) };
-    let folder = spool.join(signal.as_str());
-    Backlog::on_disk(&folder, MOST_ON_DISK).unwrap_or_else(|error| {
-        tracing::warn!(
-            target: "halfbyte::telemetry",
-            folder = %folder.display(),
-            "{signal} that cannot be sent are held in memory only: {}",
-            error_chain(&error),
-        );
-        Backlog::in_memory(MOST_IN_MEMORY)
-    })
+    /// A disk that cannot be used is said, and done without: telemetry is no reason for a product not to start.
+    fn backlog(&mut self, signal: Signal) -> Backlog {
+        let Some(spool) = self.spool else { return Backlog::in_memory(MOST_IN_MEMORY) };
+        let folder = spool.join(signal.as_str());
+        Backlog::on_disk(&folder, MOST_ON_DISK).unwrap_or_else(|error| {
+            let (folder, why) = (folder.display(), error_chain(&error));
+            self.complaints.push(format!("{signal} that cannot be sent are held in memory only: {folder}: {why}"));
+            Backlog::in_memory(MOST_IN_MEMORY)
+        })
+    }
 }
 
 fn start(tasks: Vec<Task>) -> Result<(), Error> {

@@ -13,6 +13,7 @@ use prost::Message as _;
 
 use super::pack::{Packer, Speaker};
 use super::queue::Queue;
+use crate::chain::Chain;
 use crate::spool::Batch;
 
 /// Whose record it is: by the protocol, the target of an event takes the place of the scope's name.
@@ -28,13 +29,19 @@ pub(super) struct Record {
 /// The end of the chain of log processors: converts every record and queues it. `force_flush` and `shutdown` do nothing
 /// and return at once: [`Telemetry`](crate::Telemetry) flushes, within a budget.
 #[derive(Clone, Debug)]
-pub(crate) struct LogQueue(pub(super) Arc<Queue<Record>>);
+pub(crate) struct LogQueue {
+    pub(super) queue: Arc<Queue<Record>>,
+    pub(super) chain: Chain,
+}
 
 impl LogProcessor for LogQueue {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        let record = convert(record, scope);
-        let bytes = record.message.encoded_len() + size_of::<Record>();
-        self.0.push(record, 1, bytes);
+        self.chain.record(record);
+        let mut message = LogRecord::from(&*record);
+        self.chain.message(&mut message);
+        let bytes = message.encoded_len() + size_of::<Record>();
+        let scope = (record.target().cloned(), scope.clone());
+        self.queue.push(Record { scope, message }, 1, bytes);
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -44,11 +51,6 @@ impl LogProcessor for LogQueue {
     fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
         Ok(())
     }
-}
-
-/// All that leaves of a log record goes through here.
-fn convert(record: &SdkLogRecord, scope: &InstrumentationScope) -> Record {
-    Record { scope: (record.target().cloned(), scope.clone()), message: record.into() }
 }
 
 pub(super) fn encode(records: Vec<Record>, speaker: &Speaker) -> Vec<Batch> {

@@ -341,6 +341,16 @@ mod tests {
     }
 
     #[test]
+    fn a_count_is_told_however_often_it_is_the_same() {
+        let kit = Kit::new();
+        kit.heard(|| (0..10).for_each(|_| warn("")));
+        for _ in 0..15 {
+            assert_eq!(kit.heard(|| warn("")), [""; 0]);
+            assert_eq!(kit.heard(|| kit.repeats.tell_all()).len(), 1);
+        }
+    }
+
+    #[test]
     fn lines_that_differ_and_lines_of_lower_levels_and_the_access_log_all_pass() {
         let kit = Kit::new();
         let heard = kit.heard(|| {

@@ -1,136 +1,169 @@
-//! What is said of a request, by the semantic conventions. A query, and any header but `Host` and `User-Agent`, never is.
+//! What is said of a request, by the semantic conventions for HTTP and RPC, version 1.42.
 
-use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{HOST, USER_AGENT};
-use http::uri::Authority;
-use http::{Method, Request, StatusCode, Version};
-use opentelemetry::{KeyValue, StringValue};
+use http::{Request, StatusCode};
+use opentelemetry::KeyValue;
 
-/// The longest text that is taken from a client as it is.
-const LONGEST: usize = 256;
+use super::facts::{Facts, Target, clipped};
+use super::forwarded::{Client, Origin};
+use super::grpc::Code;
+use super::instruments::{Instruments, OTHER};
+use super::layer::Shared;
 
-/// What the span and the measurement both say.
-#[derive(Debug)]
-pub(super) struct Facts {
-    pub(super) method: &'static str,
-    pub(super) path: Arc<str>,
-    scheme: &'static str,
-    version: Option<&'static str>,
-    route: Option<Arc<str>>,
-}
+/// As many as there are mostly, from start to end: a list of more than a thousand bytes costs an allocator much more.
+const ROOM: usize = 18;
 
-impl Facts {
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
-        Self {
-            method: known(request.method()).unwrap_or("_OTHER"),
-            path: clipped(request.uri().path()).into(),
-            scheme: if request.uri().scheme_str() == Some("https") { "https" } else { "http" },
-            version: version(request.version()),
-            route: route(request),
-        }
+/// What the span says from its start, so that a sampler can go by it.
+pub(super) fn at_start<B>(
+    shared: &Shared,
+    facts: &Facts,
+    request: &Request<B>,
+    (peer, origin): (Option<SocketAddr>, &Origin<'_>),
+    path: &Arc<str>,
+) -> Vec<KeyValue> {
+    let (instruments, policy) = (&shared.instruments, &shared.policy);
+    let room = ROOM + policy.request_headers.len() + policy.response_headers.len();
+    let mut attributes = Vec::with_capacity(room);
+    let call = facts.is_call();
+    if call {
+        of_call(&mut attributes, instruments, &facts.target);
+    } else {
+        of_request(&mut attributes, shared, facts, request, path);
     }
-
-    /// Of low cardinality: never the path.
-    pub(super) fn span_name(&self) -> Cow<'static, str> {
-        let method = if self.method == "_OTHER" { "HTTP" } else { self.method };
-        match &self.route {
-            Some(route) => format!("{method} {route}").into(),
-            None => method.into(),
-        }
-    }
-}
-
-pub(super) fn at_start<B>(facts: &Facts, request: &Request<B>) -> Vec<KeyValue> {
-    // The start has up to 9, the end up to 5.
-    let mut attributes = Vec::with_capacity(14);
-    attributes.push(KeyValue::new("http.request.method", facts.method));
-    if facts.method == "_OTHER" {
-        attributes.push(KeyValue::new("http.request.method_original", clipped(request.method().as_str()).to_owned()));
-    }
-    attributes.push(KeyValue::new("url.path", facts.path.clone()));
-    attributes.push(KeyValue::new("url.scheme", facts.scheme));
-    if let Some(version) = facts.version {
+    if let Some(version) = facts.version.as_str() {
         attributes.push(KeyValue::new("network.protocol.version", version));
     }
-    if let Some(route) = &facts.route {
-        attributes.push(KeyValue::new("http.route", route.clone()));
-    }
-    if let Some((host, port)) = server(request) {
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let header = || request.headers().get(HOST).map(|value| value.as_bytes());
+    if let Some((host, port)) =
+        origin.host.map(str::as_bytes).or(authority).or_else(header).and_then(|authority| instruments.host(authority))
+    {
         attributes.push(KeyValue::new("server.address", host));
         attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
     }
-    if let Some(agent) = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()) {
-        attributes.push(KeyValue::new("user_agent.original", clipped(agent).to_owned()));
+    let peer = peer.map(|peer| (instruments.address(peer.ip()), peer.port()));
+    let client = match origin.client {
+        Client::Peer => peer.clone().map(|(address, port)| (address, Some(port))),
+        Client::At(address, port) => Some((instruments.address(address), port)),
+        Client::Unknown => None,
+    };
+    if let Some((address, port)) = client {
+        attributes.push(KeyValue::new("client.address", address));
+        // Opt-in for HTTP, and recommended for RPC.
+        let port = port.filter(|_| call || policy.client_port);
+        attributes.extend(port.map(|port| KeyValue::new("client.port", i64::from(port))));
+    }
+    if let Some((address, port)) = peer {
+        attributes.push(KeyValue::new("network.peer.address", address));
+        attributes.push(KeyValue::new("network.peer.port", i64::from(port)));
+    }
+    if !policy.request_headers.is_empty() {
+        attributes.extend(policy.request_headers.of(request.headers(), call));
     }
     attributes
+}
+
+fn of_request<B>(
+    attributes: &mut Vec<KeyValue>,
+    shared: &Shared,
+    facts: &Facts,
+    request: &Request<B>,
+    path: &Arc<str>,
+) {
+    let instruments = &shared.instruments;
+    let method = instruments.method_name(facts.method);
+    attributes.push(KeyValue::new("http.request.method", method));
+    if method == OTHER {
+        attributes.push(KeyValue::new("http.request.method_original", clipped(request.method().as_str()).to_owned()));
+    }
+    attributes.push(KeyValue::new("url.path", path.clone()));
+    attributes.push(KeyValue::new("url.scheme", facts.scheme.as_str()));
+    if let Some(query) = request.uri().query().filter(|_| shared.policy.query) {
+        attributes.push(KeyValue::new(
+            "url.query",
+            clipped(&shared.instruments.instrumentation.redaction.query(query)).to_owned(),
+        ));
+    }
+    attributes.extend(instruments.route(&facts.target).map(|route| KeyValue::new("http.route", route)));
+    if let Some(agent) = request.headers().get(USER_AGENT)
+        && let Ok(text) = agent.to_str()
+    {
+        let agent = instruments.agents.get(agent.as_bytes(), || clipped(text).into());
+        attributes.push(KeyValue::new("user_agent.original", agent));
+    }
+}
+
+/// A method that is not known is named at the end, when it may be.
+fn of_call(attributes: &mut Vec<KeyValue>, instruments: &Instruments, target: &Target) {
+    attributes.push(KeyValue::new("rpc.system.name", "grpc"));
+    if let Target::Method(number) = target
+        && let Some(method) = instruments.rpc_methods.get(*number)
+    {
+        attributes.push(KeyValue::new("rpc.method", method.text().clone()));
+    }
+    attributes.push(KeyValue::new("network.protocol.name", "http"));
 }
 
 pub(super) fn status_code(status: StatusCode) -> KeyValue {
     KeyValue::new("http.response.status_code", i64::from(status.as_u16()))
 }
 
-/// Gives `record` the attributes of the duration, without allocating a list of them.
-pub(super) fn with_metric(
-    facts: &Facts,
-    status: Option<StatusCode>,
-    error_type: Option<KeyValue>,
-    record: impl FnOnce(&[KeyValue]),
-) {
-    let mut list: [KeyValue; 6] = std::array::from_fn(|_| KeyValue::new("", false));
-    let optional = [
-        facts.version.map(|version| KeyValue::new("network.protocol.version", version)),
-        facts.route.clone().map(|route| KeyValue::new("http.route", route)),
-        status.map(status_code),
-        error_type,
-    ];
-    let required =
-        [KeyValue::new("http.request.method", facts.method), KeyValue::new("url.scheme", facts.scheme)].map(Some);
-    let mut filled = 0;
-    for (slot, attribute) in list.iter_mut().zip(required.into_iter().chain(optional).flatten()) {
-        *slot = attribute;
-        filled += 1;
+/// What went wrong, as `error.type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ErrorType {
+    /// Of the request, before there was a whole response.
+    Ending(&'static str),
+    Status(StatusCode),
+    Code(Code),
+}
+
+impl ErrorType {
+    pub(super) fn attribute(self) -> KeyValue {
+        match self {
+            Self::Ending(name) => KeyValue::new("error.type", name),
+            Self::Status(status) => KeyValue::new("error.type", status.as_str().to_owned()),
+            Self::Code(code) => KeyValue::new("error.type", code.name()),
+        }
     }
-    record(&list[..filled]);
 }
 
-/// The methods that the conventions know; any other is the client's invention and could be one of many.
-fn known(method: &Method) -> Option<&'static str> {
-    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"]
-        .into_iter()
-        .find(|known| *known == method.as_str())
+/// What tells a series of the duration from the others.
+pub(super) struct Measured<'a> {
+    pub(super) instruments: &'a Instruments,
+    pub(super) facts: &'a Facts,
+    pub(super) status: Option<StatusCode>,
+    pub(super) code: Option<Code>,
+    pub(super) error: Option<ErrorType>,
+    /// None unless it is to be told by its tenants.
+    pub(super) tenant: Option<Arc<str>>,
 }
 
-fn version(version: Version) -> Option<&'static str> {
-    Some(match version {
-        Version::HTTP_09 => "0.9",
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_11 => "1.1",
-        Version::HTTP_2 => "2",
-        Version::HTTP_3 => "3",
-        _ => return None,
-    })
-}
-
-/// The host that the client asked for, without a user name or password.
-fn server<B>(request: &Request<B>) -> Option<(StringValue, Option<u16>)> {
-    let of_header = || Authority::try_from(request.headers().get(HOST)?.as_bytes()).ok();
-    let authority = request.uri().authority().cloned().or_else(of_header)?;
-    let host = clipped(authority.host());
-    (!host.is_empty()).then(|| (host.to_owned().into(), authority.port_u16()))
-}
-
-#[cfg(feature = "axum")]
-fn route<B>(request: &Request<B>) -> Option<Arc<str>> {
-    request.extensions().get::<axum::extract::MatchedPath>().map(|path| path.as_str().into())
-}
-
-#[cfg(not(feature = "axum"))]
-fn route<B>(_request: &Request<B>) -> Option<Arc<str>> {
-    None
-}
-
-fn clipped(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST)]
+impl Measured<'_> {
+    pub(super) fn attributes(&self) -> Vec<KeyValue> {
+        let mut attributes = Vec::with_capacity(8);
+        let (instruments, facts) = (self.instruments, self.facts);
+        if facts.is_call() {
+            attributes.push(KeyValue::new("rpc.system.name", "grpc"));
+            attributes.push(match &facts.target {
+                Target::Method(number) if let Some(method) = instruments.rpc_methods.get(*number) => {
+                    KeyValue::new("rpc.method", method.text().clone())
+                }
+                _ => KeyValue::new("rpc.method", OTHER),
+            });
+            attributes.extend(self.code.map(|code| KeyValue::new("rpc.response.status_code", code.name())));
+        } else {
+            attributes.push(KeyValue::new("http.request.method", instruments.method_name(facts.method)));
+            attributes.push(KeyValue::new("url.scheme", facts.scheme.as_str()));
+            attributes.extend(self.status.map(status_code));
+            attributes.extend(instruments.route(&facts.target).map(|route| KeyValue::new("http.route", route)));
+            let version = facts.version.as_str();
+            attributes.extend(version.map(|version| KeyValue::new("network.protocol.version", version)));
+        }
+        attributes.extend(self.error.map(ErrorType::attribute));
+        attributes.extend(self.tenant.clone().map(|tenant| KeyValue::new("halfbyte.tenant", tenant)));
+        attributes
+    }
 }

@@ -28,8 +28,12 @@ impl<B: Body> ServerBody<B> {
         };
         let has_content = exchange.answered(&response);
         response.map(|body| {
+            if body.is_end_stream() {
+                exchange.end(Ending::Complete);
+                return Self { body, exchange: None, left: None };
+            }
             let left = if has_content { body.size_hint().exact() } else { Some(0) };
-            if left == Some(0) || body.is_end_stream() {
+            if left == Some(0) && !exchange.awaits_trailers() {
                 exchange.will_end(Ending::Complete);
             }
             Self { body, exchange: Some(exchange), left }
@@ -49,13 +53,19 @@ impl<B: Body> Body for ServerBody<B> {
             None => Some(Ending::Complete),
             Some(Err(_)) => Some(Ending::BrokenBody),
             Some(Ok(frame)) => {
-                if let (Some(left), Some(data)) = (this.left.as_mut(), frame.data_ref()) {
-                    *left = left.saturating_sub(data.remaining() as u64);
+                if let Some(trailers) = frame.trailers_ref() {
+                    // Nothing comes behind them.
+                    exchange.trailers(trailers);
+                    Some(Ending::Complete)
+                } else {
+                    if let (Some(left), Some(data)) = (this.left.as_mut(), frame.data_ref()) {
+                        *left = left.saturating_sub(data.remaining() as u64);
+                    }
+                    if *this.left == Some(0) && !exchange.awaits_trailers() {
+                        exchange.will_end(Ending::Complete);
+                    }
+                    this.body.is_end_stream().then_some(Ending::Complete)
                 }
-                if *this.left == Some(0) || this.body.is_end_stream() {
-                    exchange.will_end(Ending::Complete);
-                }
-                None
             }
         };
         if let Some(ending) = ending

@@ -1,31 +1,51 @@
+use std::cell::OnceCell;
 use std::mem;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use halfbyte_core::problem::Kind;
-use halfbyte_core::{Caller, RequestId};
-use http::{Method, Request, Response, StatusCode};
+use halfbyte_core::{Caller, Clock, PeerAddress, RequestId};
+use http::{HeaderMap, Request, Response, StatusCode};
 use opentelemetry::trace::{
-    Span as _, SpanContext, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceState, Tracer as _,
+    Link, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceState,
 };
-use opentelemetry::{Context, KeyValue, SpanId, TraceId, Value};
+use opentelemetry::{Context, KeyValue, SpanId, TraceId};
 
-use super::attributes::{self, Facts};
-use super::layer::Instruments;
-use super::traceparent;
+use super::attributes::{self, ErrorType, Measured};
+use super::facts::{Facts, Target, clipped};
+use super::forwarded::{self, Origin};
+use super::grpc::{self, Code};
+use super::inbound::{Inbound, contains};
+use super::instruments::OTHER;
+use super::layer::Shared;
+use super::route::Route;
+use crate::instrumentation::Tracer;
 
 /// One request and its response: owned by whatever drives them, so that it ends exactly once, when it is dropped.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    instruments: Arc<Instruments>,
+    shared: Arc<Shared>,
     context: Context,
+    /// Whether it is worth while to say anything to the span.
+    recording: bool,
     started: Instant,
-    request_id: Option<RequestId>,
+    /// When the span started, if it was told.
+    began: Option<SystemTime>,
     facts: Facts,
+    logged: Option<Box<Logged>>,
     status: Option<StatusCode>,
-    refusal: Option<&'static str>,
+    code: Option<Code>,
+    refusal: Option<Kind>,
     caller: Caller,
     ending: Ending,
+}
+
+/// What only the line of the log needs, if there will be one.
+#[derive(Debug)]
+struct Logged {
+    path: Arc<str>,
+    request_id: Option<RequestId>,
 }
 
 /// How it ends if it were dropped now.
@@ -56,41 +76,83 @@ impl Ending {
 }
 
 impl Exchange {
-    pub(super) fn start<B>(instruments: &Arc<Instruments>, request: &Request<B>) -> Self {
+    pub(super) fn start<B>(shared: &Arc<Shared>, request: &Request<B>) -> Self {
         let started = Instant::now();
-        let facts = Facts::of(request);
-        let remote = traceparent::extract(request.headers());
-        let parent = remote.map_or_else(Context::new, |remote| Context::new().with_remote_span_context(remote));
-        let tracer = &instruments.tracer;
-        let builder = tracer
-            .span_builder(facts.span_name())
-            .with_kind(SpanKind::Server)
-            .with_attributes(attributes::at_start(&facts, request));
-        let span = tracer.build_with_context(builder, &parent);
-        // A refusal always names a trace; without an SDK, or after its end, it is the caller's or one that nobody else knows.
-        let context = match (span.span_context().is_valid(), parent.has_active_span()) {
-            (true, _) => parent.with_span(span),
-            (false, true) => parent,
-            (false, false) => parent.with_remote_span_context(unknown()),
+        let (instruments, policy) = (&shared.instruments, &shared.policy);
+        let peer = request.extensions().get::<PeerAddress>().map(|PeerAddress(address)| *address);
+        let peer = peer.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
+        let origin = match peer {
+            Some(peer) if contains(&policy.proxies, peer.ip()) => forwarded::origin(request.headers(), &policy.proxies),
+            _ => Origin::default(),
         };
-        let request_id = request.extensions().get().copied();
-        let caller = Caller::default();
+        let facts = Facts::of(request, instruments, origin.scheme);
+        let path: OnceCell<Arc<str>> = OnceCell::new();
+        let path = || path.get_or_init(|| clipped(request.uri().path()).into());
+        let describe = || attributes::at_start(shared, &facts, request, (peer, &origin), path());
+
+        let propagators = &instruments.instrumentation.propagators;
+        let Inbound { parent, sampled_out, linked } =
+            Inbound::of(request.headers(), peer.map(|peer| peer.ip()), &policy.traces, propagators);
+        // Not sampled further up means, with almost every sampler, not recorded here: nothing is made for it then.
+        let expectation = if sampled_out { &instruments.unsampled } else { &instruments.roots };
+        let traced = !matches!(instruments.instrumentation.tracer, Tracer::None);
+        let (context, began, recording) = if traced {
+            let expected = expectation.get();
+            let began = expected.then(|| SystemTime::from(Clock::system().now()));
+            let builder = SpanBuilder {
+                name: instruments.span_name(&facts),
+                span_kind: Some(SpanKind::Server),
+                start_time: began,
+                attributes: expected.then(describe),
+                links: linked.map(|linked| vec![Link::with_context(linked)]),
+                events: None,
+            };
+            let mut span = instruments.instrumentation.tracer.start(builder, &parent);
+            let recording = span.is_recording();
+            // Without an SDK no sampler has a say, and nobody would see the attributes of the next span either.
+            expectation.set(if sampled_out { recording } else { span.span_context().is_valid() });
+            if recording && !expected {
+                span.set_attributes(describe());
+            }
+            // A refusal always names a trace: that of the caller, or one that nobody else knows.
+            let context = if recording {
+                span.within(&parent)
+            } else if parent.has_active_span() {
+                parent
+            } else if span.span_context().is_valid() {
+                span.within(&parent)
+            } else {
+                parent.with_remote_span_context(unknown())
+            };
+            (context, began, recording)
+        } else {
+            (parent, None, false)
+        };
+        let logged = tracing::enabled!(target: "halfbyte::access", tracing::Level::INFO)
+            .then(|| Box::new(Logged { path: path().clone(), request_id: request.extensions().get().copied() }));
+        if let Some(active) = instruments.active(&facts) {
+            active.add(1);
+        }
         Self {
-            instruments: instruments.clone(),
+            shared: shared.clone(),
             context,
+            recording,
             started,
-            request_id,
+            began,
             facts,
+            logged,
             status: None,
+            code: None,
             refusal: None,
-            caller,
+            caller: Caller::default(),
             ending: Ending::Cancelled,
         }
     }
 
     /// Runs `work` with the span as the current one.
     pub(super) fn within<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let _attached = self.context.clone().attach();
+        // Nothing is to be current where there is no trace.
+        let _attached = self.context.has_active_span().then(|| self.context.clone().attach());
         // Stays so if `work` unwinds.
         let ending = mem::replace(&mut self.ending, Ending::Panicked);
         let output = self.caller.within(work);
@@ -102,9 +164,43 @@ impl Exchange {
     pub(super) fn answered<B>(&mut self, response: &Response<B>) -> bool {
         let status = response.status();
         self.status = Some(status);
-        self.refusal = response.extensions().get::<Kind>().map(|kind| kind.slug());
+        self.refusal = response.extensions().get::<Kind>().copied();
+        let call = self.facts.is_call();
+        if call {
+            self.code = Code::of(response.headers());
+        } else if matches!(self.facts.target, Target::NoRoute)
+            && let Some(route) = response.extensions().get::<Route>()
+        {
+            self.routed(route);
+        }
+        let allowed = &self.shared.policy.response_headers;
+        if self.recording && !allowed.is_empty() {
+            self.context.span().set_attributes(allowed.of(response.headers(), call));
+        }
         let no_content = status.is_informational() || matches!(status.as_u16(), 204 | 205 | 304);
-        !(no_content || self.facts.method == Method::HEAD.as_str())
+        !(no_content || self.facts.is_head(&self.shared.instruments))
+    }
+
+    /// A router further in says which route it was.
+    fn routed(&mut self, route: &Route) {
+        let instruments = &self.shared.instruments;
+        self.facts.target = Target::of_route(route.as_str(), instruments);
+        if self.recording {
+            let span = self.context.span();
+            span.update_name(instruments.span_name(&self.facts));
+            span.set_attributes(instruments.route(&self.facts.target).map(|route| KeyValue::new("http.route", route)));
+        }
+    }
+
+    /// Whether the status is still to come, behind the body.
+    pub(super) fn awaits_trailers(&self) -> bool {
+        self.facts.is_call() && self.code.is_none()
+    }
+
+    pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
+        if self.facts.is_call() {
+            self.code = Code::of(trailers).or(self.code);
+        }
     }
 
     pub(super) fn will_end(&mut self, ending: Ending) {
@@ -115,46 +211,122 @@ impl Exchange {
         self.ending = ending;
     }
 
-    fn record_span(&self, error_type: Option<&KeyValue>) {
-        let span = self.context.span();
-        if !span.is_recording() {
-            return;
+    /// A response of gRPC that is complete and has no status has the one that its client makes of it.
+    fn settle_code(&mut self) {
+        if self.facts.is_call() && self.code.is_none() && self.ending == Ending::Complete {
+            self.code = self.status.map(Code::of_http);
         }
-        if let Some(status) = self.status {
-            span.set_attribute(attributes::status_code(status));
+    }
+
+    fn error_type(&self) -> Option<ErrorType> {
+        match (self.ending.error_type(), self.status, self.code) {
+            (Some(error), ..) => Some(ErrorType::Ending(error)),
+            (None, _, Some(code)) => code.is_server_error().then_some(ErrorType::Code(code)),
+            (None, Some(status), None) => status.is_server_error().then_some(ErrorType::Status(status)),
+            (None, None, None) => None,
         }
-        if let Some(error_type) = error_type {
-            span.set_attribute(error_type.clone());
-            // A client that goes away is no fault of the server.
-            if self.ending != Ending::Cancelled || self.is_server_error() {
-                span.set_status(Status::error(""));
+    }
+
+    /// A call of a method that was not known names the span now, if it is known by its answer.
+    fn settle_method(&mut self) {
+        let Target::Original(original) = &self.facts.target else { return };
+        let instruments = &self.shared.instruments;
+        let proven = self.status == Some(StatusCode::OK) && self.code.is_some_and(Code::proves_the_method);
+        let number = (proven && grpc::is_method(original)).then(|| instruments.intern_rpc(original)).flatten();
+        // Else another call may have made it known meanwhile.
+        let number = number.or_else(|| instruments.rpc_methods.find(original));
+        let method = number.and_then(|number| instruments.rpc_methods.get(number));
+        if self.recording {
+            let span = self.context.span();
+            match method {
+                Some(method) => {
+                    span.update_name(method.name(0, ""));
+                    span.set_attribute(KeyValue::new("rpc.method", method.text().clone()));
+                }
+                None => span.set_attributes([
+                    KeyValue::new("rpc.method", OTHER),
+                    KeyValue::new("rpc.method_original", original.clone()),
+                ]),
             }
         }
-        if let Some(refusal) = self.refusal {
-            span.set_attribute(KeyValue::new("halfbyte.refusal", refusal));
-        }
-        if let Some(principal) = self.caller.principal() {
-            span.set_attribute(KeyValue::new("halfbyte.tenant", principal.tenant().as_str().to_owned()));
-            span.set_attribute(KeyValue::new("halfbyte.principal.kind", principal.kind().as_str()));
+        if let Some(number) = number {
+            self.facts.target = Target::Method(number);
         }
     }
 
-    fn is_server_error(&self) -> bool {
-        self.status.is_some_and(|status| status.is_server_error())
-    }
-
-    fn error_type(&self) -> Option<KeyValue> {
-        let error: Value = match (self.ending.error_type(), self.status) {
-            (Some(error), _) => error.into(),
-            (None, Some(status)) if status.is_server_error() => status.as_str().to_owned().into(),
-            _ => return None,
+    fn record_span(&self, error: Option<ErrorType>) {
+        let span = self.context.span();
+        let status = if self.facts.is_call() {
+            self.code.map(|code| KeyValue::new("rpc.response.status_code", code.name()))
+        } else {
+            self.status.map(attributes::status_code)
         };
-        Some(KeyValue::new("error.type", error))
+        let principal = self.caller.principal();
+        let instruments = &self.shared.instruments;
+        let users = instruments.instrumentation.users.as_ref();
+        let tenant = principal.map(|principal| {
+            let tenant = principal.tenant().as_str();
+            KeyValue::new("halfbyte.tenant", instruments.tenants.get(tenant.as_bytes(), || tenant.into()))
+        });
+        let pseudonym =
+            principal.zip(users).map(|(principal, users)| KeyValue::new("enduser.pseudo.id", users.hash(principal)));
+        let said = [
+            status,
+            error.map(ErrorType::attribute),
+            self.refusal.map(|refusal| KeyValue::new("halfbyte.refusal", refusal.slug())),
+            tenant,
+            principal.map(|principal| KeyValue::new("halfbyte.principal.kind", principal.kind().as_str())),
+            pseudonym,
+        ];
+        span.set_attributes(said.into_iter().flatten());
+        // A client that goes away is no fault of the server.
+        let server_error =
+            self.status.is_some_and(|status| status.is_server_error()) || self.code.is_some_and(Code::is_server_error);
+        if error.is_some() && (self.ending != Ending::Cancelled || server_error) {
+            span.set_status(Status::error(""));
+        }
+    }
+
+    fn measure(&self, took: Duration, error: Option<ErrorType>) {
+        let (instruments, facts) = (&self.shared.instruments, &self.facts);
+        let (number, tenant) = match (&self.shared.policy.tenants, self.caller.principal()) {
+            (Some(tenants), Some(principal)) => match tenants.intern(principal.tenant().as_str(), 0) {
+                Some(number) => (number, tenants.get(number).map(|tenant| tenant.text().clone())),
+                None => (u32::MAX, Some(OTHER.into())),
+            },
+            _ => (0, None),
+        };
+        let (status, code) = (self.status, self.code);
+        let of = Measured { instruments, facts, status, code, error, tenant };
+        let ending = (self.ending as u128) << 8;
+        let tenant = u128::from(number) << 64;
+        let context = self.context.span();
+        let span = context.span_context();
+        let (call, target) = match &facts.target {
+            Target::Method(number) => (true, Some(*number)),
+            Target::Original(_) => (true, Some(0)),
+            Target::NoRoute => (false, Some(0)),
+            Target::Route(number) => (false, Some(*number)),
+            Target::TooMany(_) => (false, None),
+        };
+        let common = target.map(|target| u128::from(target) << 32 | ending | tenant);
+        let at = (took, self.started + took);
+        if call {
+            let code = code.map_or(u128::from(u8::MAX), |code| u128::from(code.number()));
+            instruments.rpc().record(common.map(|common| common | code), || of.attributes(), at, span);
+        } else {
+            let status = status.map_or(0, |status| u128::from(status.as_u16())) << 16;
+            let rest = u128::from(facts.method) | (facts.scheme as u128) << 8 | (facts.version as u128) << 16;
+            instruments.http.record(common.map(|common| common | status | rest << 96), || of.attributes(), at, span);
+        }
     }
 
     /// `POST /labels 201 1.3ms`
     fn log(&self, took: Duration) {
-        let request_id = self.request_id.as_ref().map(RequestId::as_str);
+        let Some(logged) = &self.logged else { return };
+        // Current once more, so that the line names the span.
+        let _attached = self.context.clone().attach();
+        let request_id = logged.request_id.as_ref().map(RequestId::as_str);
         let tenant = self.caller.principal().map(|principal| principal.tenant().as_str());
         let status = self.status.as_ref().map_or("-", StatusCode::as_str);
         let (space, ending) = self.ending.error_type().map_or(("", ""), |error| (" ", error));
@@ -162,10 +334,10 @@ impl Exchange {
             target: "halfbyte::access",
             request_id,
             tenant,
-            refusal = self.refusal,
+            refusal = self.refusal.map(|kind| kind.slug()),
             "{} {} {status}{space}{ending} {took:.1?}",
-            self.facts.method,
-            self.facts.path,
+            self.shared.instruments.method_name(self.facts.method),
+            logged.path,
         );
     }
 }
@@ -173,16 +345,24 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
-        let error_type = self.error_type();
-        self.record_span(error_type.as_ref());
-        // Current once more: the log line names the span, and the measurement can be linked to it.
-        let attached = self.context.clone().attach();
+        self.settle_code();
+        self.settle_method();
+        let error = self.error_type();
+        if self.recording {
+            self.record_span(error);
+        }
         self.log(took);
-        attributes::with_metric(&self.facts, self.status, error_type, |attributes| {
-            self.instruments.duration.record(took.as_secs_f64(), attributes);
-        });
-        drop(attached);
-        self.context.span().end();
+        self.measure(took, error);
+        if let Some(active) = self.shared.instruments.active(&self.facts) {
+            active.add(-1);
+        }
+        if self.recording {
+            match self.began {
+                // As long as the measurement says.
+                Some(began) => self.context.span().end_with_timestamp(began + took),
+                None => self.context.span().end(),
+            }
+        }
     }
 }
 

@@ -1,14 +1,22 @@
-//! The server layer: one span and one duration per request, by the OpenTelemetry semantic conventions for HTTP.
+//! The server layer: one span and one duration per request, by the OpenTelemetry semantic conventions for HTTP and gRPC.
 
 mod attributes;
 mod body;
 mod exchange;
+mod facts;
+mod forwarded;
 mod future;
+mod grpc;
+mod headers;
+mod inbound;
+mod instruments;
 mod layer;
+mod recent;
+mod route;
 mod service;
-mod traceparent;
 
 pub use self::body::ServerBody;
 pub use self::future::ServerFuture;
 pub use self::layer::ServerLayer;
+pub use self::route::Route;
 pub use self::service::Server;

@@ -6,14 +6,14 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::exchange::Exchange;
-use super::layer::Instruments;
+use super::layer::Shared;
 use super::{ServerBody, ServerFuture};
 
 /// The service that [`ServerLayer`](super::ServerLayer) makes.
 #[derive(Clone, Debug)]
 pub struct Server<S> {
     pub(super) inner: S,
-    pub(super) instruments: Arc<Instruments>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl<S, ReqB, ResB> Service<Request<ReqB>> for Server<S>
@@ -30,7 +30,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let mut exchange = Exchange::start(&self.instruments, &request);
+        let mut exchange = Exchange::start(&self.shared, &request);
         let inner = exchange.within(|| self.inner.call(request));
         ServerFuture { inner, exchange: Some(exchange) }
     }

@@ -15,7 +15,7 @@ use opentelemetry_sdk::logs::{LogBatch, LogProcessor, SdkLogRecord, SdkLoggerPro
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality};
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanLimits, SpanProcessor};
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanProcessor};
 use tracing::Dispatch;
 use tracing::dispatcher::DefaultGuard;
 use tracing::level_filters::LevelFilter;
@@ -23,6 +23,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry;
 
 use super::{All, Log, Metric, Span, log, metric, span};
+use crate::chain::Chain;
 use crate::{Instrumentation, subscriber};
 
 /// Captures all three signals of one test: no globals, so that tests run in parallel and see nothing of each other.
@@ -50,23 +51,18 @@ use crate::{Instrumentation, subscriber};
 pub fn capture() -> Capture {
     let kept = Arc::new(Kept::default());
     let resource = Resource::builder_empty().with_service_name("captured").build();
-    // Said here, since the SDK reads the environment of whoever runs the test otherwise.
-    let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
-    let traces = SdkTracerProvider::builder()
-        .with_sampler(sampler)
-        .with_span_limits(SpanLimits::default())
-        .with_resource(resource.clone())
-        .with_span_processor(Keep { kept: kept.clone(), resource: (&resource).into() })
-        .build();
+    let chain = Chain::default();
+    let end = Keep { kept: kept.clone(), resource: (&resource).into(), chain: chain.clone() };
+    let (traces, _none_held) = chain.traces(&resource, Some(end));
     let logs = SdkLoggerProvider::builder()
         .with_resource(resource.clone())
-        .with_log_processor(Keep { kept: kept.clone(), resource: (&resource).into() })
+        .with_log_processor(Keep { kept: kept.clone(), resource: (&resource).into(), chain: chain.clone() })
         .build();
     let reader = Reader(Arc::new(ManualReader::builder().with_temporality(Temporality::Cumulative).build()));
     let metrics = SdkMeterProvider::builder().with_resource(resource).with_reader(reader.clone()).build();
     let layers = vec![subscriber::logs(&logs, LevelFilter::TRACE), subscriber::traces(&traces)];
     let dispatch = Dispatch::new(registry().with(layers));
-    Capture { kept, traces, metrics, reader, dispatch }
+    Capture { kept, traces, metrics, reader, dispatch, chain }
 }
 
 /// What [`capture`] has begun. Everything is here as soon as it has happened; it ends with this.
@@ -76,12 +72,13 @@ pub struct Capture {
     metrics: SdkMeterProvider,
     reader: Reader,
     dispatch: Dispatch,
+    chain: Chain,
 }
 
 impl Capture {
     /// What layers and clients record with.
     pub fn instrumentation(&self) -> Instrumentation {
-        Instrumentation::new(&self.traces, &self.metrics)
+        Instrumentation::new(&self.traces, &self.metrics).with_exemplars(self.chain.exemplars())
     }
 
     /// Where spans are made: of every trace, unless a remote parent says that it is not sampled.
@@ -126,7 +123,9 @@ impl Capture {
     pub fn metrics(&self) -> All<Metric> {
         let mut collected = ResourceMetrics::default();
         self.reader.collect(&mut collected).expect("the meter provider was not shut down");
-        All(metric::read(ExportMetricsServiceRequest::from(&collected)))
+        let mut request = ExportMetricsServiceRequest::from(&collected);
+        self.chain.metrics(&mut request);
+        All(metric::read(request))
     }
 
     /// Forgets the spans and log records so far.
@@ -158,6 +157,7 @@ fn lock<T>(list: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
 struct Keep {
     kept: Arc<Kept>,
     resource: ResourceAttributesWithSchema,
+    chain: Chain,
 }
 
 impl SpanProcessor for Keep {
@@ -179,8 +179,11 @@ impl SpanProcessor for Keep {
 
 impl LogProcessor for Keep {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
+        self.chain.record(record);
         let one = [(&*record, scope)];
-        let resource_logs = group_logs_by_resource_and_scope(&LogBatch::new(&one), &self.resource);
+        let mut resource_logs = group_logs_by_resource_and_scope(&LogBatch::new(&one), &self.resource);
+        let scopes = resource_logs.iter_mut().flat_map(|resource| &mut resource.scope_logs);
+        scopes.flat_map(|scope| &mut scope.log_records).for_each(|message| self.chain.message(message));
         lock(&self.kept.logs).extend(log::read(ExportLogsServiceRequest { resource_logs }));
     }
 

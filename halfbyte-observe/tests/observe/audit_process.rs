@@ -51,7 +51,8 @@ fn for_ever(folder: &Path) {
             let log = &log;
             scope.spawn(move || {
                 for number in 0.. {
-                    let link = log.record_blocking(record(format!("{thread}-{number}")).detail("note", "x".repeat(900)));
+                    let link =
+                        log.record_blocking(record(format!("{thread}-{number}")).detail("note", "x".repeat(900)));
                     say(link.unwrap().hash);
                 }
             });

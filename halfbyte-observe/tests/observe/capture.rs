@@ -13,7 +13,7 @@ use tracing::instrument::WithSubscriber as _;
 use crate::kit::{Body, finish, get};
 
 fn layer(capture: &Capture) -> ServerLayer {
-    ServerLayer::with_providers(capture.tracer_provider(), capture.meter_provider())
+    ServerLayer::with(&capture.instrumentation())
 }
 
 async fn handle(request: Request<Body>) -> Result<Response<Body>, Infallible> {
@@ -62,7 +62,7 @@ async fn tests_at_the_same_time_see_nothing_of_each_other() {
             let (capture, path) = (capture(), format!("/{n}"));
             one_request(&capture, &path).with_subscriber(capture.subscriber()).await;
             assert_one_request(&capture, &path);
-            assert_eq!((capture.spans().len(), capture.logs().len(), capture.metrics().len()), (2, 2, 1));
+            assert_eq!((capture.spans().len(), capture.logs().len(), capture.metrics().len()), (2, 2, 2));
         });
     }
     tests.join_all().await;

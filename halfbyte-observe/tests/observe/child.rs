@@ -19,8 +19,11 @@ pub async fn play(role: &str, variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child::the_product", "--nocapture", "--test-threads", "1"]);
     // Nothing of the developer's own environment: no collector, no filter, no proxy.
-    command.env_clear().env("OBSERVE_ROLE", role).envs(variables.iter().copied());
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    let home = tempfile::tempdir().unwrap();
+    command.env_clear().env("HALFBYTE_HOME", home.path()).env("OBSERVE_ROLE", role).envs(variables.iter().copied());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    drop(home);
+    output
 }
 
 /// The lines of JSON among what the test harness prints besides.

@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use opentelemetry::trace::Status;
-use tower::{ServiceBuilder, ServiceExt as _, service_fn};
+use tower::{Layer as _, ServiceBuilder, ServiceExt as _, service_fn};
 
 use crate::kit::{Body, Kit, attribute, finish, get, ok};
 
@@ -197,4 +197,69 @@ async fn a_hundred_requests_at_once_of_which_half_are_cancelled_are_a_hundred_sp
     drop(outcomes);
     assert_eq!(kit.spans().len(), 100);
     assert_eq!(kit.durations().iter().map(|series| series.count).sum::<u64>(), 100);
+}
+
+#[tokio::test]
+async fn a_hundred_cancelled_requests_leave_the_gauge_at_zero_and_a_hundred_durations() {
+    let kit = Kit::new();
+    let service = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+    let service = ServiceBuilder::new().layer(kit.layer()).service(service);
+    let mut requests: Vec<_> = (0..100).map(|_| Box::pin(service.clone().oneshot(get("/")))).collect();
+    for request in &mut requests {
+        assert!(poll!(request.as_mut()).is_pending());
+    }
+    assert_eq!(kit.active().into_iter().collect::<Vec<_>>(), [("http.request.method=GET url.scheme=http".into(), 100)]);
+    assert!(kit.durations().is_empty() && kit.spans().is_empty());
+    drop(requests);
+    assert_eq!(kit.active().into_values().collect::<Vec<_>>(), [0]);
+    let durations = kit.durations();
+    assert_eq!(durations.iter().map(|series| series.count).collect::<Vec<_>>(), [100]);
+    assert_eq!(kit.spans().len(), 100);
+}
+
+#[tokio::test]
+async fn however_a_request_ends_the_gauge_is_given_back() {
+    let kit = Kit::new();
+    let layer = kit.layer();
+    let over = |kit: &Kit| assert!(kit.active().into_values().all(|active| active == 0), "{:?}", kit.active());
+    finish(layer.layer(service_fn(ok)).oneshot(get("/")).await.unwrap()).await;
+    over(&kit);
+    let failing = service_fn(async |_: Request<Body>| Err::<Response<Body>, _>("no service today"));
+    assert!(layer.layer(failing).oneshot(get("/")).await.is_err());
+    over(&kit);
+    let panicking = service_fn(async |_: Request<Body>| -> Result<Response<Body>, Infallible> { panic!("a defect") });
+    assert!(AssertUnwindSafe(layer.layer(panicking).oneshot(get("/"))).catch_unwind().await.is_err());
+    over(&kit);
+    let service = service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(streaming())));
+    let response = layer.layer(service).oneshot(get("/")).await.unwrap();
+    assert_eq!(kit.active().into_values().collect::<Vec<_>>(), [1], "its body is still to be sent");
+    drop(response);
+    over(&kit);
+    assert_eq!(kit.spans().len(), 4);
+    assert_eq!(kit.durations().iter().map(|series| series.count).sum::<u64>(), 4);
+}
+
+#[tokio::test]
+async fn a_body_that_panics_ends_its_span_once_as_an_error() {
+    let kit = Kit::new();
+    let service = service_fn(async |_: Request<Body>| {
+        let body = StreamBody::new(stream::poll_fn(|_| -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            panic!("a defect")
+        }));
+        Ok::<_, Infallible>(Response::new(body))
+    });
+    let response = kit.layer().layer(service).oneshot(get("/")).await.unwrap();
+    assert!(AssertUnwindSafe(response.into_body().collect()).catch_unwind().await.is_err());
+    let (span, _) = kit.once();
+    assert_eq!(attribute(&span, "error.type").as_deref(), Some("panic"));
+    assert_eq!(attribute(&span, "http.response.status_code").as_deref(), Some("200"));
+}
+
+#[tokio::test]
+async fn a_span_is_as_long_as_its_measurement_says() {
+    let kit = Kit::new();
+    finish(ServiceBuilder::new().layer(kit.layer()).service_fn(ok).oneshot(get("/")).await.unwrap()).await;
+    let (span, series) = kit.once();
+    let took = span.end_time.duration_since(span.start_time).unwrap().as_secs_f64();
+    assert!((took - series.sum).abs() < 1e-9, "{took} {}", series.sum);
 }

@@ -80,7 +80,8 @@ async fn outside_of_development_the_log_is_json_lines_that_name_the_trace() {
     assert_ne!(made["span_id"], access["span_id"], "the product's own span is the innermost one");
     assert_eq!(
         (&made["trace_flags"], &made["product"], &made["version"]),
-        (&"01".into(), &"parcel".into(), &"1.2.3".into())
+        (&"03".into(), &"parcel".into(), &"1.2.3".into()),
+        "sampled, with a random trace id"
     );
     assert_eq!(made["fields"]["weight"], 1.5);
     assert_eq!(made["spans"][0]["name"], "print");

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use halfbyte_observe::ServerLayer;
+use halfbyte_observe::{Instrumentation, ServerLayer, TraceTrust};
 use http::{Request, Response};
 use http_body_util::Full;
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, HistogramDataPoint, MetricData};
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, HistogramDataPoint, Metric, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 
 pub type Body = Full<Bytes>;
 
 pub struct Kit {
     pub traces: SdkTracerProvider,
-    metrics: SdkMeterProvider,
+    pub metrics: SdkMeterProvider,
     spans: InMemorySpanExporter,
     measured: InMemoryMetricExporter,
 }
@@ -25,22 +26,32 @@ pub struct Kit {
 pub struct Series {
     pub attributes: BTreeMap<String, String>,
     pub count: u64,
+    pub sum: f64,
     pub bounds: Vec<f64>,
 }
 
 impl Kit {
     pub fn new() -> Self {
+        Self::with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
+    }
+
+    pub fn with_sampler(sampler: Sampler) -> Self {
         let (spans, measured) = (InMemorySpanExporter::default(), InMemoryMetricExporter::default());
         Self {
-            traces: SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build(),
+            traces: SdkTracerProvider::builder().with_simple_exporter(spans.clone()).with_sampler(sampler).build(),
             metrics: SdkMeterProvider::builder().with_reader(PeriodicReader::builder(measured.clone()).build()).build(),
             spans,
             measured,
         }
     }
 
+    pub fn instrumentation(&self) -> Instrumentation {
+        Instrumentation::new(&self.traces, &self.metrics)
+    }
+
+    /// Believes everybody's trace context.
     pub fn layer(&self) -> ServerLayer {
-        ServerLayer::with_providers(&self.traces, &self.metrics)
+        ServerLayer::with(&self.instrumentation()).trace_from(TraceTrust::danger_everybody())
     }
 
     pub fn spans(&self) -> Vec<SpanData> {
@@ -54,21 +65,44 @@ impl Kit {
     }
 
     pub fn durations(&self) -> Vec<Series> {
+        self.durations_of("http.server.request.duration")
+    }
+
+    pub fn durations_of(&self, name: &str) -> Vec<Series> {
+        let mut series = Vec::new();
+        self.each(name, |metric| match metric.data() {
+            AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
+                assert_eq!(metric.unit(), "s");
+                series.extend(histogram.data_points().map(one));
+            }
+            other => panic!("not a histogram: {other:?}"),
+        });
+        series
+    }
+
+    /// The requests that are under way, by method and scheme.
+    pub fn active(&self) -> BTreeMap<String, i64> {
+        let mut active = BTreeMap::new();
+        self.each("http.server.active_requests", |metric| match metric.data() {
+            AggregatedMetrics::I64(MetricData::Sum(sum)) => {
+                assert_eq!((metric.unit(), sum.is_monotonic()), ("{request}", false));
+                for point in sum.data_points() {
+                    let attributes = attributes(point.attributes());
+                    let text = attributes.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
+                    active.insert(text.join(" "), point.value());
+                }
+            }
+            other => panic!("not a sum: {other:?}"),
+        });
+        active
+    }
+
+    fn each(&self, name: &str, mut see: impl FnMut(&Metric)) {
         self.metrics.force_flush().unwrap();
         let collected = self.measured.get_finished_metrics().unwrap();
-        let Some(last) = collected.last() else { return Vec::new() };
+        let Some(last) = collected.last() else { return };
         let metrics = last.scope_metrics().flat_map(|scope| scope.metrics());
-        let mut series = Vec::new();
-        for metric in metrics {
-            assert_eq!((metric.name(), metric.unit()), ("http.server.request.duration", "s"));
-            match metric.data() {
-                AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
-                    series.extend(histogram.data_points().map(one));
-                }
-                other => panic!("not a histogram: {other:?}"),
-            }
-        }
-        series
+        metrics.filter(|metric| metric.name() == name).for_each(&mut see);
     }
 
     /// The request was accounted for once: one ended span, one duration. Answers both.
@@ -81,10 +115,15 @@ impl Kit {
 
 fn one(point: &HistogramDataPoint<f64>) -> Series {
     Series {
-        attributes: point.attributes().map(|pair| (pair.key.to_string(), pair.value.to_string())).collect(),
+        attributes: attributes(point.attributes()),
         count: point.count(),
+        sum: point.sum(),
         bounds: point.bounds().collect(),
     }
+}
+
+fn attributes<'a>(pairs: impl Iterator<Item = &'a KeyValue>) -> BTreeMap<String, String> {
+    pairs.map(|pair| (pair.key.to_string(), pair.value.to_string())).collect()
 }
 
 pub fn attribute(span: &SpanData, key: &str) -> Option<String> {

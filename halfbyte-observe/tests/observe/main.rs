@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
 
+mod allocations;
+mod audit;
+mod audit_process;
 mod axum_route;
 mod capture;
 mod child;
+mod client;
 mod endings;
 mod init;
 mod kit;
@@ -12,8 +16,11 @@ mod outage;
 mod outbound;
 mod panics;
 mod propagation;
+mod proxies;
 mod receiver;
 mod request_id;
+mod rpc;
 mod secrecy;
 mod semantics;
+mod series;
 mod shutdown;

@@ -116,7 +116,7 @@ async fn without_a_hook_who_catches_it_reports_it() {
     let capture = capture();
     let _entered = capture.enter();
     for path in ["/first", "/value"] {
-        let layer = ServerLayer::with_providers(capture.tracer_provider(), capture.meter_provider());
+        let layer = ServerLayer::with(&capture.instrumentation());
         request(layer, path).await;
         let log = panics_of(capture.logs()).only();
         let server = capture.spans().find(|span| span.kind == "server");

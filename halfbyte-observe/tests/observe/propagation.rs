@@ -2,16 +2,15 @@
 
 use std::convert::Infallible;
 
-use halfbyte_core::TraceId;
-use halfbyte_observe::ServerLayer;
+use halfbyte_core::{PeerAddress, TraceId};
+use halfbyte_observe::{ServerLayer, TraceTrust};
 use http::{Request, Response};
-use opentelemetry::metrics::noop::NoopMeterProvider;
-use opentelemetry::trace::noop::NoopTracerProvider;
 use opentelemetry::trace::{SpanId, TracerProvider as _};
+use opentelemetry_sdk::trace::Sampler;
 use tower::{Layer as _, ServiceBuilder, ServiceExt as _, service_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::kit::{Body, Kit, finish, get};
+use crate::kit::{Body, Kit, attribute, finish, get};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -62,8 +61,78 @@ async fn an_unsampled_parent_is_believed() {
 }
 
 #[tokio::test]
+async fn a_trace_of_somebody_who_is_not_believed_is_linked_to_and_a_new_one_starts() {
+    let inside = TraceTrust::networks(["10.0.0.0/8".parse().unwrap()]);
+    for (trust, peer, believed) in [
+        (TraceTrust::nobody(), Some("10.0.0.1:4711"), false),
+        (inside.clone(), Some("10.0.0.1:4711"), true),
+        (inside.clone(), Some("[::ffff:10.0.0.1]:4711"), true),
+        (inside.clone(), Some("192.0.2.1:4711"), false),
+        (inside, None, false),
+        (TraceTrust::danger_everybody(), None, true),
+    ] {
+        let (kit, case) = (Kit::new(), format!("{trust:?} {peer:?}"));
+        let mut request = from(PARENT);
+        // What a proxy says does not count here: it goes by who is connected.
+        request.headers_mut().insert("x-forwarded-for", "10.0.0.1".parse().unwrap());
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(PeerAddress(peer.parse().unwrap()));
+        }
+        let layer = ServerLayer::with(&kit.instrumentation()).trace_from(trust);
+        finish(layer.layer(service_fn(traced)).oneshot(request).await.unwrap()).await;
+        let span = kit.span();
+        assert_eq!(span.span_context.trace_id().to_string() == TRACE, believed, "{case}");
+        assert_eq!(span.parent_span_id != SpanId::INVALID, believed, "{case}");
+        let links: Vec<_> = span.links.iter().map(|link| link.span_context.clone()).collect();
+        if believed {
+            assert!(links.is_empty(), "{case}");
+        } else {
+            assert_eq!(links.len(), 1, "{case}");
+            assert_eq!(links[0].trace_id().to_string(), TRACE);
+            assert_eq!(links[0].span_id().to_string(), "00f067aa0ba902b7");
+        }
+    }
+}
+
+#[tokio::test]
+async fn somebody_who_is_not_believed_cannot_keep_a_trace_from_being_sampled() {
+    let kit = Kit::new();
+    let layer = ServerLayer::with(&kit.instrumentation());
+    finish(layer.layer(service_fn(traced)).oneshot(from(&PARENT.replace("-01", "-00"))).await.unwrap()).await;
+    assert!(kit.span().span_context.is_sampled());
+}
+
+#[tokio::test]
+async fn a_sampler_that_records_what_its_parent_did_not_gets_all_of_it() {
+    let kit = Kit::with_sampler(Sampler::AlwaysOn);
+    let layer = kit.layer();
+    for _ in 0..3 {
+        let request = from(&PARENT.replace("-01", "-00"));
+        finish(layer.layer(service_fn(traced)).oneshot(request).await.unwrap()).await;
+    }
+    let spans = kit.spans();
+    assert_eq!(spans.len(), 3);
+    for span in spans {
+        assert_eq!(span.span_context.trace_id().to_string(), TRACE);
+        assert_eq!(attribute(&span, "url.path").as_deref(), Some("/"));
+        assert_eq!(attribute(&span, "http.response.status_code").as_deref(), Some("200"));
+    }
+}
+
+#[tokio::test]
+async fn a_root_that_is_not_sampled_still_has_a_trace_of_its_own() {
+    let kit = Kit::with_sampler(Sampler::AlwaysOff);
+    let layer = kit.layer();
+    let first = finish(layer.layer(service_fn(traced)).oneshot(get("/")).await.unwrap()).await;
+    let second = finish(layer.layer(service_fn(traced)).oneshot(get("/")).await.unwrap()).await;
+    assert_ne!(first, second);
+    assert!(kit.spans().is_empty());
+    assert_eq!(kit.durations()[0].count, 2);
+}
+
+#[tokio::test]
 async fn without_an_sdk_every_request_still_has_a_trace_id() {
-    let layer = ServerLayer::with_providers(&NoopTracerProvider::new(), &NoopMeterProvider::new());
+    let layer = ServerLayer::new().trace_from(TraceTrust::danger_everybody());
     let service = ServiceBuilder::new().layer(layer).service_fn(traced);
     assert_eq!(finish(service.clone().oneshot(from(PARENT)).await.unwrap()).await, TRACE);
     let first = finish(service.clone().oneshot(get("/")).await.unwrap()).await;

@@ -19,9 +19,10 @@ use opentelemetry::logs::{LogRecord as _, Logger as _, LoggerProvider as _};
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::Resource;
 
-use super::{Plan, Providers};
+use super::{Built, Plan, Providers};
+use crate::chain::Chain;
 use crate::testing::Receiver;
-use crate::{Signal, Telemetry};
+use crate::{Instrumentation, Signal, Telemetry};
 
 const PROTOCOLS: [&str; 2] = ["http/protobuf", "grpc"];
 
@@ -42,8 +43,9 @@ impl Product {
         let variables: Vec<_> = usual.iter().chain(variables).copied().collect();
         let plan = Plan::read(&Config::parse(variables).expect("valid").other).expect("valid");
         let resource = Resource::builder_empty().with_service_name("parcel").build();
-        let (providers, export) = Providers::build(&plan, &resource, spool).expect("valid");
-        Self { telemetry: Telemetry::new(providers.clone(), export), providers }
+        let built = Providers::build(&plan, &resource, &Chain::default(), spool).expect("valid");
+        let Built { providers, export, .. } = built;
+        Self { telemetry: Telemetry::new(providers.clone(), export, Instrumentation::process()), providers }
     }
 
     /// Of traces alone.

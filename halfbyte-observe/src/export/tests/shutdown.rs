@@ -119,7 +119,7 @@ async fn what_comes_after_the_shutdown_is_dropped() {
     let flushed = telemetry.shutdown(LONG).await;
     assert!(flushed.is_complete(), "{flushed}");
     let before = receiver.requests().len();
-    let late = Product { providers, telemetry: Telemetry::new(Providers::default(), None) };
+    let late = Product { providers, telemetry: Telemetry::new(Providers::default(), None, Instrumentation::process()) };
     late.spans(5);
     late.logs(5);
     assert_eq!(receiver.requests().len(), before);

@@ -127,7 +127,7 @@ fn queue_to(receiver: &Receiver) -> Pipeline {
     let endpoint = receiver.endpoint();
     let variables = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint.as_str())];
     let plan = Plan::read(&Config::parse(variables).unwrap().other).unwrap();
-    Pipeline::start(&plan, &Resource::builder_empty().build(), None).unwrap()
+    Pipeline::start(&plan, &Resource::builder_empty().build(), &Chain::default(), None).unwrap()
 }
 
 #[tokio::test]

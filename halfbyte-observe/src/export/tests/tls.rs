@@ -100,7 +100,8 @@ fn files_that_cannot_be_used_are_refused_with_the_name_of_their_variable() {
                 ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", file),
             ];
             let plan = Plan::read(&Config::parse(variables).unwrap().other).unwrap();
-            let error = Providers::build(&plan, &Resource::builder_empty().build(), None).expect_err(file);
+            let error =
+                Providers::build(&plan, &Resource::builder_empty().build(), &Chain::default(), None).expect_err(file);
             let shown = error.to_string();
             assert!(
                 error.is_configuration() && shown.starts_with("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE: "),

@@ -32,8 +32,14 @@ fn restore(folder: &Path, files: &[(PathBuf, Vec<u8>)]) {
     fs::remove_dir_all(folder).unwrap();
     for (path, content) in files {
         Home::open(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        put(path, content);
     }
+}
+
+/// Makes the file anew: some file systems wait for the disk when one is emptied and written.
+fn put(path: &Path, content: &[u8]) {
+    _ = fs::remove_file(path);
+    fs::write(path, content).unwrap();
 }
 
 /// Opens, reads everything, and answers which batches there were and how many items were lost. Each batch is as it was
@@ -81,7 +87,7 @@ fn a_byte_flipped_anywhere_costs_the_one_batch_that_it_is_in_and_the_count_is_ex
                 let mut damaged = content.clone();
                 damaged[place] ^= flip;
                 restore(&spool, &files);
-                fs::write(path, damaged).unwrap();
+                put(path, &damaged);
                 let (read, lost) = read(&spool);
                 let what = format!("byte {place} of file {file} flipped by {flip}");
                 if place < 20 {
@@ -116,7 +122,7 @@ fn a_file_cut_at_any_length_costs_what_is_behind_and_the_count_is_exact() {
     for (file, (path, content)) in files.iter().enumerate() {
         for len in places(content.len()) {
             restore(&spool, &files);
-            fs::write(path, &content[..len]).unwrap();
+            put(path, &content[..len]);
             let (read, lost) = read(&spool);
             let what = format!("file {file} cut at {len}");
             let whole = 2 * file as u64 + (len.saturating_sub(20) / 4032) as u64;
@@ -149,11 +155,11 @@ fn a_file_that_is_gone_or_that_is_none_of_its_own_does_not_keep_the_others_from_
 
     // The records of one file under the name of another are not believed.
     restore(&spool, &files);
-    fs::write(&files[1].0, &files[2].1).unwrap();
+    put(&files[1].0, &files[2].1);
     assert_eq!(read(&spool), (vec![1, 4, 5], items(2) + items(3)));
 
     restore(&spool, &files);
-    fs::write(&files[1].0, vec![0; 1024 * 1024]).unwrap();
+    put(&files[1].0, &vec![0; 1024 * 1024]);
     assert_eq!(read(&spool), (vec![1, 4, 5], items(2) + items(3)));
 }
 

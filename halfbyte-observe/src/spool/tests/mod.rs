@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
-
 mod damage;
 mod model;
 mod order;

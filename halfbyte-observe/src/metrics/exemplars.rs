@@ -1,0 +1,327 @@
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use halfbyte_core::Clock;
+use opentelemetry::trace::SpanContext;
+use opentelemetry::{KeyValue, Value};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue as ProtoKeyValue};
+use opentelemetry_proto::tonic::metrics::v1::exemplar::Value as ExemplarValue;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{Exemplar, Metric};
+
+use super::Durations;
+use super::durations::BOUNDARIES;
+
+/// The exemplars of a process's duration histograms, which the SDK does not keep: measurements that point at the trace
+/// in which they were made. Of each series and bucket the last one since the last export.
+#[derive(Default)]
+pub(crate) struct Exemplars {
+    sources: Mutex<Vec<Weak<Durations>>>,
+}
+
+impl Exemplars {
+    /// From now on, those of `durations` too, as long as it is there.
+    pub(crate) fn add(&self, durations: &Arc<Durations>) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.retain(|source| source.strong_count() > 0);
+        sources.push(Arc::downgrade(durations));
+    }
+
+    /// Puts what there is on the data points of the same metric and attributes, and forgets it: call it once for each
+    /// export. Metrics of other instrumentation scopes are left alone.
+    pub(crate) fn attach(&self, request: &mut ExportMetricsServiceRequest) {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut of_metric: HashMap<&str, HashMap<String, Vec<Exemplar>>> = HashMap::new();
+        let clock = Translation::now();
+        for durations in sources.iter().filter_map(Weak::upgrade) {
+            for series in durations.all() {
+                let Some(reservoir) = series.reservoir.get() else { continue };
+                let exemplars = reservoir.take(&clock);
+                if !exemplars.is_empty() {
+                    let of_series = of_metric.entry(durations.name).or_default();
+                    of_series.entry(identity(&series.attributes)).or_default().extend(exemplars);
+                }
+            }
+        }
+        if of_metric.is_empty() {
+            return;
+        }
+        let scopes = request.resource_metrics.iter_mut().flat_map(|resource| &mut resource.scope_metrics);
+        let ours = scopes.filter(|metrics| metrics.scope.as_ref().is_some_and(|scope| scope.name == crate::SCOPE));
+        for metric in ours.flat_map(|metrics| &mut metrics.metrics) {
+            if let Some(of_series) = of_metric.get_mut(metric.name.as_str()) {
+                put(metric, of_series);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Exemplars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exemplars").finish_non_exhaustive()
+    }
+}
+
+fn put(metric: &mut Metric, of_series: &mut HashMap<String, Vec<Exemplar>>) {
+    match &mut metric.data {
+        Some(Data::Histogram(histogram)) => {
+            for point in &mut histogram.data_points {
+                point.exemplars.extend(of_series.remove(&proto_identity(&point.attributes)).unwrap_or_default());
+            }
+        }
+        // By a view.
+        Some(Data::ExponentialHistogram(histogram)) => {
+            for point in &mut histogram.data_points {
+                point.exemplars.extend(of_series.remove(&proto_identity(&point.attributes)).unwrap_or_default());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The last sampled measurement of each bucket of a series.
+#[derive(Default)]
+pub(super) struct Reservoir([Mutex<Option<Sample>>; BOUNDARIES.len() + 1]);
+
+#[derive(Clone, Copy)]
+struct Sample {
+    seconds: f64,
+    at: Instant,
+    trace: [u8; 16],
+    span: [u8; 8],
+}
+
+impl Reservoir {
+    /// Keeps it, unless another thread is at it at the same instant.
+    pub(super) fn offer(&self, seconds: f64, at: Instant, span: &SpanContext) {
+        let bucket = BOUNDARIES.partition_point(|boundary| *boundary < seconds);
+        if let Ok(mut slot) = self.0[bucket].try_lock() {
+            let (trace, span) = (span.trace_id().to_bytes(), span.span_id().to_bytes());
+            *slot = Some(Sample { seconds, at, trace, span });
+        }
+    }
+
+    fn take(&self, clock: &Translation) -> Vec<Exemplar> {
+        let samples = self.0.iter().filter_map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+        samples.map(|sample| sample.exemplar(clock)).collect()
+    }
+}
+
+impl Sample {
+    fn exemplar(self, clock: &Translation) -> Exemplar {
+        Exemplar {
+            filtered_attributes: Vec::new(),
+            time_unix_nano: clock.unix_nanos(self.at),
+            span_id: self.span.to_vec(),
+            trace_id: self.trace.to_vec(),
+            value: Some(ExemplarValue::AsDouble(self.seconds)),
+        }
+    }
+}
+
+/// From the clock that is cheap to read to the one that an export needs.
+struct Translation {
+    wall: SystemTime,
+    at: Instant,
+}
+
+impl Translation {
+    fn now() -> Self {
+        Self { wall: Clock::default().now().into(), at: Instant::now() }
+    }
+
+    fn unix_nanos(&self, at: Instant) -> u64 {
+        let ago = self.at.saturating_duration_since(at);
+        let since_epoch = self.wall.checked_sub(ago).and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        since_epoch.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or_default()
+    }
+}
+
+/// The attributes as one text, whatever their order.
+fn identity(attributes: &[KeyValue]) -> String {
+    joined(attributes.iter().map(|KeyValue { key, value, .. }| {
+        let value = match value {
+            Value::I64(value) => format!("i{value}"),
+            Value::Bool(value) => format!("b{value}"),
+            Value::F64(value) => format!("f{value}"),
+            other => format!("s{}", other.as_str()),
+        };
+        (key.as_str(), value)
+    }))
+}
+
+fn proto_identity(attributes: &[ProtoKeyValue]) -> String {
+    joined(attributes.iter().map(|pair| {
+        let value = match &pair.value {
+            Some(AnyValue { value: Some(ProtoValue::IntValue(value)) }) => format!("i{value}"),
+            Some(AnyValue { value: Some(ProtoValue::BoolValue(value)) }) => format!("b{value}"),
+            Some(AnyValue { value: Some(ProtoValue::DoubleValue(value)) }) => format!("f{value}"),
+            Some(AnyValue { value: Some(ProtoValue::StringValue(value)) }) => format!("s{value}"),
+            _ => String::new(),
+        };
+        (pair.key.as_str(), value)
+    }))
+}
+
+fn joined<'a>(pairs: impl Iterator<Item = (&'a str, String)>) -> String {
+    let mut pairs: Vec<_> = pairs.collect();
+    pairs.sort_unstable();
+    pairs.iter().fold(String::new(), |mut text, (key, value)| {
+        // With lengths, no text can look like a pair of another.
+        let _never_fails = write!(text, "{}:{key}{}:{value}", key.len(), value.len());
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+    use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
+    use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
+
+    use super::*;
+    use crate::Instrumentation;
+
+    const NAME: &str = "http.server.request.duration";
+
+    struct Bench {
+        exported: InMemoryMetricExporter,
+        provider: SdkMeterProvider,
+        instrumentation: Instrumentation,
+        durations: Arc<Durations>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let exported = InMemoryMetricExporter::default();
+            let reader = PeriodicReader::builder(exported.clone()).build();
+            let provider = SdkMeterProvider::builder().with_reader(reader).build();
+            let instrumentation = Instrumentation::metrics_only(&provider);
+            let durations = Durations::new(&instrumentation.meter, NAME, "");
+            instrumentation.exemplars.add(&durations);
+            Self { exported, provider, instrumentation, durations }
+        }
+
+        fn record(&self, status: i64, millis: u64, trace: u128, sampled: bool) {
+            let flags = if sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
+            let ids = (TraceId::from(trace), SpanId::from(7));
+            let span = SpanContext::new(ids.0, ids.1, flags, false, TraceState::NONE);
+            let attributes = || vec![KeyValue::new("z", "last"), KeyValue::new("http.response.status_code", status)];
+            let key = u128::try_from(status).expect("positive");
+            self.durations.record(Some(key), attributes, (Duration::from_millis(millis), Instant::now()), &span);
+        }
+
+        fn export(&self) -> ExportMetricsServiceRequest {
+            self.exported.reset();
+            self.provider.force_flush().expect("in memory");
+            let collected = self.exported.get_finished_metrics().expect("in memory");
+            let mut request = ExportMetricsServiceRequest::from(collected.last().expect("something was recorded"));
+            self.instrumentation.exemplars.attach(&mut request);
+            request
+        }
+    }
+
+    fn points(request: &ExportMetricsServiceRequest) -> Vec<&HistogramDataPoint> {
+        let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+        let metrics = scopes.flat_map(|scope| &scope.metrics);
+        metrics
+            .flat_map(|metric| match &metric.data {
+                Some(Data::Histogram(histogram)) => &histogram.data_points[..],
+                other => panic!("not a histogram: {other:?}"),
+            })
+            .collect()
+    }
+
+    /// By trace, with the value in milliseconds.
+    fn exemplars(point: &HistogramDataPoint) -> Vec<(u128, f64)> {
+        let one = |exemplar: &Exemplar| {
+            let Some(ExemplarValue::AsDouble(seconds)) = exemplar.value else { panic!("no value: {exemplar:?}") };
+            let trace = exemplar.trace_id.clone().try_into().expect("16 bytes");
+            assert_eq!(exemplar.span_id, [0, 0, 0, 0, 0, 0, 0, 7]);
+            (u128::from_be_bytes(trace), seconds * 1_000.0)
+        };
+        point.exemplars.iter().map(one).collect()
+    }
+
+    #[test]
+    fn each_bucket_has_the_last_sampled_measurement_on_the_point_of_its_series() {
+        let bench = Bench::new();
+        bench.record(200, 1, 1, true);
+        bench.record(200, 2, 2, true);
+        bench.record(200, 60, 3, true);
+        bench.record(200, 90_000, 4, true);
+        bench.record(500, 1, 5, true);
+        bench.record(404, 1, 6, false);
+        let request = bench.export();
+        let points = points(&request);
+        let of = |status: i64| {
+            let is = |point: &&&HistogramDataPoint| {
+                proto_identity(&point.attributes)
+                    == identity(&[KeyValue::new("http.response.status_code", status), KeyValue::new("z", "last")])
+            };
+            points.iter().find(is).expect("a point of that status")
+        };
+        assert_eq!(exemplars(of(200)), [(2, 2.0), (3, 60.0), (4, 90_000.0)]);
+        assert_eq!(exemplars(of(500)), [(5, 1.0)]);
+        assert_eq!(exemplars(of(404)), [], "what is not sampled points at nothing");
+        let now = Translation::now();
+        let at = of(500).exemplars[0].time_unix_nano;
+        let ago = now.unix_nanos(now.at).checked_sub(at).expect("not in the future");
+        assert!(ago < 60_000_000_000, "{ago} ns ago");
+    }
+
+    #[test]
+    fn what_was_exported_is_not_exported_again() {
+        let bench = Bench::new();
+        bench.record(200, 1, 1, true);
+        assert_eq!(points(&bench.export())[0].exemplars.len(), 1);
+        assert!(points(&bench.export())[0].exemplars.is_empty());
+        bench.record(200, 1, 2, true);
+        assert_eq!(exemplars(points(&bench.export())[0]), [(2, 1.0)]);
+    }
+
+    #[test]
+    fn a_metric_of_another_scope_is_left_alone() {
+        use opentelemetry::metrics::MeterProvider as _;
+        let bench = Bench::new();
+        let other = bench.provider.meter("other").f64_histogram(NAME).build();
+        other.record(0.001, &[KeyValue::new("z", "last"), KeyValue::new("http.response.status_code", 200)]);
+        bench.record(200, 1, 1, true);
+        let request = bench.export();
+        let with: usize = points(&request).iter().map(|point| point.exemplars.len()).sum();
+        assert_eq!((points(&request).len(), with), (2, 1));
+        let scopes = &request.resource_metrics[0].scope_metrics;
+        let theirs = scopes.iter().find(|scope| scope.scope.as_ref().is_some_and(|scope| scope.name == "other"));
+        let Some(Data::Histogram(histogram)) = &theirs.expect("it is there").metrics[0].data else { panic!() };
+        assert!(histogram.data_points[0].exemplars.is_empty());
+    }
+
+    #[test]
+    fn the_overflow_has_exemplars_too() {
+        let bench = Bench::new();
+        let span = SpanContext::new(TraceId::from(9), SpanId::from(7), TraceFlags::SAMPLED, false, TraceState::NONE);
+        bench.durations.record(
+            None,
+            || unreachable!("there is no key"),
+            (Duration::from_millis(1), Instant::now()),
+            &span,
+        );
+        assert_eq!(exemplars(points(&bench.export())[0]), [(9, 1.0)]);
+    }
+
+    #[test]
+    fn attributes_are_the_same_whatever_their_order_and_differ_by_kind() {
+        let (a, b) = (KeyValue::new("a", 1), KeyValue::new("b", "2"));
+        assert_eq!(identity(&[a.clone(), b.clone()]), identity(&[b.clone(), a.clone()]));
+        assert_ne!(identity(&[KeyValue::new("a", 1)]), identity(&[KeyValue::new("a", "1")]));
+        assert_ne!(identity(&[KeyValue::new("a", true)]), identity(&[KeyValue::new("a", "true")]));
+        assert_ne!(identity(&[KeyValue::new("a", "b1:c"), b.clone()]), identity(&[KeyValue::new("a", "b"), b]));
+        assert_ne!(identity(&[KeyValue::new("a", 1.5)]), identity(&[a]));
+    }
+}

@@ -1,0 +1,145 @@
+//! What is known of a request before it is answered, small enough to be kept until its end.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Uri, Version};
+
+use super::instruments::Instruments;
+use super::{grpc, route};
+
+/// The longest text that is taken from a client as it is.
+const LONGEST: usize = 256;
+
+/// The methods that the conventions know; any other is the client's invention and could be one of many.
+pub(super) const METHODS: [&str; 10] =
+    ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
+
+#[derive(Debug)]
+pub(super) struct Facts {
+    /// The place among the methods that are known; behind the last one if it is none of them.
+    pub(super) method: u8,
+    pub(super) scheme: Scheme,
+    pub(super) version: Protocol,
+    pub(super) target: Target,
+}
+
+/// What was asked for: a route, or a method of gRPC.
+#[derive(Debug)]
+pub(super) enum Target {
+    NoRoute,
+    /// By its number.
+    Route(u32),
+    /// One of so many that it makes no series of its own.
+    TooMany(Arc<str>),
+    /// A method of gRPC that is known, by its number.
+    Method(u32),
+    /// One that a client may have made up.
+    Original(Arc<str>),
+}
+
+impl Facts {
+    pub(super) fn of<B>(request: &Request<B>, instruments: &Instruments, scheme: Option<Scheme>) -> Self {
+        // It needs HTTP/2, so most requests need not be looked at.
+        let target = if request.version() >= Version::HTTP_2 && grpc::is_call(request.headers()) {
+            Target::of_call(request.uri().path(), instruments)
+        } else {
+            route::of(request).map_or(Target::NoRoute, |route| Target::of_route(route, instruments))
+        };
+        Self {
+            method: instruments.method(request.method()),
+            scheme: scheme.unwrap_or_else(|| Scheme::of(request.uri())),
+            version: Protocol::of(request.version()),
+            target,
+        }
+    }
+
+    pub(super) fn is_head(&self, instruments: &Instruments) -> bool {
+        instruments.method_name(self.method) == Method::HEAD.as_str()
+    }
+
+    /// Whether it is a call of gRPC.
+    pub(super) fn is_call(&self) -> bool {
+        matches!(self.target, Target::Method(_) | Target::Original(_))
+    }
+}
+
+impl Target {
+    fn of_call(path: &str, instruments: &Instruments) -> Self {
+        let name = path.strip_prefix('/').unwrap_or(path);
+        match instruments.rpc_methods.find(name) {
+            Some(number) => Self::Method(number),
+            None => Self::Original(clipped(name).into()),
+        }
+    }
+
+    pub(super) fn of_route(route: &str, instruments: &Instruments) -> Self {
+        instruments.intern_route(route).map_or_else(|| Self::TooMany(route.into()), Self::Route)
+    }
+}
+
+/// `url.scheme`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    fn of(uri: &Uri) -> Self {
+        if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { Self::Https } else { Self::Http }
+    }
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        if name.eq_ignore_ascii_case("https") {
+            Some(Self::Https)
+        } else {
+            name.eq_ignore_ascii_case("http").then_some(Self::Http)
+        }
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// `network.protocol.version`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http09,
+    Http10,
+    Http11,
+    Http2,
+    Http3,
+    Other,
+}
+
+impl Protocol {
+    fn of(version: Version) -> Self {
+        match version {
+            Version::HTTP_09 => Self::Http09,
+            Version::HTTP_10 => Self::Http10,
+            Version::HTTP_11 => Self::Http11,
+            Version::HTTP_2 => Self::Http2,
+            Version::HTTP_3 => Self::Http3,
+            _ => Self::Other,
+        }
+    }
+
+    pub(super) fn as_str(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Http09 => "0.9",
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2",
+            Self::Http3 => "3",
+            Self::Other => return None,
+        })
+    }
+}
+
+pub(super) fn clipped(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST)]
+}
