@@ -8,18 +8,21 @@ use halfbyte_observe::testing::Receiver;
 
 use crate::child::{assert_success, json_lines, settings};
 
-const AWAY: Duration = Duration::from_secs(12);
+/// For the child; it is on the console some 12 seconds after its start, and the collector is back some seconds later.
+const WORK: Duration = Duration::from_secs(14);
+const AWAY: Duration = Duration::from_secs(18);
 
 /// Logs and traces all the while, then flushes.
 pub async fn play(config: &Config) {
     let telemetry = halfbyte_observe::init(settings(config)).unwrap();
     let start = Instant::now();
-    while start.elapsed() < AWAY {
+    while start.elapsed() < WORK {
         tracing::info_span!("work").in_scope(|| tracing::debug!("working"));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let flushed = telemetry.flush(Duration::from_secs(60)).await;
-    assert!(flushed.is_complete(), "{flushed}");
+    while !telemetry.flush(Duration::from_secs(1)).await.is_complete() {
+        assert!(start.elapsed() < Duration::from_secs(90), "{:?}", telemetry.stats());
+    }
     let stats = telemetry.shutdown(Duration::from_secs(60)).await.stats().clone();
     assert!(stats.traces.exported > 50 && stats.traces.exported == stats.traces.created, "{stats:?}");
     assert!(stats.traces.is_balanced() && stats.metrics.is_balanced() && stats.logs.is_balanced(), "{stats:?}");
