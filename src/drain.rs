@@ -77,8 +77,10 @@ pub(crate) async fn flush(platform: &Platform, limits: &Limits, telemetry: Optio
     }
     let tasks = life.stop_tasks(limits.drain_tasks).await;
     if let Some(telemetry) = telemetry {
-        for failure in telemetry.shutdown(limits.drain_telemetry).await.failures() {
-            tracing::warn!(?failure, "telemetry could not be sent");
+        let flushed = telemetry.shutdown(limits.drain_telemetry).await;
+        if !flushed.is_complete() {
+            // What is on disk is sent by the next process.
+            tracing::warn!(safe = flushed.is_safe(), "{flushed}");
         }
     }
     life.enter(Phase::Closed);

@@ -10,7 +10,7 @@ use halfbyte_core::home::Home;
 use halfbyte_core::{BoxError, Lifecycle, ProductId, TenantId, error_chain};
 use halfbyte_identity::embedded::ClientSpec;
 use halfbyte_identity::{Identity, TokenSource};
-use halfbyte_observe::{RequestIdLayer, ServerLayer, Telemetry};
+use halfbyte_observe::{RequestIdLayer, ServerLayer, Telemetry, TraceTrust};
 use halfbyte_secrets::{Local, Secrets};
 use secrecy::{ExposeSecret as _, SecretString};
 use tower::Layer as _;
@@ -41,6 +41,7 @@ struct Inner {
     manifest: Manifest,
     addresses: (SocketAddr, SocketAddr),
     load_shed: LoadShedLayer,
+    observe: ServerLayer,
     /// Taken by `serve`.
     held: Mutex<Option<Held>>,
     calls: tokio::sync::Mutex<Calls>,
@@ -88,6 +89,9 @@ impl Platform {
         let addresses = (held.public.address(), held.admin.address());
         let limits = contract.limits();
         let load_shed = LoadShedLayer::new(limits.in_flight, limits.overload_pause);
+        let observe = ServerLayer::new()
+            .trusted_proxies(config.trusted_proxies.clone())
+            .trace_from(TraceTrust::networks(config.trace_networks.clone()));
         let held = Mutex::new(Some(held));
         Self(Arc::new(Inner {
             product,
@@ -99,6 +103,7 @@ impl Platform {
             manifest,
             addresses,
             load_shed,
+            observe,
             held,
             calls: tokio::sync::Mutex::default(),
         }))
@@ -238,7 +243,7 @@ impl Platform {
         let limits = self.contract().limits();
         Stack {
             request_id: RequestIdLayer::new(),
-            observe: ServerLayer::new(),
+            observe: self.0.observe.clone(),
             catch_panic: CatchPanicLayer,
             drain_gate: DrainGateLayer::new(self.lifecycle().clone()),
             load_shed: self.0.load_shed.clone(),

@@ -49,8 +49,8 @@ impl Caller {
     /// Says who makes the request that this thread is working on; the first word counts. Outside of any request it is
     /// not heard.
     pub fn tell(principal: &Principal) {
-        CURRENT.with_borrow_mut(|current| {
-            if let Some(Self(known)) = current
+        let _ended = CURRENT.try_with(|current| {
+            if let Some(Self(known)) = &mut *current.borrow_mut()
                 && known.is_none()
             {
                 *known = Some(principal.clone());
@@ -82,7 +82,13 @@ impl Caller {
 
     /// Runs `work` for this request. What is told meanwhile is known here afterwards, also when `work` panics.
     pub fn within<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let outer = CURRENT.replace(Some(mem::take(self)));
+        // A thread that ends has no place for it any more; what its destructors do is done for nobody.
+        let mut mine = Some(mem::take(self));
+        let outer = CURRENT.try_with(|current| current.replace(mine.take())).ok().flatten();
+        if let Some(mine) = mine {
+            *self = mine;
+            return work();
+        }
         let _entered = Entered { caller: self, outer };
         work()
     }
@@ -107,7 +113,8 @@ struct Entered<'a> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        *self.caller = CURRENT.replace(self.outer.take()).unwrap_or_default();
+        let mine = CURRENT.try_with(|current| current.replace(self.outer.take()));
+        *self.caller = mine.ok().flatten().unwrap_or_default();
     }
 }
 

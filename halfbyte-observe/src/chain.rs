@@ -11,7 +11,7 @@ use opentelemetry_sdk::trace::{SdkTracerProvider, SpanProcessor};
 
 use crate::export::Sampled;
 use crate::keep::{Counts, Keeper, Limits, Recording, Sampler};
-use crate::metrics::Exemplars;
+use crate::metrics::{ExemplarFilter, Exemplars};
 use crate::redact::Scrub;
 use crate::stamp::Stamp;
 use crate::{Error, Keep, Redaction, Settings};
@@ -34,7 +34,7 @@ impl Chain {
             stamp: Stamp::new(settings.users.clone()),
             redaction: settings.redaction.clone(),
             keep: settings.keep.clone(),
-            exemplars: Arc::default(),
+            exemplars: Arc::new(Exemplars::of(ExemplarFilter::read(&settings.variables)?)),
         })
     }
 

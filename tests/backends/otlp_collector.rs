@@ -1,4 +1,4 @@
-//! All three signals through a real collector.
+//! All three signals through a real collector, over both protocols.
 
 use std::process::Command;
 use std::time::Duration;
@@ -12,8 +12,10 @@ use halfbyte::{Contract, Platform};
 use tokio::task::JoinSet;
 
 const ALONE: &str = "HB_TEST_COLLECTOR_ALONE";
-const METRICS: [&str; 10] = [
+const COMPRESSION: &str = "HB_TEST_COLLECTOR_COMPRESSION";
+const METRICS: [&str; 11] = [
     "http.server.request.duration",
+    "http.server.active_requests",
     "halfbyte.check.age",
     "halfbyte.check.ready",
     "halfbyte.billing.backlog",
@@ -25,33 +27,38 @@ const METRICS: [&str; 10] = [
     "halfbyte.billing.stranded",
 ];
 
-/// Telemetry is set up once a process, and other tests of this binary start products as well: this one has a process of its
-/// own.
+/// Telemetry is set up once a process, and other tests of this binary start products as well: these have processes of their
+/// own, one after the other, since the collector knows one receiver.
 #[test]
-fn traces_metrics_and_logs_arrive_behind_the_collector() {
-    let mut alone = Command::new(std::env::current_exe().unwrap());
-    alone.args(["--exact", "otlp_collector::alone", "--nocapture"]).env(ALONE, "yes");
-    let output = alone.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complained}");
+fn traces_metrics_and_logs_arrive_behind_the_collector_over_both_protocols() {
+    for protocol in ["http/protobuf", "grpc"] {
+        for compression in ["none", "gzip"] {
+            let mut alone = Command::new(std::env::current_exe().unwrap());
+            alone.args(["--exact", "otlp_collector::alone", "--nocapture"]);
+            let output = alone.env(ALONE, protocol).env(COMPRESSION, compression).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            let complained = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && said.contains("1 passed"), "{protocol}: {said}\n{complained}");
+        }
+    }
 }
 
 /// What the test does, in its process; nothing in another.
 #[tokio::test]
 async fn alone() {
-    if std::env::var_os(ALONE).is_none() {
-        return;
-    }
+    let Ok(protocol) = std::env::var(ALONE) else { return };
+    let compression = std::env::var(COMPRESSION).unwrap();
     let receiver = Receiver::bind(crate::server("HB_TEST_OTLP_SINK_ADDR").parse().unwrap()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home").display().to_string();
-    let collector = crate::server("HB_TEST_OTLP_HTTP");
+    let collector = crate::server(if protocol == "grpc" { "HB_TEST_OTLP_GRPC" } else { "HB_TEST_OTLP_HTTP" });
     let config = Config::parse([
         ("HALFBYTE_HOME", home.as_str()),
         ("HALFBYTE_LISTEN", "127.0.0.1:0"),
         ("HALFBYTE_ADMIN_LISTEN", "127.0.0.1:0"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.as_str()),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", compression.as_str()),
     ]);
     let platform = Platform::builder("parcel", Contract::V1)
         .catalog("catalog.toml", "[products.parcel]\ntitle = \"Shipping labels\"")

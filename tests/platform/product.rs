@@ -32,8 +32,12 @@ struct Product {
 
 impl Product {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let platform = platform(folder.path()).await;
+        let platform = platform(folder.path(), variables).await;
         let labels = platform.require(&["labels:write"]).feature("labels").unwrap();
         let fails = platform.require(&["labels:write"]).feature("labels").unwrap();
         let routes = Router::new()
@@ -96,8 +100,8 @@ impl Product {
     }
 }
 
-async fn platform(folder: &Path) -> Platform {
-    start::start(folder, CATALOG).await.unwrap()
+async fn platform(folder: &Path, variables: &[(&str, &str)]) -> Platform {
+    start::start_with(folder, CATALOG, variables).await.unwrap()
 }
 
 async fn json(response: Response) -> Value {
@@ -218,12 +222,22 @@ async fn the_request_id_of_the_client_is_kept_when_it_is_well_formed() {
 }
 
 #[tokio::test]
-async fn a_trace_of_the_client_is_continued() {
-    let product = Product::start().await;
-    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let response = product.post("/labels").header("traceparent", parent).send().await.unwrap();
-    let problem = refused(response, 401, "unauthenticated").await;
-    assert_eq!(problem["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+async fn a_trace_is_continued_from_the_networks_that_are_configured_and_from_nobody_else() {
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    for (variables, continued) in [
+        (&[][..], true),
+        (&[("HALFBYTE_TRACE_NETWORKS", "127.0.0.1")], true),
+        (&[("HALFBYTE_TRACE_NETWORKS", "none")], false),
+        (&[("HALFBYTE_TRACE_NETWORKS", "10.0.0.0/8")], false),
+        // A proxy is believed about addresses, not about traces.
+        (&[("HALFBYTE_TRACE_NETWORKS", "none"), ("HALFBYTE_TRUSTED_PROXIES", "127.0.0.1")], false),
+    ] {
+        let product = Product::start_with(variables).await;
+        let request = product.post("/labels").header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
+        let problem = refused(request.send().await.unwrap(), 401, "unauthenticated").await;
+        assert_eq!(problem["trace_id"] == trace, continued, "{variables:?}: {problem}");
+        assert_eq!(problem["trace_id"].as_str().unwrap().len(), 32);
+    }
 }
 
 #[tokio::test]
@@ -291,7 +305,7 @@ async fn a_client_that_does_not_say_its_protocol_is_let_go() {
 #[tokio::test]
 async fn nobody_is_let_in_before_every_part_has_answered_or_failed_once() {
     let folder = tempfile::tempdir().unwrap();
-    let platform = platform(folder.path()).await;
+    let platform = platform(folder.path(), &[]).await;
     let (young, failed) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     for (name, answered) in [("answers", young.clone()), ("fails", failed.clone())] {
         platform.lifecycle().health().register(move || {

@@ -20,7 +20,11 @@ pub fn config(home: &Path, more: &[(&str, &str)]) -> Result<Config, halfbyte::co
 }
 
 pub async fn start(home: &Path, catalog: &str) -> Result<Platform, Error> {
-    let builder = Platform::builder("parcel", Contract::V1).config(config(home, &[]).unwrap());
+    start_with(home, catalog, &[]).await
+}
+
+pub async fn start_with(home: &Path, catalog: &str, more: &[(&str, &str)]) -> Result<Platform, Error> {
+    let builder = Platform::builder("parcel", Contract::V1).config(config(home, more).unwrap());
     builder.catalog("plans.toml", catalog).start().await
 }
 

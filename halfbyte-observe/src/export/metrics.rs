@@ -13,7 +13,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
-use opentelemetry_sdk::metrics::{Instrument, InstrumentKind, ManualReader, Pipeline, Stream, Temporality};
+use opentelemetry_sdk::metrics::{
+    Aggregation, Instrument, InstrumentKind, ManualReader, Pipeline, Stream, Temporality,
+};
 use prost::Message as _;
 
 use super::pack::{Packer, Speaker};
@@ -57,8 +59,18 @@ impl MetricReader for Reader {
 }
 
 /// The view that keeps every metric's number of series in bounds.
-pub(super) fn bounded(_any: &Instrument) -> Option<Stream> {
-    Stream::builder().with_cardinality_limit(MOST_SERIES).build().ok()
+pub(super) fn bounded(instrument: &Instrument, exponential: bool) -> Option<Stream> {
+    let stream = Stream::builder().with_cardinality_limit(MOST_SERIES);
+    let stream = match instrument.kind() {
+        // The size and the scale that the specification has by default.
+        InstrumentKind::Histogram if exponential => stream.with_aggregation(Aggregation::Base2ExponentialHistogram {
+            max_size: 160,
+            max_scale: 20,
+            record_min_max: true,
+        }),
+        _ => stream,
+    };
+    stream.build().ok()
 }
 
 /// Collects once. All that leaves of metrics goes through here.

@@ -79,11 +79,12 @@ impl Pipeline {
         let (alarm, speaker) = (Arc::<Mutex<Alarm>>::default(), Speaker::from(resource));
         let mut build = Build { ends: Vec::new(), tasks: Vec::new(), alarm, spool, complaints: Vec::new() };
 
+        let exponential = plan.exponential;
         let reader = plan.metrics.as_ref().map(|_| Reader::new(plan.temporality));
         let metrics = reader.as_ref().map(|reader| {
             SdkMeterProvider::builder()
                 .with_resource(resource.clone())
-                .with_view(metrics::bounded)
+                .with_view(move |instrument: &_| metrics::bounded(instrument, exponential))
                 .with_reader(reader.clone())
                 .build()
         });

@@ -9,6 +9,7 @@ use super::destination::Destination;
 use crate::{Error, Signal};
 
 const TEMPORALITY: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+const AGGREGATION: &str = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
 
 /// What is exported; `None` is a signal that no variable names.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) metrics: Option<Route>,
     pub(crate) logs: Option<Route>,
     pub(super) temporality: Temporality,
+    /// Whether histograms have exponential buckets.
+    pub(super) exponential: bool,
 }
 
 /// Where one signal goes, and in what portions.
@@ -50,6 +53,7 @@ impl Plan {
             metrics: route(variables, Signal::Metrics, collections)?,
             logs: route(variables, Signal::Logs, |variables| batches(variables, "OTEL_BLRP", 1000))?,
             temporality: temporality(variables)?,
+            exponential: exponential(variables)?,
         })
     }
 
@@ -121,6 +125,17 @@ fn collections(variables: &Variables) -> Result<(Pace, Duration), Error> {
 fn temporality(variables: &Variables) -> Result<Temporality, Error> {
     let value = variables.get(TEMPORALITY).unwrap_or("cumulative");
     value.parse().map_err(|()| Error::configuration(TEMPORALITY, "must be cumulative, delta or lowmemory"))
+}
+
+fn exponential(variables: &Variables) -> Result<bool, Error> {
+    match variables.get(AGGREGATION).unwrap_or("explicit_bucket_histogram") {
+        "explicit_bucket_histogram" => Ok(false),
+        "base2_exponential_bucket_histogram" => Ok(true),
+        _ => {
+            let message = "must be explicit_bucket_histogram or base2_exponential_bucket_histogram";
+            Err(Error::configuration(AGGREGATION, message))
+        }
+    }
 }
 
 /// A whole number above 0.
@@ -222,6 +237,7 @@ mod tests {
             (("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4096"), "at most OTEL_BSP_MAX_QUEUE_SIZE, 2048"),
             (("OTEL_BLRP_SCHEDULE_DELAY", "1s"), "OTEL_BLRP_SCHEDULE_DELAY: must be"),
             (("OTEL_METRIC_EXPORT_INTERVAL", "-1"), "milliseconds"),
+            ((AGGREGATION, "linear"), "must be explicit_bucket_histogram or base2"),
             ((TEMPORALITY, "gamma"), "must be cumulative, delta or lowmemory"),
         ] {
             let error = plan(&[ALL, variable]).expect_err(says);

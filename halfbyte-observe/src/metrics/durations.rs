@@ -6,9 +6,9 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundHistogram, Histogram, Meter};
 use opentelemetry::trace::SpanContext;
 
-use super::Table;
 use super::exemplars::Reservoir;
 use super::table::hash_of_key;
+use super::{ExemplarFilter, Table};
 
 /// The boundaries that the conventions for HTTP and for RPC advise, in seconds.
 pub(super) const BOUNDARIES: [f64; 14] =
@@ -20,6 +20,7 @@ const CAP: usize = 2_000;
 /// A histogram of durations whose series are bound once and found by a number that stands for their attributes.
 pub(crate) struct Durations {
     pub(super) name: &'static str,
+    filter: ExemplarFilter,
     histogram: Histogram<f64>,
     series: Table<Series>,
     /// All that is measured when there are too many series.
@@ -34,18 +35,24 @@ pub(super) struct Series {
 }
 
 impl Durations {
-    pub(crate) fn new(meter: &Meter, name: &'static str, description: &'static str) -> Arc<Self> {
+    pub(crate) fn new(
+        meter: &Meter,
+        filter: ExemplarFilter,
+        name: &'static str,
+        description: &'static str,
+    ) -> Arc<Self> {
         let histogram = meter
             .f64_histogram(name)
             .with_description(description)
             .with_unit("s")
             .with_boundaries(BOUNDARIES.to_vec())
             .build();
-        Arc::new(Self { name, histogram, series: Table::new(CAP), overflow: OnceLock::new() })
+        Arc::new(Self { name, filter, histogram, series: Table::new(CAP), overflow: OnceLock::new() })
     }
 
     /// Records `took`, measured at `at`. `key` stands for the attributes, which are asked for when it is the first time; None if they are
-    /// too many to be told apart. If `span` is sampled, the measurement is an exemplar that points at it.
+    /// too many to be told apart. Where the filter
+    /// takes `span`, the measurement is an exemplar that points at it.
     pub(crate) fn record(
         &self,
         key: Option<u128>,
@@ -56,7 +63,7 @@ impl Durations {
         let series = key.and_then(|key| self.one(key, attributes)).unwrap_or_else(|| self.overflow());
         let seconds = took.as_secs_f64();
         series.bound.record(seconds);
-        if span.is_sampled() {
+        if self.filter.takes(span) {
             series.reservoir.get_or_init(Default::default).offer(seconds, at, span);
         }
     }

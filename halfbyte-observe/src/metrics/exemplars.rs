@@ -13,17 +13,26 @@ use opentelemetry_proto::tonic::metrics::v1::exemplar::Value as ExemplarValue;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{Exemplar, Metric};
 
-use super::Durations;
 use super::durations::BOUNDARIES;
+use super::{Durations, ExemplarFilter};
 
 /// The exemplars of a process's duration histograms, which the SDK does not keep: measurements that point at the trace
 /// in which they were made. Of each series and bucket the last one since the last export.
 #[derive(Default)]
 pub(crate) struct Exemplars {
+    filter: ExemplarFilter,
     sources: Mutex<Vec<Weak<Durations>>>,
 }
 
 impl Exemplars {
+    pub(crate) fn of(filter: ExemplarFilter) -> Self {
+        Self { filter, sources: Mutex::default() }
+    }
+
+    pub(crate) fn filter(&self) -> ExemplarFilter {
+        self.filter
+    }
+
     /// From now on, those of `durations` too, as long as it is there.
     pub(crate) fn add(&self, durations: &Arc<Durations>) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,7 +212,7 @@ mod tests {
             let reader = PeriodicReader::builder(exported.clone()).build();
             let provider = SdkMeterProvider::builder().with_reader(reader).build();
             let instrumentation = Instrumentation::metrics_only(&provider);
-            let durations = Durations::new(&instrumentation.meter, NAME, "");
+            let durations = Durations::new(&instrumentation.meter, instrumentation.exemplars.filter(), NAME, "");
             instrumentation.exemplars.add(&durations);
             Self { exported, provider, instrumentation, durations }
         }

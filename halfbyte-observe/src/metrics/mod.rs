@@ -2,10 +2,12 @@
 
 mod durations;
 mod exemplars;
+mod filter;
 mod table;
 mod texts;
 
 pub(crate) use self::durations::Durations;
 pub(crate) use self::exemplars::Exemplars;
+pub(crate) use self::filter::ExemplarFilter;
 pub(crate) use self::table::{Table, hash_of_bytes};
 pub(crate) use self::texts::Texts;

@@ -327,13 +327,11 @@ impl Exchange {
         // Current once more, so that the line names the span.
         let _attached = self.context.clone().attach();
         let request_id = logged.request_id.as_ref().map(RequestId::as_str);
-        let tenant = self.caller.principal().map(|principal| principal.tenant().as_str());
         let status = self.status.as_ref().map_or("-", StatusCode::as_str);
         let (space, ending) = self.ending.error_type().map_or(("", ""), |error| (" ", error));
         tracing::info!(
             target: "halfbyte::access",
             request_id,
-            tenant,
             refusal = self.refusal.map(|kind| kind.slug()),
             "{} {} {status}{space}{ending} {took:.1?}",
             self.shared.instruments.method_name(self.facts.method),
@@ -351,7 +349,9 @@ impl Drop for Exchange {
         if self.recording {
             self.record_span(error);
         }
-        self.log(took);
+        let mut caller = mem::take(&mut self.caller);
+        caller.within(|| self.log(took));
+        self.caller = caller;
         self.measure(took, error);
         if let Some(active) = self.shared.instruments.active(&self.facts) {
             active.add(-1);

@@ -51,7 +51,8 @@ impl Instruments {
     pub(super) fn new(instrumentation: Instrumentation, methods: Option<Vec<&'static str>>) -> Self {
         let methods = methods.unwrap_or_else(|| METHODS.to_vec());
         let meter = &instrumentation.meter;
-        let http = Durations::new(meter, "http.server.request.duration", "Duration of HTTP server requests.");
+        let filter = instrumentation.exemplars.filter();
+        let http = Durations::new(meter, filter, "http.server.request.duration", "Duration of HTTP server requests.");
         instrumentation.exemplars.add(&http);
         let active = meter
             .i64_up_down_counter("http.server.active_requests")
@@ -80,7 +81,8 @@ impl Instruments {
     pub(super) fn rpc(&self) -> &Durations {
         self.rpc.get_or_init(|| {
             let description = "Measures the duration of an incoming Remote Procedure Call (RPC).";
-            let rpc = Durations::new(&self.instrumentation.meter, "rpc.server.call.duration", description);
+            let Instrumentation { meter, exemplars, .. } = &self.instrumentation;
+            let rpc = Durations::new(meter, exemplars.filter(), "rpc.server.call.duration", description);
             self.instrumentation.exemplars.add(&rpc);
             rpc
         })

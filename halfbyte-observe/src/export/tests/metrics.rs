@@ -40,6 +40,19 @@ async fn the_temporality_is_the_one_that_is_asked_for() {
 }
 
 #[tokio::test]
+async fn histograms_have_exponential_buckets_where_they_are_asked_for() {
+    for (aggregation, bounds) in [("explicit_bucket_histogram", 1), ("base2_exponential_bucket_histogram", 0)] {
+        let receiver = Receiver::start().await.unwrap();
+        let variables = [("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", aggregation)];
+        let product = Product::new(&receiver, &variables, None);
+        meter(&product).f64_histogram("duration").with_boundaries(vec![0.5]).build().record(0.7, &[]);
+        assert!(product.telemetry.flush(LONG).await.is_complete());
+        let metric = receiver.metric("duration").expect("arrived");
+        assert_eq!((metric.count(), metric.points[0].bounds.len()), (1, bounds), "{metric:?}");
+    }
+}
+
+#[tokio::test]
 async fn metrics_are_collected_on_the_interval() {
     let receiver = Receiver::start().await.unwrap();
     let product = Product::new(&receiver, &[("OTEL_METRIC_EXPORT_INTERVAL", "30")], None);
