@@ -146,6 +146,7 @@ mod signal;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod wall;
 
 #[doc(no_inline)]
 pub use opentelemetry;

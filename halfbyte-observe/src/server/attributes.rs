@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::{HOST, USER_AGENT};
 use http::{Request, StatusCode};
-use opentelemetry::KeyValue;
+use opentelemetry::{KeyValue, StringValue};
 
 use super::facts::{Facts, Target, clipped};
 use super::forwarded::{Client, Origin};
@@ -23,16 +23,19 @@ pub(super) fn at_start<B>(
     facts: &Facts,
     request: &Request<B>,
     (peer, origin): (Option<SocketAddr>, &Origin<'_>),
-    path: &Arc<str>,
+    path: StringValue,
 ) -> Vec<KeyValue> {
     let (instruments, policy) = (&shared.instruments, &shared.policy);
     let room = ROOM + policy.request_headers.len() + policy.response_headers.len();
     let mut attributes = Vec::with_capacity(room);
+    let recent = instruments.recent.load();
     let call = facts.is_call();
     if call {
         of_call(&mut attributes, instruments, &facts.target);
     } else {
         of_request(&mut attributes, shared, facts, request, path);
+        let agent = request.headers().get(USER_AGENT).and_then(|agent| recent.agent(agent));
+        attributes.extend(agent.map(|agent| KeyValue::new("user_agent.original", agent)));
     }
     if let Some(version) = facts.version.as_str() {
         attributes.push(KeyValue::new("network.protocol.version", version));
@@ -44,15 +47,15 @@ pub(super) fn at_start<B>(
         .map(str::as_bytes)
         .or(authority)
         .or_else(header)
-        .and_then(|authority| instruments.host(authority))
+        .and_then(|authority| recent.host(authority))
     {
         attributes.push(KeyValue::new("server.address", host));
         attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
     }
-    let peer = peer.map(|peer| (instruments.address(peer.ip()), peer.port()));
+    let peer = peer.map(|peer| (recent.address(peer.ip()), peer.port()));
     let client = match origin.client {
         Client::Peer => peer.clone().map(|(address, port)| (address, Some(port))),
-        Client::At(address, port) => Some((instruments.address(address), port)),
+        Client::At(address, port) => Some((recent.address(address), port)),
         Client::Unknown => None,
     };
     if let Some((address, port)) = client {
@@ -76,7 +79,7 @@ fn of_request<B>(
     shared: &Shared,
     facts: &Facts,
     request: &Request<B>,
-    path: &Arc<str>,
+    path: StringValue,
 ) {
     let instruments = &shared.instruments;
     let method = instruments.method_name(facts.method);
@@ -84,18 +87,12 @@ fn of_request<B>(
     if method == OTHER {
         attributes.push(KeyValue::new("http.request.method_original", clipped(request.method().as_str()).to_owned()));
     }
-    attributes.push(KeyValue::new("url.path", path.clone()));
+    attributes.push(KeyValue::new("url.path", path));
     attributes.push(KeyValue::new("url.scheme", facts.scheme.as_str()));
     if let Some(query) = request.uri().query().filter(|_| shared.policy.query) {
         attributes.push(KeyValue::new("url.query", clipped(&query::redacted(query)).to_owned()));
     }
     attributes.extend(instruments.route(&facts.target).map(|route| KeyValue::new("http.route", route)));
-    if let Some(agent) = request.headers().get(USER_AGENT)
-        && let Ok(text) = agent.to_str()
-    {
-        let agent = instruments.agents.get(agent.as_bytes(), || clipped(text).into());
-        attributes.push(KeyValue::new("user_agent.original", agent));
-    }
 }
 
 /// A method that is not known is named at the end, when it may be.

@@ -40,26 +40,41 @@ fn parse(value: &[u8]) -> Option<(TraceId, SpanId, TraceFlags)> {
     valid.then_some((trace_id, span_id, TraceFlags::new(flags) & TraceFlags::SAMPLED))
 }
 
-/// Of each byte the digit that it is, or what no digit is.
-static DIGITS: [u8; 256] = {
-    let mut digits = [0xff; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        digits[b"0123456789abcdef"[digit] as usize] = digit as u8;
-        digit += 1;
-    }
-    digits
-};
-
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let (pairs, _) = text.as_chunks::<2>();
-    let (mut bytes, mut wrong) = ([0; N], 0);
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        let (high, low) = (DIGITS[usize::from(*high)], DIGITS[usize::from(*low)]);
-        wrong |= (high | low) & 0xf0;
-        *byte = high << 4 | low;
+    let mut bytes = [0; N];
+    let (words, rest) = text.as_chunks::<8>();
+    let (fours, last) = bytes.as_chunks_mut::<4>();
+    for (four, word) in fours.iter_mut().zip(words) {
+        *four = hex_word(*word)?;
     }
-    (wrong == 0).then_some(bytes)
+    // Flags and version have two digits.
+    if let ([byte], [high, low]) = (last, rest) {
+        let [_, _, _, two] = hex_word([b'0', b'0', b'0', b'0', b'0', b'0', *high, *low])?;
+        *byte = two;
+    }
+    Some(bytes)
+}
+
+/// Eight digits at once: a byte of the word holds one each.
+fn hex_word(digits: [u8; 8]) -> Option<[u8; 4]> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_be_bytes(digits);
+    // `a` to `f` are 0x61 to 0x66, `0` to `9` are 0x30 to 0x39.
+    let letters = (word >> 6) & ONES;
+    let low = word & (ONES * 0x0f);
+    let value = low + letters * 9;
+    let wrong_high = (word & (ONES * 0xf0)) ^ (ONES * 0x30 + letters * 0x30);
+    // A digit above 9, or a letter that is not 10 to 15, carries into or is missing the fifth bit.
+    let digit_above = (low + ONES * 6) & !(letters * 0x10) & (ONES * 0x10);
+    let letter_above = value & (letters * 0x10);
+    let letter_below = !(low + ONES * 0x0f) & (letters * 0x10);
+    if wrong_high | digit_above | letter_above | letter_below != 0 {
+        return None;
+    }
+    let pairs = (value | value >> 4) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    let [_, _, _, _, bytes @ ..] = (fours | fours >> 16).to_be_bytes();
+    Some(bytes)
 }
 
 /// A `tracestate` that cannot be read is left out; the trace goes on without it.
@@ -124,6 +139,24 @@ mod tests {
         for (what, value) in cases {
             assert!(parse(value.as_bytes()).is_none(), "{what}: {value}");
         }
+    }
+
+    #[test]
+    fn each_byte_is_a_digit_or_none_as_it_stands() {
+        for byte in 0..=u8::MAX {
+            let expected = char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+            for place in 0..8 {
+                let mut digits = *b"19af0375";
+                digits[place] = byte;
+                let expected = expected.map(|_| {
+                    let text = std::str::from_utf8(&digits).unwrap();
+                    u32::from_str_radix(text, 16).unwrap().to_be_bytes()
+                });
+                assert_eq!(hex_word(digits), expected, "{byte:#x} at {place}");
+            }
+        }
+        assert_eq!(hex::<1>(b"a7"), Some([0xa7]));
+        assert_eq!(hex::<8>(b"0123456789abcdef"), Some([0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]));
     }
 
     #[test]
