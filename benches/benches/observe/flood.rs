@@ -6,8 +6,8 @@ use std::task::{Context, Waker};
 
 use halfbyte::core::{Caller, Principal, TenantId};
 use halfbyte::observe::{Instrumentation, Route, ServerLayer};
-use http::{Request, Response};
 use halfbyte_benches::count;
+use http::{Request, Response};
 use stats_alloc::Region;
 use tower::{Layer as _, Service as _, service_fn};
 

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::SpanContext;
@@ -337,9 +337,13 @@ mod tests {
     #[test]
     fn the_overflow_has_exemplars_too() {
         let bench = Bench::new();
-        let span =
-            SpanContext::new(TraceId::from(9), SpanId::from(7), TraceFlags::SAMPLED, false, TraceState::NONE);
-        bench.durations.record(None, || unreachable!("there is no key"), (Duration::from_millis(1), Instant::now()), &span);
+        let span = SpanContext::new(TraceId::from(9), SpanId::from(7), TraceFlags::SAMPLED, false, TraceState::NONE);
+        bench.durations.record(
+            None,
+            || unreachable!("there is no key"),
+            (Duration::from_millis(1), Instant::now()),
+            &span,
+        );
         assert_eq!(exemplars(points(&bench.export())[0]), [(9, 1.0)]);
     }
 

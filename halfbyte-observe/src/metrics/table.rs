@@ -21,12 +21,7 @@ impl<V> Table<V> {
 
     /// Where the value is that is hashed from `parts` and of which `is` answers true; made and put there if need be.
     /// None if it is not there and the table is full.
-    pub(crate) fn find_or_insert(
-        &self,
-        hash: u64,
-        is: impl Fn(&V) -> bool,
-        make: impl FnOnce() -> V,
-    ) -> Option<usize> {
+    pub(crate) fn find_or_insert(&self, hash: u64, is: impl Fn(&V) -> bool, make: impl FnOnce() -> V) -> Option<usize> {
         let (mut make, mut made) = (Some(make), None);
         let mut at = self.start(hash);
         // Each turn passes a slot that is taken, or takes one, or sees another thread take it.

@@ -249,7 +249,7 @@ impl Exchange {
             match method {
                 Some(method) => {
                     span.update_name(method.name(0, ""));
-                    span.set_attribute(KeyValue::new("rpc.method", method.text().clone()));
+                    span.set_attribute(KeyValue::new("rpc.method", method.value()));
                 }
                 None => span.set_attributes([
                     KeyValue::new("rpc.method", OTHER),
@@ -295,8 +295,8 @@ impl Exchange {
         ];
         span.set_attributes(status.into_iter().chain(rest.into_iter().flatten()));
         // A client that goes away is no fault of the server.
-        let server_error = self.status.is_some_and(|status| status.is_server_error())
-            || self.code.is_some_and(Code::is_server_error);
+        let server_error =
+            self.status.is_some_and(|status| status.is_server_error()) || self.code.is_some_and(Code::is_server_error);
         if error.is_some() && (self.ending != Ending::Cancelled || server_error) {
             span.set_status(Status::error(""));
         }
@@ -306,7 +306,7 @@ impl Exchange {
         let (instruments, facts) = (&self.shared.instruments, &self.facts);
         let (number, tenant) = match (&self.shared.policy.tenants, self.caller.principal()) {
             (Some(tenants), Some(principal)) => match tenants.intern(principal.tenant().as_str(), 0) {
-                Some(number) => (number, tenants.get(number).map(|tenant| tenant.text().clone())),
+                Some(number) => (number, tenants.get(number).map(|tenant| tenant.value())),
                 None => (u32::MAX, Some(OTHER.into())),
             },
             _ => (0, None),

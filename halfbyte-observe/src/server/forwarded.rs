@@ -204,7 +204,10 @@ mod tests {
             (&[("x-forwarded-for", "192.0.2.1, nonsense, 10.0.0.1")], Client::Unknown),
             (&[("x-forwarded-for", "192.0.2.1,")], Client::Unknown),
             (&[("forwarded", "for=192.0.2.1")], at("192.0.2.1", None)),
-            (&[("forwarded", "for=192.0.2.9, For=\"[2001:db8::1]:4711\", for=10.0.0.1")], at("2001:db8::1", Some(4711))),
+            (
+                &[("forwarded", "for=192.0.2.9, For=\"[2001:db8::1]:4711\", for=10.0.0.1")],
+                at("2001:db8::1", Some(4711)),
+            ),
             (&[("forwarded", "for=192.0.2.9;by=\"a,b\", for=192.0.2.1")], at("192.0.2.1", None)),
             (&[("forwarded", "for=192.0.2.1"), ("forwarded", "for=10.0.0.1")], at("192.0.2.1", None)),
             (&[("forwarded", "for=unknown, for=10.0.0.1")], Client::Unknown),
@@ -226,7 +229,10 @@ mod tests {
         let cases: &[(&[(&'static str, &str)], Option<Scheme>, Option<&str>)] = &[
             (&[], None, None),
             (
-                &[("forwarded", "for=192.0.2.9;proto=ftp;host=evil, for=192.0.2.1;proto=https;host=\"shop.example:8443\"")],
+                &[(
+                    "forwarded",
+                    "for=192.0.2.9;proto=ftp;host=evil, for=192.0.2.1;proto=https;host=\"shop.example:8443\"",
+                )],
                 Some(Scheme::Https),
                 Some("shop.example:8443"),
             ),
@@ -238,7 +244,11 @@ mod tests {
             (&[("forwarded", "for=192.0.2.1;proto=gopher")], None, None),
             (&[("forwarded", "for=192.0.2.1;host=\"a\\\"b\"")], None, None),
             (
-                &[("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "shop.example")],
+                &[
+                    ("x-forwarded-for", "192.0.2.1"),
+                    ("x-forwarded-proto", "https"),
+                    ("x-forwarded-host", "shop.example"),
+                ],
                 Some(Scheme::Https),
                 Some("shop.example"),
             ),

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Method;
-use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundUpDownCounter, UpDownCounter};
+use opentelemetry::{KeyValue, StringValue};
 
 use super::facts::{Facts, METHODS, Scheme, Target};
 use super::recent::Recent;
@@ -104,10 +104,10 @@ impl Instruments {
     }
 
     /// `http.route`
-    pub(super) fn route(&self, target: &Target) -> Option<Arc<str>> {
+    pub(super) fn route(&self, target: &Target) -> Option<StringValue> {
         match target {
-            Target::Route(number) => Some(self.routes.get(*number)?.text().clone()),
-            Target::TooMany(route) => Some(route.clone()),
+            Target::Route(number) => Some(self.routes.get(*number)?.value()),
+            Target::TooMany(route) => Some(route.clone().into()),
             _ => None,
         }
     }
@@ -122,9 +122,7 @@ impl Instruments {
                 None => method().into(),
             },
             Target::TooMany(route) => format!("{} {route}", method()).into(),
-            Target::Method(number) => {
-                self.rpc_methods.get(*number).map_or("grpc".into(), |method| method.name(0, ""))
-            }
+            Target::Method(number) => self.rpc_methods.get(*number).map_or("grpc".into(), |method| method.name(0, "")),
             Target::Original(_) => "grpc".into(),
         }
     }

@@ -1,12 +1,10 @@
 //! `url.query` without what must not be in it.
 
 /// What the conventions name; compared as they are written.
-const EXACT: [&str; 5] =
-    ["X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "sig", "X-Goog-Signature"];
+const EXACT: [&str; 5] = ["X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "sig", "X-Goog-Signature"];
 
 /// Wherever a key has one of these in it, however it is written.
-const WITHIN: [&str; 9] =
-    ["token", "passw", "secret", "key", "signature", "credential", "auth", "session", "code"];
+const WITHIN: [&str; 9] = ["token", "passw", "secret", "key", "signature", "credential", "auth", "session", "code"];
 
 /// The query with the values of keys that sound secret replaced by `REDACTED`.
 pub(super) fn redacted(query: &str) -> String {

@@ -38,10 +38,7 @@ impl Kit {
     pub fn with_sampler(sampler: Sampler) -> Self {
         let (spans, measured) = (InMemorySpanExporter::default(), InMemoryMetricExporter::default());
         Self {
-            traces: SdkTracerProvider::builder()
-                .with_simple_exporter(spans.clone())
-                .with_sampler(sampler)
-                .build(),
+            traces: SdkTracerProvider::builder().with_simple_exporter(spans.clone()).with_sampler(sampler).build(),
             metrics: SdkMeterProvider::builder().with_reader(PeriodicReader::builder(measured.clone()).build()).build(),
             spans,
             measured,

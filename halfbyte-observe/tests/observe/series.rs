@@ -38,15 +38,16 @@ async fn each_answer_to_a_route_is_a_series_and_paths_are_not() {
     let kit = Kit::new();
     let layer = kit.layer();
     for (path, status) in [("/a", 200), ("/b", 200), ("/c", 404), ("/d", 500), ("/e", 503), ("/f", 200)] {
-        let service = service_fn(move |_: Request<Body>| async move {
-            Response::builder().status(status).body(Body::default())
-        });
+        let service =
+            service_fn(move |_: Request<Body>| async move { Response::builder().status(status).body(Body::default()) });
         finish(layer.layer(service).oneshot(get(path)).await.unwrap()).await;
     }
     let mut series: Vec<_> = kit
         .durations()
         .iter()
-        .map(|one| (one.attributes["http.response.status_code"].clone(), one.attributes.get("error.type").cloned(), one.count))
+        .map(|one| {
+            (one.attributes["http.response.status_code"].clone(), one.attributes.get("error.type").cloned(), one.count)
+        })
         .collect();
     series.sort();
     let text = |text: &str| text.to_owned();
