@@ -167,6 +167,7 @@ mod subscriber;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod wall;
 
 #[doc(no_inline)]
 pub use opentelemetry;

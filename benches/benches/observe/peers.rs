@@ -8,9 +8,10 @@ use bytes::Bytes;
 use halfbyte::observe::{Instrumentation, ServerLayer, TraceTrust};
 use http::{Request, Response};
 use http_body_util::Full;
+use opentelemetry::propagation::TextMapCompositePropagator;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::{ManualReader, SdkMeterProvider};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
 use tower::{Layer, Service, service_fn};
 use tracing_subscriber::filter::filter_fn;
@@ -58,7 +59,11 @@ pub fn prepare() {
     tracing::subscriber::set_global_default(registry().with(spans.with_filter(others))).expect("the first one");
     opentelemetry::global::set_tracer_provider(traces);
     opentelemetry::global::set_meter_provider(metrics());
-    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    // The two that the specification has as the default.
+    opentelemetry::global::set_text_map_propagator(TextMapCompositePropagator::new(vec![
+        Box::new(TraceContextPropagator::new()),
+        Box::new(BaggagePropagator::new()),
+    ]));
 }
 
 async fn empty(_request: Request<Body>) -> Result<Response<Body>, Infallible> {

@@ -64,7 +64,7 @@ impl Durations {
         let seconds = took.as_secs_f64();
         series.bound.record(seconds);
         if self.filter.takes(span) {
-            series.reservoir.get_or_init(Default::default).offer(seconds, at, span);
+            series.reservoir.get_or_init(|| Box::new(Reservoir::new(at))).offer(seconds, at, span);
         }
     }
 

@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use halfbyte_core::Clock;
 use opentelemetry::trace::SpanContext;
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::metrics::v1::{Exemplar, Metric};
 
 use super::durations::BOUNDARIES;
 use super::{Durations, ExemplarFilter};
+use crate::wall;
 
 /// The exemplars of a process's duration histograms, which the SDK does not keep: measurements that point at the trace
 /// in which they were made. Of each series and bucket the last one since the last export.
@@ -45,11 +46,10 @@ impl Exemplars {
     pub(crate) fn attach(&self, request: &mut ExportMetricsServiceRequest) {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut of_metric: HashMap<&str, HashMap<String, Vec<Exemplar>>> = HashMap::new();
-        let clock = Translation::now();
         for durations in sources.iter().filter_map(Weak::upgrade) {
             for series in durations.all() {
                 let Some(reservoir) = series.reservoir.get() else { continue };
-                let exemplars = reservoir.take(&clock);
+                let exemplars = reservoir.take();
                 if !exemplars.is_empty() {
                     let of_series = of_metric.entry(durations.name).or_default();
                     of_series.entry(identity(&series.attributes)).or_default().extend(exemplars);
@@ -92,9 +92,21 @@ fn put(metric: &mut Metric, of_series: &mut HashMap<String, Vec<Exemplar>>) {
     }
 }
 
-/// The last sampled measurement of each bucket of a series.
+/// A sampled measurement of each bucket of a series: one of the last tenth of a second in which there was any.
+pub(super) struct Reservoir {
+    created: Instant,
+    slots: [Slot; BOUNDARIES.len() + 1],
+}
+
 #[derive(Default)]
-pub(super) struct Reservoir([Mutex<Option<Sample>>; BOUNDARIES.len() + 1]);
+struct Slot {
+    /// Until when the sample stays, in nanoseconds since the reservoir was created; 0 is none.
+    stays: AtomicU64,
+    sample: Mutex<Option<Sample>>,
+}
+
+/// So that a bucket that is hit all the time costs no more than a look.
+const STAYS: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy)]
 struct Sample {
@@ -105,26 +117,42 @@ struct Sample {
 }
 
 impl Reservoir {
-    /// Keeps it, unless another thread is at it at the same instant.
+    pub(super) fn new(created: Instant) -> Self {
+        Self { created, slots: Default::default() }
+    }
+
+    /// Keeps it, unless there is one that is hardly older, or another thread is at it at the same instant.
     pub(super) fn offer(&self, seconds: f64, at: Instant, span: &SpanContext) {
-        let bucket = BOUNDARIES.partition_point(|boundary| *boundary < seconds);
-        if let Ok(mut slot) = self.0[bucket].try_lock() {
+        let slot = &self.slots[BOUNDARIES.partition_point(|boundary| *boundary < seconds)];
+        let age = at.saturating_duration_since(self.created);
+        if nanos(age) < slot.stays.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Ok(mut sample) = slot.sample.try_lock() {
             let (trace, span) = (span.trace_id().to_bytes(), span.span_id().to_bytes());
-            *slot = Some(Sample { seconds, at, trace, span });
+            *sample = Some(Sample { seconds, at, trace, span });
+            slot.stays.store(nanos(age + STAYS), Ordering::Relaxed);
         }
     }
 
-    fn take(&self, clock: &Translation) -> Vec<Exemplar> {
-        let samples = self.0.iter().filter_map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
-        samples.map(|sample| sample.exemplar(clock)).collect()
+    fn take(&self) -> Vec<Exemplar> {
+        let samples = self.slots.iter().filter_map(|slot| {
+            slot.stays.store(0, Ordering::Relaxed);
+            slot.sample.lock().unwrap_or_else(PoisonError::into_inner).take()
+        });
+        samples.map(Sample::exemplar).collect()
     }
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Sample {
-    fn exemplar(self, clock: &Translation) -> Exemplar {
+    fn exemplar(self) -> Exemplar {
         Exemplar {
             filtered_attributes: Vec::new(),
-            time_unix_nano: clock.unix_nanos(self.at),
+            time_unix_nano: unix_nanos(wall::at(self.at)),
             span_id: self.span.to_vec(),
             trace_id: self.trace.to_vec(),
             value: Some(ExemplarValue::AsDouble(self.seconds)),
@@ -132,22 +160,9 @@ impl Sample {
     }
 }
 
-/// From the clock that is cheap to read to the one that an export needs.
-struct Translation {
-    wall: SystemTime,
-    at: Instant,
-}
-
-impl Translation {
-    fn now() -> Self {
-        Self { wall: Clock::default().now().into(), at: Instant::now() }
-    }
-
-    fn unix_nanos(&self, at: Instant) -> u64 {
-        let ago = self.at.saturating_duration_since(at);
-        let since_epoch = self.wall.checked_sub(ago).and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        since_epoch.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or_default()
-    }
+fn unix_nanos(time: SystemTime) -> u64 {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    nanos(since_epoch)
 }
 
 /// The attributes as one text, whatever their order.
@@ -188,8 +203,6 @@ fn joined<'a>(pairs: impl Iterator<Item = (&'a str, String)>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
     use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
     use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
@@ -204,6 +217,7 @@ mod tests {
         provider: SdkMeterProvider,
         instrumentation: Instrumentation,
         durations: Arc<Durations>,
+        began: Instant,
     }
 
     impl Bench {
@@ -214,16 +228,22 @@ mod tests {
             let instrumentation = Instrumentation::metrics_only(&provider);
             let durations = Durations::new(&instrumentation.meter, instrumentation.exemplars.filter(), NAME, "");
             instrumentation.exemplars.add(&durations);
-            Self { exported, provider, instrumentation, durations }
+            Self { exported, provider, instrumentation, durations, began: Instant::now() }
         }
 
+        /// In each turn a second later.
         fn record(&self, status: i64, millis: u64, trace: u128, sampled: bool) {
+            let later = Duration::from_secs(u64::try_from(trace).expect("small"));
+            self.record_at(later, status, millis, trace, sampled);
+        }
+
+        fn record_at(&self, later: Duration, status: i64, millis: u64, trace: u128, sampled: bool) {
             let flags = if sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
             let ids = (TraceId::from(trace), SpanId::from(7));
             let span = SpanContext::new(ids.0, ids.1, flags, false, TraceState::NONE);
             let attributes = || vec![KeyValue::new("z", "last"), KeyValue::new("http.response.status_code", status)];
             let key = u128::try_from(status).expect("positive");
-            self.durations.record(Some(key), attributes, (Duration::from_millis(millis), Instant::now()), &span);
+            self.durations.record(Some(key), attributes, (Duration::from_millis(millis), self.began + later), &span);
         }
 
         fn export(&self) -> ExportMetricsServiceRequest {
@@ -279,10 +299,8 @@ mod tests {
         assert_eq!(exemplars(of(200)), [(2, 2.0), (3, 60.0), (4, 90_000.0)]);
         assert_eq!(exemplars(of(500)), [(5, 1.0)]);
         assert_eq!(exemplars(of(404)), [], "what is not sampled points at nothing");
-        let now = Translation::now();
-        let at = of(500).exemplars[0].time_unix_nano;
-        let ago = now.unix_nanos(now.at).checked_sub(at).expect("not in the future");
-        assert!(ago < 60_000_000_000, "{ago} ns ago");
+        let (second, fifth) = (of(200).exemplars[0].time_unix_nano, of(500).exemplars[0].time_unix_nano);
+        assert!((2_000_000_000..4_000_000_000).contains(&(fifth - second)), "{second} {fifth}");
     }
 
     #[test]
@@ -293,6 +311,19 @@ mod tests {
         assert!(points(&bench.export())[0].exemplars.is_empty());
         bench.record(200, 1, 2, true);
         assert_eq!(exemplars(points(&bench.export())[0]), [(2, 1.0)]);
+    }
+
+    #[test]
+    fn one_that_is_hardly_older_stays() {
+        let bench = Bench::new();
+        for (millis_later, trace) in [(0, 1), (99, 2)] {
+            bench.record_at(Duration::from_millis(millis_later), 200, 1, trace, true);
+        }
+        assert_eq!(exemplars(points(&bench.export())[0]), [(1, 1.0)]);
+        for (millis_later, trace) in [(120, 3), (150, 4), (221, 5)] {
+            bench.record_at(Duration::from_millis(millis_later), 200, 1, trace, true);
+        }
+        assert_eq!(exemplars(points(&bench.export())[0]), [(5, 1.0)]);
     }
 
     #[test]

@@ -3,6 +3,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use opentelemetry::StringValue;
+
 use super::Table;
 use super::table::hash_of_bytes;
 
@@ -12,6 +14,8 @@ pub(crate) struct Texts(Table<Text>);
 /// One of them.
 pub(crate) struct Text {
     text: Arc<str>,
+    // The same, to be said without counting references.
+    leaked: Option<&'static str>,
     // One for each prefix.
     names: Box<[OnceLock<&'static str>]>,
 }
@@ -24,7 +28,11 @@ impl Texts {
     /// The number of `text`, which is not 0; None if there are too many texts already. It will be asked for the
     /// [names](Text::name) of up to `prefixes` prefixes.
     pub(crate) fn intern(&self, text: &str, prefixes: usize) -> Option<u32> {
-        let make = || Text { text: text.into(), names: std::iter::repeat_with(OnceLock::new).take(prefixes).collect() };
+        let make = || Text {
+            text: text.into(),
+            leaked: within_allowance(text.len()).then(|| &*text.to_owned().leak()),
+            names: std::iter::repeat_with(OnceLock::new).take(prefixes).collect(),
+        };
         number(self.0.find_or_insert(hash_of_bytes(text.as_bytes()), |known| *known.text == *text, make)?)
     }
 
@@ -47,8 +55,8 @@ fn number(place: usize) -> Option<u32> {
 }
 
 impl Text {
-    pub(crate) fn text(&self) -> &Arc<str> {
-        &self.text
+    pub(crate) fn value(&self) -> StringValue {
+        self.leaked.map_or_else(|| self.text.clone().into(), Into::into)
     }
 
     /// `{prefix} {text}`, or the text alone; `index` is that of the prefix.
@@ -66,7 +74,8 @@ impl Text {
     }
 }
 
-/// A span's name is a `&'static str` or allocated each time, so names are leaked: this many bytes of them in a process.
+/// A span's name is a `&'static str` or allocated each time, so names are leaked: this many bytes of them in a process,
+/// and of the texts themselves.
 const ALLOWANCE: usize = 1 << 20;
 
 fn within_allowance(len: usize) -> bool {
@@ -87,6 +96,7 @@ mod tests {
         assert_eq!(texts.find("/labels/{id}"), Some(labels));
         assert_eq!(texts.find("/other"), None);
         let text = texts.get(labels).expect("interned");
+        assert_eq!(text.value().as_str(), "/labels/{id}");
         assert_eq!(text.name(0, "GET"), "GET /labels/{id}");
         assert_eq!(text.name(1, ""), "/labels/{id}");
         assert!(matches!(text.name(0, "GET"), Cow::Borrowed("GET /labels/{id}")));

@@ -1,17 +1,17 @@
 //! What is said of a request, by the semantic conventions for HTTP and RPC, version 1.42.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use http::header::{HOST, USER_AGENT};
 use http::{Request, StatusCode};
-use opentelemetry::KeyValue;
+use opentelemetry::{KeyValue, StringValue};
 
 use super::facts::{Facts, Target, clipped};
 use super::forwarded::{Client, Origin};
 use super::grpc::Code;
 use super::instruments::{Instruments, OTHER};
 use super::layer::Shared;
+use super::recent::Generation;
 
 /// As many as there are mostly, from start to end: a list of more than a thousand bytes costs an allocator much more.
 const ROOM: usize = 18;
@@ -22,89 +22,89 @@ pub(super) fn at_start<B>(
     facts: &Facts,
     request: &Request<B>,
     (peer, origin): (Option<SocketAddr>, &Origin<'_>),
-    path: &Arc<str>,
+    path: StringValue,
 ) -> Vec<KeyValue> {
-    let (instruments, policy) = (&shared.instruments, &shared.policy);
-    let room = ROOM + policy.request_headers.len() + policy.response_headers.len();
-    let mut attributes = Vec::with_capacity(room);
+    let policy = &shared.policy;
+    let recent = shared.instruments.recent.load();
     let call = facts.is_call();
-    if call {
-        of_call(&mut attributes, instruments, &facts.target);
-    } else {
-        of_request(&mut attributes, shared, facts, request, path);
-    }
-    if let Some(version) = facts.version.as_str() {
-        attributes.push(KeyValue::new("network.protocol.version", version));
-    }
+    // Made all before they are moved: a processor waits for what it has just written in parts and reads as one.
+    let mut what = if call { of_call(shared, facts) } else { of_request(shared, facts, request, &recent, path) };
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let header = || request.headers().get(HOST).map(|value| value.as_bytes());
-    if let Some((host, port)) =
-        origin.host.map(str::as_bytes).or(authority).or_else(header).and_then(|authority| instruments.host(authority))
-    {
-        attributes.push(KeyValue::new("server.address", host));
-        attributes.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
-    }
-    let peer = peer.map(|peer| (instruments.address(peer.ip()), peer.port()));
-    let client = match origin.client {
-        Client::Peer => peer.clone().map(|(address, port)| (address, Some(port))),
-        Client::At(address, port) => Some((instruments.address(address), port)),
-        Client::Unknown => None,
+    let authority = origin.host.map(str::as_bytes).or(authority).or_else(header);
+    let (server, server_port) = authority.and_then(|authority| recent.host(authority)).unzip();
+    let (peer, peer_port) = peer.map(|peer| (recent.address(peer.ip()), peer.port())).unzip();
+    let (client, client_port) = match origin.client {
+        Client::Peer => (peer.clone(), peer_port),
+        Client::At(address, port) => (Some(recent.address(address)), port),
+        Client::Unknown => (None, None),
     };
-    if let Some((address, port)) = client {
-        attributes.push(KeyValue::new("client.address", address));
-        // Opt-in for HTTP, and recommended for RPC.
-        let port = port.filter(|_| call || policy.client_port);
-        attributes.extend(port.map(|port| KeyValue::new("client.port", i64::from(port))));
-    }
-    if let Some((address, port)) = peer {
-        attributes.push(KeyValue::new("network.peer.address", address));
-        attributes.push(KeyValue::new("network.peer.port", i64::from(port)));
-    }
+    // Opt-in for HTTP, and recommended for RPC.
+    let client_port = client_port.filter(|_| call || policy.client_port);
+    let mut who = [
+        facts.version.as_str().map(|version| KeyValue::new("network.protocol.version", version)),
+        server.map(|host| KeyValue::new("server.address", host)),
+        port("server.port", server_port.flatten()),
+        client.map(|address| KeyValue::new("client.address", address)),
+        port("client.port", client_port),
+        peer.map(|address| KeyValue::new("network.peer.address", address)),
+        port("network.peer.port", peer_port),
+    ];
+
+    let mut attributes = Vec::with_capacity(ROOM + policy.request_headers.len() + policy.response_headers.len());
+    attributes.extend(what.iter_mut().filter_map(Option::take));
+    attributes.extend(who.iter_mut().filter_map(Option::take));
     if !policy.request_headers.is_empty() {
         attributes.extend(policy.request_headers.of(request.headers(), call));
     }
     attributes
 }
 
+fn port(key: &'static str, port: Option<u16>) -> Option<KeyValue> {
+    port.map(|port| KeyValue::new(key, i64::from(port)))
+}
+
 fn of_request<B>(
-    attributes: &mut Vec<KeyValue>,
     shared: &Shared,
     facts: &Facts,
     request: &Request<B>,
-    path: &Arc<str>,
-) {
+    recent: &Generation,
+    path: StringValue,
+) -> [Option<KeyValue>; 7] {
     let instruments = &shared.instruments;
     let method = instruments.method_name(facts.method);
-    attributes.push(KeyValue::new("http.request.method", method));
-    if method == OTHER {
-        attributes.push(KeyValue::new("http.request.method_original", clipped(request.method().as_str()).to_owned()));
-    }
-    attributes.push(KeyValue::new("url.path", path.clone()));
-    attributes.push(KeyValue::new("url.scheme", facts.scheme.as_str()));
-    if let Some(query) = request.uri().query().filter(|_| shared.policy.query) {
-        attributes.push(KeyValue::new(
-            "url.query",
-            clipped(&shared.instruments.instrumentation.redaction.query(query)).to_owned(),
-        ));
-    }
-    attributes.extend(instruments.route(&facts.target).map(|route| KeyValue::new("http.route", route)));
-    if let Some(agent) = request.headers().get(USER_AGENT)
-        && let Ok(text) = agent.to_str()
-    {
-        let agent = instruments.agents.get(agent.as_bytes(), || clipped(text).into());
-        attributes.push(KeyValue::new("user_agent.original", agent));
-    }
+    let original = (method == OTHER).then(|| clipped(request.method().as_str()).to_owned());
+    let query = request.uri().query().filter(|_| shared.policy.query);
+    let agent = request.headers().get(USER_AGENT).and_then(|agent| recent.agent(agent));
+    [
+        Some(KeyValue::new("http.request.method", method)),
+        original.map(|method| KeyValue::new("http.request.method_original", method)),
+        Some(KeyValue::new("url.path", path)),
+        Some(KeyValue::new("url.scheme", facts.scheme.as_str())),
+        query.map(|query| {
+            let query = instruments.instrumentation.redaction.query(query);
+            KeyValue::new("url.query", clipped(&query).to_owned())
+        }),
+        instruments.route(&facts.target).map(|route| KeyValue::new("http.route", route)),
+        agent.map(|agent| KeyValue::new("user_agent.original", agent)),
+    ]
 }
 
 /// A method that is not known is named at the end, when it may be.
-fn of_call(attributes: &mut Vec<KeyValue>, instruments: &Instruments, target: &Target) {
-    attributes.push(KeyValue::new("rpc.system.name", "grpc"));
-    if let Target::Method(number) = target
-        && let Some(method) = instruments.rpc_methods.get(*number)
-    {
-        attributes.push(KeyValue::new("rpc.method", method.text().clone()));
-    }
-    attributes.push(KeyValue::new("network.protocol.name", "http"));
+fn of_call(shared: &Shared, facts: &Facts) -> [Option<KeyValue>; 7] {
+    let method = match facts.target {
+        Target::Method(number) => shared.instruments.rpc_methods.get(number),
+        _ => None,
+    };
+    [
+        Some(KeyValue::new("rpc.system.name", "grpc")),
+        method.map(|method| KeyValue::new("rpc.method", method.value())),
+        Some(KeyValue::new("network.protocol.name", "http")),
+        None,
+        None,
+        None,
+        None,
+    ]
 }
 
 pub(super) fn status_code(status: StatusCode) -> KeyValue {
@@ -138,7 +138,7 @@ pub(super) struct Measured<'a> {
     pub(super) code: Option<Code>,
     pub(super) error: Option<ErrorType>,
     /// None unless it is to be told by its tenants.
-    pub(super) tenant: Option<Arc<str>>,
+    pub(super) tenant: Option<StringValue>,
 }
 
 impl Measured<'_> {
@@ -149,7 +149,7 @@ impl Measured<'_> {
             attributes.push(KeyValue::new("rpc.system.name", "grpc"));
             attributes.push(match &facts.target {
                 Target::Method(number) if let Some(method) = instruments.rpc_methods.get(*number) => {
-                    KeyValue::new("rpc.method", method.text().clone())
+                    KeyValue::new("rpc.method", method.value())
                 }
                 _ => KeyValue::new("rpc.method", OTHER),
             });

@@ -1,11 +1,10 @@
-use std::cell::OnceCell;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use halfbyte_core::problem::Kind;
-use halfbyte_core::{Caller, Clock, PeerAddress, RequestId};
+use halfbyte_core::{Caller, PeerAddress, RequestId};
 use http::{HeaderMap, Request, Response, StatusCode};
 use opentelemetry::trace::{
     Link, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceState,
@@ -21,6 +20,7 @@ use super::instruments::OTHER;
 use super::layer::Shared;
 use super::route::Route;
 use crate::instrumentation::Tracer;
+use crate::wall;
 
 /// One request and its response: owned by whatever drives them, so that it ends exactly once, when it is dropped.
 #[derive(Debug)]
@@ -86,9 +86,14 @@ impl Exchange {
             _ => Origin::default(),
         };
         let facts = Facts::of(request, instruments, origin.scheme);
-        let path: OnceCell<Arc<str>> = OnceCell::new();
-        let path = || path.get_or_init(|| clipped(request.uri().path()).into());
-        let describe = || attributes::at_start(shared, &facts, request, (peer, &origin), path());
+        let path = clipped(request.uri().path());
+        let logged = tracing::enabled!(target: "halfbyte::access", tracing::Level::INFO)
+            .then(|| Box::new(Logged { path: path.into(), request_id: request.extensions().get().copied() }));
+        let describe = || {
+            // Shared with the line of the log, if there will be one.
+            let path = logged.as_ref().map_or_else(|| path.to_owned().into(), |logged| logged.path.clone().into());
+            attributes::at_start(shared, &facts, request, (peer, &origin), path)
+        };
 
         let propagators = &instruments.instrumentation.propagators;
         let Inbound { parent, sampled_out, linked } =
@@ -98,7 +103,7 @@ impl Exchange {
         let traced = !matches!(instruments.instrumentation.tracer, Tracer::None);
         let (context, began, recording) = if traced {
             let expected = expectation.get();
-            let began = expected.then(|| SystemTime::from(Clock::system().now()));
+            let began = expected.then(|| wall::at(started));
             let builder = SpanBuilder {
                 name: instruments.span_name(&facts),
                 span_kind: Some(SpanKind::Server),
@@ -128,8 +133,6 @@ impl Exchange {
         } else {
             (parent, None, false)
         };
-        let logged = tracing::enabled!(target: "halfbyte::access", tracing::Level::INFO)
-            .then(|| Box::new(Logged { path: path().clone(), request_id: request.extensions().get().copied() }));
         if let Some(active) = instruments.active(&facts) {
             active.add(1);
         }
@@ -149,7 +152,8 @@ impl Exchange {
         }
     }
 
-    /// Runs `work` with the span as the current one.
+    /// Runs `work` with the span as the current one. Inlined, so that what it returns is not copied once more.
+    #[inline(always)]
     pub(super) fn within<T>(&mut self, work: impl FnOnce() -> T) -> T {
         // Nothing is to be current where there is no trace.
         let _attached = self.context.has_active_span().then(|| self.context.clone().attach());
@@ -241,7 +245,7 @@ impl Exchange {
             match method {
                 Some(method) => {
                     span.update_name(method.name(0, ""));
-                    span.set_attribute(KeyValue::new("rpc.method", method.text().clone()));
+                    span.set_attribute(KeyValue::new("rpc.method", method.value()));
                 }
                 None => span.set_attributes([
                     KeyValue::new("rpc.method", OTHER),
@@ -262,23 +266,28 @@ impl Exchange {
             self.status.map(attributes::status_code)
         };
         let principal = self.caller.principal();
+        if error.is_none() && self.refusal.is_none() && principal.is_none() {
+            if let Some(status) = status {
+                span.set_attribute(status);
+            }
+            return;
+        }
         let instruments = &self.shared.instruments;
         let users = instruments.instrumentation.users.as_ref();
         let tenant = principal.map(|principal| {
             let tenant = principal.tenant().as_str();
-            KeyValue::new("halfbyte.tenant", instruments.tenants.get(tenant.as_bytes(), || tenant.into()))
+            KeyValue::new("halfbyte.tenant", instruments.recent.load().tenant(tenant))
         });
         let pseudonym =
             principal.zip(users).map(|(principal, users)| KeyValue::new("enduser.pseudo.id", users.hash(principal)));
-        let said = [
-            status,
+        let rest = [
             error.map(ErrorType::attribute),
             self.refusal.map(|refusal| KeyValue::new("halfbyte.refusal", refusal.slug())),
             tenant,
             principal.map(|principal| KeyValue::new("halfbyte.principal.kind", principal.kind().as_str())),
             pseudonym,
         ];
-        span.set_attributes(said.into_iter().flatten());
+        span.set_attributes(status.into_iter().chain(rest.into_iter().flatten()));
         // A client that goes away is no fault of the server.
         let server_error =
             self.status.is_some_and(|status| status.is_server_error()) || self.code.is_some_and(Code::is_server_error);
@@ -291,7 +300,7 @@ impl Exchange {
         let (instruments, facts) = (&self.shared.instruments, &self.facts);
         let (number, tenant) = match (&self.shared.policy.tenants, self.caller.principal()) {
             (Some(tenants), Some(principal)) => match tenants.intern(principal.tenant().as_str(), 0) {
-                Some(number) => (number, tenants.get(number).map(|tenant| tenant.text().clone())),
+                Some(number) => (number, tenants.get(number).map(|tenant| tenant.value())),
                 None => (u32::MAX, Some(OTHER.into())),
             },
             _ => (0, None),

@@ -2,16 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Method;
-use http::uri::Authority;
-use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundUpDownCounter, UpDownCounter};
+use opentelemetry::{KeyValue, StringValue};
 
-use super::facts::{Facts, METHODS, Scheme, Target, clipped};
+use super::facts::{Facts, METHODS, Scheme, Target};
 use super::recent::Recent;
 use crate::Instrumentation;
 use crate::metrics::{Durations, Texts};
@@ -34,18 +32,12 @@ pub(super) struct Instruments {
     bound: Vec<OnceLock<BoundUpDownCounter<i64>>>,
     pub(super) routes: Texts,
     pub(super) rpc_methods: Texts,
-    pub(super) hosts: Recent<Option<Host>>,
-    pub(super) agents: Recent<Arc<str>>,
-    pub(super) tenants: Recent<Arc<str>>,
-    addresses: Recent<Arc<str>>,
+    pub(super) recent: Recent,
     /// What to expect of the next span of a trace that starts here, and of one whose parent is not sampled: whether
     /// attributes that are given to it will be of use.
     pub(super) roots: Expectation,
     pub(super) unsampled: Expectation,
 }
-
-/// `server.address` and `server.port`
-pub(super) type Host = (Arc<str>, Option<u16>);
 
 impl Instruments {
     pub(super) fn new(instrumentation: Instrumentation, methods: Option<Vec<&'static str>>) -> Self {
@@ -66,10 +58,7 @@ impl Instruments {
             bound: std::iter::repeat_with(OnceLock::new).take((methods.len() + 1) * 2).collect(),
             routes: Texts::new(ROUTES),
             rpc_methods: Texts::new(RPC_METHODS),
-            hosts: Recent::new(),
-            agents: Recent::new(),
-            tenants: Recent::new(),
-            addresses: Recent::new(),
+            recent: Recent::new(),
             roots: Expectation::new(true),
             unsampled: Expectation::new(false),
             methods,
@@ -117,10 +106,10 @@ impl Instruments {
     }
 
     /// `http.route`
-    pub(super) fn route(&self, target: &Target) -> Option<Arc<str>> {
+    pub(super) fn route(&self, target: &Target) -> Option<StringValue> {
         match target {
-            Target::Route(number) => Some(self.routes.get(*number)?.text().clone()),
-            Target::TooMany(route) => Some(route.clone()),
+            Target::Route(number) => Some(self.routes.get(*number)?.value()),
+            Target::TooMany(route) => Some(route.clone().into()),
             _ => None,
         }
     }
@@ -138,25 +127,6 @@ impl Instruments {
             Target::Method(number) => self.rpc_methods.get(*number).map_or("grpc".into(), |method| method.name(0, "")),
             Target::Original(_) => "grpc".into(),
         }
-    }
-
-    pub(super) fn address(&self, address: IpAddr) -> Arc<str> {
-        let text = || address.to_string().into();
-        match address {
-            IpAddr::V4(four) => self.addresses.get(&four.octets(), text),
-            IpAddr::V6(six) => self.addresses.get(&six.octets(), text),
-        }
-    }
-
-    /// The host that the client asked for, without a user name or password.
-    pub(super) fn host(&self, authority: &[u8]) -> Option<Host> {
-        self.hosts.get(authority, || {
-            let authority = Authority::try_from(authority).ok()?;
-            let host = authority.host();
-            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-            let bare = clipped(bare);
-            (!bare.is_empty()).then(|| (bare.into(), authority.port_u16()))
-        })
     }
 }
 

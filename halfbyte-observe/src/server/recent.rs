@@ -1,42 +1,113 @@
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, Guard};
+use http::HeaderValue;
+use http::uri::Authority;
 
+use super::facts::clipped;
 use crate::metrics::hash_of_bytes;
 
-const SLOTS: usize = 128;
+const SLOTS: usize = 256;
 
 /// Longer ones are not kept, so that what is kept has a bound.
 const LONGEST: usize = 512;
 
-/// What was made lately of texts that clients send over and over, such as `User-Agent`: a place for each hash, in which
-/// the last one stands.
-pub(super) struct Recent<V>(Box<[ArcSwapOption<Kept<V>>]>);
+/// After so many that found their place taken, all begin anew: what is asked for now may be others than then.
+const MISSES: usize = 16 * SLOTS;
 
-struct Kept<V> {
-    raw: Box<[u8]>,
-    value: V,
+/// What was made lately of texts that clients send over and over, such as `User-Agent`.
+pub(super) struct Recent(ArcSwap<Generation>);
+
+/// All that was kept since the last new beginning; reading it takes no lock and counts no references.
+pub(super) struct Generation {
+    hosts: Kept<Option<Host>>,
+    agents: Kept<Option<Arc<str>>>,
+    addresses: Kept<Arc<str>>,
+    tenants: Kept<Arc<str>>,
+    misses: AtomicUsize,
 }
 
-impl<V: Clone> Recent<V> {
+/// `server.address` and `server.port`
+pub(super) type Host = (Arc<str>, Option<u16>);
+
+impl Recent {
     pub(super) fn new() -> Self {
-        Self(std::iter::repeat_with(ArcSwapOption::empty).take(SLOTS).collect())
+        Self(ArcSwap::from_pointee(Generation::new()))
+    }
+
+    pub(super) fn load(&self) -> Guard<Arc<Generation>> {
+        let generation = self.0.load();
+        if generation.misses.load(Ordering::Relaxed) < MISSES {
+            return generation;
+        }
+        self.0.store(Arc::new(Generation::new()));
+        self.0.load()
+    }
+}
+
+impl Generation {
+    fn new() -> Self {
+        let misses = AtomicUsize::new(0);
+        Self { hosts: Kept::new(), agents: Kept::new(), addresses: Kept::new(), tenants: Kept::new(), misses }
+    }
+
+    /// The host that the client asked for, without a user name or password.
+    pub(super) fn host(&self, authority: &[u8]) -> Option<Host> {
+        self.hosts.get(authority, &self.misses, || {
+            let authority = Authority::try_from(authority).ok()?;
+            let host = authority.host();
+            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            let bare = clipped(bare);
+            (!bare.is_empty()).then(|| (bare.into(), authority.port_u16()))
+        })
+    }
+
+    /// `user_agent.original`, if it is a text.
+    pub(super) fn agent(&self, agent: &HeaderValue) -> Option<Arc<str>> {
+        self.agents.get(agent.as_bytes(), &self.misses, || agent.to_str().ok().map(|agent| clipped(agent).into()))
+    }
+
+    pub(super) fn address(&self, address: IpAddr) -> Arc<str> {
+        let text = || address.to_string().into();
+        match address {
+            IpAddr::V4(four) => self.addresses.get(&four.octets(), &self.misses, text),
+            IpAddr::V6(six) => self.addresses.get(&six.octets(), &self.misses, text),
+        }
+    }
+
+    pub(super) fn tenant(&self, tenant: &str) -> Arc<str> {
+        self.tenants.get(tenant.as_bytes(), &self.misses, || tenant.into())
+    }
+}
+
+/// A place for each hash, in which the first one stands.
+struct Kept<V>(Box<[OnceLock<Box<(Box<[u8]>, V)>>]>);
+
+impl<V: Clone> Kept<V> {
+    fn new() -> Self {
+        Self(std::iter::repeat_with(OnceLock::new).take(SLOTS).collect())
     }
 
     /// What `make` made of `raw`, perhaps earlier.
-    pub(super) fn get(&self, raw: &[u8], make: impl FnOnce() -> V) -> V {
+    fn get(&self, raw: &[u8], misses: &AtomicUsize, make: impl FnOnce() -> V) -> V {
         if raw.len() > LONGEST {
             return make();
         }
         let slot = &self.0[(hash_of_bytes(raw) >> 32) as usize % SLOTS];
-        if let Some(kept) = &*slot.load()
-            && *kept.raw == *raw
-        {
-            return kept.value.clone();
+        match slot.get().map(AsRef::as_ref) {
+            Some((known, value)) if **known == *raw => return value.clone(),
+            Some(_) => {
+                misses.fetch_add(1, Ordering::Relaxed);
+                make()
+            }
+            None => {
+                let value = make();
+                let _or_another_was_faster = slot.set(Box::new((raw.into(), value.clone())));
+                value
+            }
         }
-        let value = make();
-        slot.store(Some(Arc::new(Kept { raw: raw.into(), value: value.clone() })));
-        value
     }
 }
 
@@ -46,10 +117,10 @@ mod tests {
 
     #[test]
     fn what_was_made_is_not_made_again_and_never_mistaken_for_something_else() {
-        let recent = Recent::new();
+        let (kept, misses) = (Kept::new(), AtomicUsize::new(0));
         let made = std::cell::Cell::new(0);
         let ask = |text: &str| {
-            recent.get(text.as_bytes(), || {
+            kept.get(text.as_bytes(), &misses, || {
                 made.set(made.get() + 1);
                 text.to_owned()
             })
@@ -58,9 +129,40 @@ mod tests {
         for n in 0..1_000 {
             assert_eq!(ask(&n.to_string()), n.to_string());
         }
+        assert!(misses.into_inner() >= 1_000 - SLOTS);
         let long = "x".repeat(LONGEST + 1);
-        made.set(0);
-        assert_eq!((ask(&long), ask(&long)), (long.clone(), long));
-        assert_eq!(made.get(), 2);
+        let (kept, misses) = (Kept::new(), AtomicUsize::new(0));
+        assert_eq!(kept.get(long.as_bytes(), &misses, || 1), 1);
+        assert_eq!(kept.get(long.as_bytes(), &misses, || 2), 2, "it was not kept");
+    }
+
+    #[test]
+    fn after_many_misses_others_are_kept() {
+        let recent = Recent::new();
+        let before = Arc::as_ptr(&recent.load());
+        for n in 0..u32::try_from(MISSES + SLOTS).unwrap() {
+            let address = IpAddr::from(n.to_be_bytes());
+            assert_eq!(*recent.load().address(address), *address.to_string());
+        }
+        assert_ne!(Arc::as_ptr(&recent.load()), before);
+    }
+
+    #[test]
+    fn a_host_is_taken_out_of_what_stands_around_it() {
+        let recent = Recent::new();
+        for (authority, expected) in [
+            ("shop.example", Some(("shop.example", None))),
+            ("shop.example:8443", Some(("shop.example", Some(8443)))),
+            ("me:s3cret@shop.example", Some(("shop.example", None))),
+            ("[2001:db8::1]:80", Some(("2001:db8::1", Some(80)))),
+            ("192.0.2.1", Some(("192.0.2.1", None))),
+            ("no host", None),
+            ("", None),
+        ] {
+            for _ in 0..2 {
+                let host = recent.load().host(authority.as_bytes());
+                assert_eq!(host.as_ref().map(|(host, port)| (&**host, *port)), expected, "{authority}");
+            }
+        }
     }
 }
