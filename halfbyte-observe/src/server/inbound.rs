@@ -34,5 +34,6 @@ impl Inbound {
 }
 
 pub(super) fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
 }

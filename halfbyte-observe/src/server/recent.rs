@@ -83,7 +83,10 @@ impl Generation {
 }
 
 /// A place for each hash, in which the first one stands.
-struct Kept<V>(Box<[OnceLock<Box<(Box<[u8]>, V)>>]>);
+struct Kept<V>(Box<[Slot<V>]>);
+
+/// What was asked for, and what was made of it.
+type Slot<V> = OnceLock<Box<(Box<[u8]>, V)>>;
 
 impl<V: Clone> Kept<V> {
     fn new() -> Self {
@@ -97,7 +100,7 @@ impl<V: Clone> Kept<V> {
         }
         let slot = &self.0[(hash_of_bytes(raw) >> 32) as usize % SLOTS];
         match slot.get().map(AsRef::as_ref) {
-            Some((known, value)) if **known == *raw => return value.clone(),
+            Some((known, value)) if **known == *raw => value.clone(),
             Some(_) => {
                 misses.fetch_add(1, Ordering::Relaxed);
                 make()
