@@ -32,7 +32,7 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// The text is not a [`Hash`].
+/// The text is not a [`struct@Hash`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidHash;
 

@@ -76,6 +76,7 @@ impl<'a> Run<'a> {
 
     fn tour(&self) -> Result {
         self.cargo("run --example billing")?;
+        self.cargo("run --example observe")?;
         self.cargo("run --example tour")
     }
 
