@@ -15,6 +15,7 @@ mod query;
 mod recent;
 mod route;
 mod service;
+mod span;
 mod traceparent;
 
 pub use self::body::ServerBody;
