@@ -1,15 +1,13 @@
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use halfbyte_core::problem::Kind;
 use halfbyte_core::{Caller, PeerAddress, RequestId};
 use http::{HeaderMap, Request, Response, StatusCode};
-use opentelemetry::trace::{
-    Link, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceState,
-};
-use opentelemetry::{Context, KeyValue, SpanId, TraceId};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Status, TraceContextExt as _};
 
 use super::attributes::{self, ErrorType, Measured};
 use super::facts::{Facts, Target, clipped};
@@ -19,19 +17,14 @@ use super::inbound::{Inbound, contains};
 use super::instruments::OTHER;
 use super::layer::Shared;
 use super::route::Route;
-use crate::instrumentation::Tracer;
-use crate::wall;
+use super::span::{self, Current};
 
 /// One request and its response: owned by whatever drives them, so that it ends exactly once, when it is dropped.
 #[derive(Debug)]
 pub(super) struct Exchange {
     shared: Arc<Shared>,
-    context: Context,
-    /// Whether it is worth while to say anything to the span.
-    recording: bool,
+    span: Current,
     started: Instant,
-    /// When the span started, if it was told.
-    began: Option<SystemTime>,
     facts: Facts,
     logged: Option<Box<Logged>>,
     status: Option<StatusCode>,
@@ -96,52 +89,15 @@ impl Exchange {
         };
 
         let propagators = &instruments.instrumentation.propagators;
-        let Inbound { parent, sampled_out, linked } =
-            Inbound::of(request.headers(), peer.map(|peer| peer.ip()), &policy.traces, propagators);
-        // Not sampled further up means, with almost every sampler, not recorded here: nothing is made for it then.
-        let expectation = if sampled_out { &instruments.unsampled } else { &instruments.roots };
-        let traced = !matches!(instruments.instrumentation.tracer, Tracer::None);
-        let (context, began, recording) = if traced {
-            let expected = expectation.get();
-            let began = expected.then(|| wall::at(started));
-            let builder = SpanBuilder {
-                name: instruments.span_name(&facts),
-                span_kind: Some(SpanKind::Server),
-                start_time: began,
-                attributes: expected.then(describe),
-                links: linked.map(|linked| vec![Link::with_context(linked)]),
-                events: None,
-            };
-            let mut span = instruments.instrumentation.tracer.start(builder, &parent);
-            let recording = span.is_recording();
-            // Without an SDK no sampler has a say, and nobody would see the attributes of the next span either.
-            expectation.set(if sampled_out { recording } else { span.span_context().is_valid() });
-            if recording && !expected {
-                span.set_attributes(describe());
-            }
-            // A refusal always names a trace: that of the caller, or one that nobody else knows.
-            let context = if recording {
-                span.within(&parent)
-            } else if parent.has_active_span() {
-                parent
-            } else if span.span_context().is_valid() {
-                span.within(&parent)
-            } else {
-                parent.with_remote_span_context(unknown())
-            };
-            (context, began, recording)
-        } else {
-            (parent, None, false)
-        };
+        let inbound = Inbound::of(request.headers(), peer.map(|peer| peer.ip()), &policy.traces, propagators);
+        let span = span::start(instruments, &facts, inbound, started, describe);
         if let Some(active) = instruments.active(&facts) {
             active.add(1);
         }
         Self {
             shared: shared.clone(),
-            context,
-            recording,
+            span,
             started,
-            began,
             facts,
             logged,
             status: None,
@@ -156,7 +112,7 @@ impl Exchange {
     #[inline(always)]
     pub(super) fn within<T>(&mut self, work: impl FnOnce() -> T) -> T {
         // Nothing is to be current where there is no trace.
-        let _attached = self.context.has_active_span().then(|| self.context.clone().attach());
+        let _attached = self.span.context.has_active_span().then(|| self.span.context.clone().attach());
         // Stays so if `work` unwinds.
         let ending = mem::replace(&mut self.ending, Ending::Panicked);
         let output = self.caller.within(work);
@@ -178,8 +134,8 @@ impl Exchange {
             self.routed(route);
         }
         let allowed = &self.shared.policy.response_headers;
-        if self.recording && !allowed.is_empty() {
-            self.context.span().set_attributes(allowed.of(response.headers(), call));
+        if self.span.recording && !allowed.is_empty() {
+            self.span.context.span().set_attributes(allowed.of(response.headers(), call));
         }
         let no_content = status.is_informational() || matches!(status.as_u16(), 204 | 205 | 304);
         !(no_content || self.facts.is_head(&self.shared.instruments))
@@ -189,8 +145,8 @@ impl Exchange {
     fn routed(&mut self, route: &Route) {
         let instruments = &self.shared.instruments;
         self.facts.target = Target::of_route(route.as_str(), instruments);
-        if self.recording {
-            let span = self.context.span();
+        if self.span.recording {
+            let span = self.span.context.span();
             span.update_name(instruments.span_name(&self.facts));
             span.set_attributes(instruments.route(&self.facts.target).map(|route| KeyValue::new("http.route", route)));
         }
@@ -240,8 +196,8 @@ impl Exchange {
         // Else another call may have made it known meanwhile.
         let number = number.or_else(|| instruments.rpc_methods.find(original));
         let method = number.and_then(|number| instruments.rpc_methods.get(number));
-        if self.recording {
-            let span = self.context.span();
+        if self.span.recording {
+            let span = self.span.context.span();
             match method {
                 Some(method) => {
                     span.update_name(method.name(0, ""));
@@ -259,7 +215,7 @@ impl Exchange {
     }
 
     fn record_span(&self, error: Option<ErrorType>) {
-        let span = self.context.span();
+        let span = self.span.context.span();
         let status = if self.facts.is_call() {
             self.code.map(|code| KeyValue::new("rpc.response.status_code", code.name()))
         } else {
@@ -309,7 +265,7 @@ impl Exchange {
         let of = Measured { instruments, facts, status, code, error, tenant };
         let ending = (self.ending as u128) << 8;
         let tenant = u128::from(number) << 64;
-        let context = self.context.span();
+        let context = self.span.context.span();
         let span = context.span_context();
         let (call, target) = match &facts.target {
             Target::Method(number) => (true, Some(*number)),
@@ -334,7 +290,7 @@ impl Exchange {
     fn log(&self, took: Duration) {
         let Some(logged) = &self.logged else { return };
         // Current once more, so that the line names the span.
-        let _attached = self.context.clone().attach();
+        let _attached = self.span.context.clone().attach();
         let request_id = logged.request_id.as_ref().map(RequestId::as_str);
         let status = self.status.as_ref().map_or("-", StatusCode::as_str);
         let (space, ending) = self.ending.error_type().map_or(("", ""), |error| (" ", error));
@@ -355,7 +311,7 @@ impl Drop for Exchange {
         self.settle_code();
         self.settle_method();
         let error = self.error_type();
-        if self.recording {
+        if self.span.recording {
             self.record_span(error);
         }
         let mut caller = mem::take(&mut self.caller);
@@ -365,17 +321,12 @@ impl Drop for Exchange {
         if let Some(active) = self.shared.instruments.active(&self.facts) {
             active.add(-1);
         }
-        if self.recording {
-            match self.began {
+        if self.span.recording {
+            match self.span.began {
                 // As long as the measurement says.
-                Some(began) => self.context.span().end_with_timestamp(began + took),
-                None => self.context.span().end(),
+                Some(began) => self.span.context.span().end_with_timestamp(began + took),
+                None => self.span.context.span().end(),
             }
         }
     }
-}
-
-fn unknown() -> SpanContext {
-    let (trace, span) = (TraceId::from(fastrand::u128(1..)), SpanId::from(fastrand::u64(1..)));
-    SpanContext::new(trace, span, TraceFlags::default(), false, TraceState::NONE)
 }

@@ -14,6 +14,7 @@ mod layer;
 mod recent;
 mod route;
 mod service;
+mod span;
 
 pub use self::body::ServerBody;
 pub use self::future::ServerFuture;

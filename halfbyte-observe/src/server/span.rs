@@ -1,0 +1,72 @@
+//! The span of a request: whose child it is, and what is current while the request is worked on.
+
+use std::time::{Instant, SystemTime};
+
+use opentelemetry::trace::{Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt as _, TraceFlags, TraceState};
+use opentelemetry::{Context, KeyValue, SpanId, TraceId};
+
+use super::facts::Facts;
+use super::inbound::Inbound;
+use super::instruments::Instruments;
+use crate::instrumentation::Tracer;
+use crate::wall;
+
+/// What is current for a request.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) context: Context,
+    /// Whether it is worth while to say anything to its span.
+    pub(super) recording: bool,
+    /// When the span started, if it was told.
+    pub(super) began: Option<SystemTime>,
+}
+
+/// Starts the span of a request that came with an [`Inbound`]. `describe` makes the
+/// attributes, which is done only if somebody is going to see them.
+pub(super) fn start(
+    instruments: &Instruments,
+    facts: &Facts,
+    Inbound { parent, sampled_out, linked }: Inbound,
+    started: Instant,
+    describe: impl Fn() -> Vec<KeyValue>,
+) -> Current {
+    // Not sampled further up means, with almost every sampler, not recorded here: nothing is made for it then.
+    let expectation = if sampled_out { &instruments.unsampled } else { &instruments.roots };
+    let tracer = &instruments.instrumentation.tracer;
+    if matches!(tracer, Tracer::None) {
+        return Current { context: parent, recording: false, began: None };
+    }
+    let expected = expectation.get();
+    let began = expected.then(|| wall::at(started));
+    let builder = SpanBuilder {
+        name: instruments.span_name(facts),
+        span_kind: Some(SpanKind::Server),
+        start_time: began,
+        attributes: expected.then(&describe),
+        links: linked.map(|linked| vec![Link::with_context(linked)]),
+        events: None,
+    };
+    let mut span = tracer.start(builder, &parent);
+    let recording = span.is_recording();
+    // Without an SDK no sampler has a say, and nobody would see the attributes of the next span either.
+    expectation.set(if sampled_out { recording } else { span.span_context().is_valid() });
+    if recording && !expected {
+        span.set_attributes(describe());
+    }
+    // A refusal always names a trace: that of the caller, or one that nobody else knows.
+    let context = if recording {
+        span.within(&parent)
+    } else if parent.has_active_span() {
+        parent
+    } else if span.span_context().is_valid() {
+        span.within(&parent)
+    } else {
+        parent.with_remote_span_context(unknown())
+    };
+    Current { context, recording, began }
+}
+
+fn unknown() -> SpanContext {
+    let (trace, span) = (TraceId::from(fastrand::u128(1..)), SpanId::from(fastrand::u64(1..)));
+    SpanContext::new(trace, span, TraceFlags::default(), false, TraceState::NONE)
+}
