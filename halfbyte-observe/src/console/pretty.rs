@@ -39,8 +39,22 @@ where
         })?;
         writeln!(to, "{}{}", line.message, style.dim(&line.fields))?;
         // Many lines, each further in than any that begins an event.
-        line.trace.lines().try_for_each(|frame| writeln!(to, "    {}", style.dim(&frame)))
+        own_frames(&line.trace).try_for_each(|frame| writeln!(to, "    {}", style.dim(&frame)))
     }
+}
+
+/// Of a backtrace what people look for: not the frames of the standard library and of dependencies, by where their sources
+/// are. Telemetry has them all. What is no frame stays.
+fn own_frames(trace: &str) -> impl Iterator<Item = &str> {
+    let mut lines = trace.lines().peekable();
+    std::iter::from_fn(move || {
+        let name = lines.next()?;
+        let at = lines.next_if(|line| line.trim_start().starts_with("at "));
+        let foreign = at.is_some_and(|at| ["/rustc/", "/registry/src/"].iter().any(|source| at.contains(source)));
+        Some([Some(name), at].map(|line| line.filter(|_| !foreign)))
+    })
+    .flatten()
+    .flatten()
 }
 
 /// The message, and the fields as ` name=value`. What could break the line or drive the terminal is escaped.
@@ -163,6 +177,15 @@ mod tests {
             tracing::error!(target: "p", { exception.stacktrace = "0: main\n\x1b[2J at x.rs" }, "broken");
         });
         assert_eq!(lines, "12:34:56.789 ERROR p: broken\n    0: main\n    \\u{1b}[2J at x.rs\n");
+    }
+
+    #[test]
+    fn of_a_backtrace_people_see_their_own_frames() {
+        let trace = "   0: shop::pay\n             at src/shop.rs:7:3\n   1: core::ops::call_once\n             \
+                     at /rustc/5980/library/core/src/ops.rs:250:5\n   2: tokio::run\n             \
+                     at /home/me/.cargo/registry/src/index/tokio-1/src/run.rs:1:1\n   3: main\n";
+        let shown: Vec<_> = own_frames(trace).map(str::trim_start).collect();
+        assert_eq!(shown, ["0: shop::pay", "at src/shop.rs:7:3", "3: main"]);
     }
 
     #[test]

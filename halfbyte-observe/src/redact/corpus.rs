@@ -441,7 +441,7 @@ fn the_work_grows_as_the_text_does_whatever_it_holds() {
         STEPS.get()
     };
     for piece in HOSTILE {
-        for (tail, most) in [("", 1024), ("\"", 64), ("@", 64)] {
+        for (tail, most) in [("", 256), ("\"", 64), ("@", 64)] {
             let [small, large] = [8, most].map(|kibibytes| {
                 let text = piece.repeat(kibibytes * 1024 / piece.len()) + tail;
                 steps(&text) as f64 / text.len() as f64
