@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn scheme_and_host_are_those_that_the_outermost_trusted_proxy_saw() {
-        let cases: &[(&[(&'static str, &str)], Option<Scheme>, Option<&str>)] = &[
+        type Case<'a> = (&'a [(&'static str, &'a str)], Option<Scheme>, Option<&'a str>);
+        let cases: &[Case<'_>] = &[
             (&[], None, None),
             (
                 &[(
