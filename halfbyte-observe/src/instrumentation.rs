@@ -149,7 +149,7 @@ impl fmt::Debug for Tracer {
 }
 
 /// A span before it is shared.
-#[expect(clippy::large_enum_variant, reason = "it is moved into its context at once, and a box would be an allocation")]
+#[expect(clippy::large_enum_variant, reason = "a box for it is what this spares")]
 pub(crate) enum Started {
     Sdk(SdkSpan),
     Boxed(BoxedSpan),

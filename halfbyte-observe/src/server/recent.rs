@@ -83,10 +83,12 @@ impl Generation {
 }
 
 /// A place for each hash, in which the first one stands.
-struct Kept<V>(Box<[Slot<V>]>);
+struct Kept<V>(Box<[OnceLock<Box<Entry<V>>>]>);
 
-/// What was asked for, and what was made of it.
-type Slot<V> = OnceLock<Box<(Box<[u8]>, V)>>;
+struct Entry<V> {
+    raw: Box<[u8]>,
+    value: V,
+}
 
 impl<V: Clone> Kept<V> {
     fn new() -> Self {
@@ -99,15 +101,15 @@ impl<V: Clone> Kept<V> {
             return make();
         }
         let slot = &self.0[(hash_of_bytes(raw) >> 32) as usize % SLOTS];
-        match slot.get().map(AsRef::as_ref) {
-            Some((known, value)) if **known == *raw => value.clone(),
+        match slot.get() {
+            Some(known) if *known.raw == *raw => known.value.clone(),
             Some(_) => {
                 misses.fetch_add(1, Ordering::Relaxed);
                 make()
             }
             None => {
                 let value = make();
-                let _or_another_was_faster = slot.set(Box::new((raw.into(), value.clone())));
+                let _or_another_was_faster = slot.set(Box::new(Entry { raw: raw.into(), value: value.clone() }));
                 value
             }
         }

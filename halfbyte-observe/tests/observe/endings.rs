@@ -92,6 +92,17 @@ impl http_body::Body for Announced {
 }
 
 #[tokio::test]
+async fn a_span_ends_with_the_last_frame_of_a_body_that_says_so() {
+    let kit = Kit::new();
+    let response = ServiceBuilder::new().layer(kit.layer()).service_fn(ok).oneshot(get("/")).await.unwrap();
+    let mut body = response.into_body();
+    assert!(body.frame().await.is_some());
+    assert_eq!(attribute(&kit.once().0, "error.type"), None);
+    drop(body);
+    kit.once();
+}
+
+#[tokio::test]
 async fn a_body_of_known_length_is_complete_when_its_last_byte_was_taken() {
     let kit = Kit::new();
     let service = service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Announced(b"hello"))));

@@ -131,8 +131,10 @@ async fn a_root_that_is_not_sampled_still_has_a_trace_of_its_own() {
 }
 
 #[tokio::test]
-async fn without_an_sdk_every_request_still_has_a_trace_id() {
-    let layer = ServerLayer::new().trace_from(TraceTrust::danger_everybody());
+async fn after_the_end_of_the_sdk_every_request_still_has_a_trace_id() {
+    let kit = Kit::new();
+    kit.traces.shutdown().unwrap();
+    let layer = kit.layer();
     let service = ServiceBuilder::new().layer(layer).service_fn(traced);
     assert_eq!(finish(service.clone().oneshot(from(PARENT)).await.unwrap()).await, TRACE);
     let first = finish(service.clone().oneshot(get("/")).await.unwrap()).await;

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 
 use halfbyte_core::{Caller, Principal, TenantId};
 use halfbyte_observe::{Instrumentation, Route, ServerLayer};
-use http::{Request, Response};
-use tower::{Layer as _, ServiceExt as _, service_fn};
+use http::{Method, Request, Response, Version};
+use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 
 use crate::kit::{Body, Kit, attribute, finish, get, ok};
 
@@ -60,6 +60,30 @@ async fn each_answer_to_a_route_is_a_series_and_paths_are_not() {
             (text("503"), Some(text("503")), 1)
         ]
     );
+}
+
+#[tokio::test]
+async fn schemes_versions_methods_and_endings_are_series_of_their_own() {
+    let kit = Kit::new();
+    let layer = kit.layer();
+    let ask = |method: Method, uri: &str, version: Version| {
+        Request::builder().method(method).uri(uri).version(version).body(Body::default()).unwrap()
+    };
+    for request in [
+        ask(Method::GET, "http://shop/", Version::HTTP_11),
+        ask(Method::GET, "https://shop/", Version::HTTP_11),
+        ask(Method::GET, "http://shop/", Version::HTTP_2),
+        ask(Method::PUT, "http://shop/", Version::HTTP_11),
+    ] {
+        finish(layer.layer(service_fn(ok)).oneshot(request).await.unwrap()).await;
+    }
+    // Neither of these has a status.
+    let failing = service_fn(async |_: Request<Body>| Err::<Response<Body>, _>("no service today"));
+    assert!(layer.layer(failing).oneshot(get("/")).await.is_err());
+    drop(layer.layer(service_fn(ok)).call(get("/")));
+    let series = kit.durations();
+    assert!(series.iter().all(|series| series.count == 1), "{series:?}");
+    assert_eq!(series.len(), 6);
 }
 
 async fn of_tenant(layer: &ServerLayer, tenant: Option<String>) {
