@@ -62,6 +62,8 @@ impl<B: Body<Error: 'static>> Body for ClientBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
         let Some(exchange) = this.exchange else { return this.body.poll_frame(cx) };
+        // Who has asked for more and goes away has not got what he wanted.
+        exchange.will_end(Ending::Cancelled);
         let frame = ready!(exchange.within(|| this.body.as_mut().poll_frame(cx)));
         match &frame {
             None => end_if_complete(this.exchange, true, None),
@@ -71,7 +73,6 @@ impl<B: Body<Error: 'static>> Body for ClientBody<B> {
                 }
             }
             Some(Ok(frame)) => {
-                exchange.will_end(Ending::Cancelled);
                 if let Some(trailers) = frame.trailers_ref() {
                     exchange.trailers(trailers);
                 }

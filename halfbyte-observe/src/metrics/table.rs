@@ -1,5 +1,5 @@
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 /// A hash table that only grows, up to a cap (and by one more for each thread that adds to it at the same instant), and
 /// that is read without a lock: what was found stays where it is.
@@ -87,11 +87,12 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 29)
 }
 
-/// Quick, for texts that are short and hashed on every request. Whoever could choose texts to collide does not know the
-/// seed of the table.
+/// Quick, for texts that are short and hashed on every request. Whoever could choose texts to collide does not know where
+/// this process begins.
 pub(crate) fn hash_of_bytes(bytes: &[u8]) -> u64 {
+    static BEGIN: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));
     let (words, rest) = bytes.as_chunks::<8>();
-    let hash = words.iter().fold(bytes.len() as u64, |hash, word| mix(hash ^ u64::from_le_bytes(*word)));
+    let hash = words.iter().fold(*BEGIN ^ bytes.len() as u64, |hash, word| mix(hash ^ u64::from_le_bytes(*word)));
     let last = rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte));
     mix(hash.rotate_left(23) ^ last)
 }

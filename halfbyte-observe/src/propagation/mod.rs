@@ -12,3 +12,4 @@ mod trust;
 pub use self::propagators::{BaggageKeys, Propagators};
 pub(crate) use self::random::{Flagged, flagged};
 pub use self::trust::TraceTrust;
+pub(crate) use self::trust::canonical;

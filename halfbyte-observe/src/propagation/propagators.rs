@@ -103,8 +103,10 @@ impl Propagators {
         if !self.baggage {
             return Baggage::new();
         }
-        let values = headers.get_all(BAGGAGE).iter().filter_map(|value| value.to_str().ok());
-        baggage::parse(values, &self.taken)
+        // Of a line that is no text, the members that are stay.
+        let lines: Vec<_> =
+            headers.get_all(BAGGAGE).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        baggage::parse(lines.iter().map(AsRef::as_ref), &self.taken)
     }
 
     /// Makes the span and the baggage of `context` those that a call goes out with.

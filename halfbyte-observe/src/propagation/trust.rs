@@ -63,7 +63,7 @@ impl TraceTrust {
 }
 
 /// A network of mapped addresses is the IPv4 network that it maps.
-fn canonical(network: IpNet) -> IpNet {
+pub(crate) fn canonical(network: IpNet) -> IpNet {
     if let IpNet::V6(v6) = network
         && let Some(length) = v6.prefix_len().checked_sub(96)
         && let Some(address) = v6.network().to_ipv4_mapped()

@@ -1,6 +1,7 @@
 //! What is said of a request, by the semantic conventions for HTTP and RPC, version 1.42.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::header::{HOST, USER_AGENT};
 use http::{Request, StatusCode};
@@ -105,6 +106,17 @@ fn of_call(shared: &Shared, facts: &Facts) -> [Option<KeyValue>; 7] {
         None,
         None,
     ]
+}
+
+/// What a request has that was taken for a call at first.
+pub(super) fn of_plain(instruments: &Instruments, facts: &Facts, path: Arc<str>) -> Vec<KeyValue> {
+    let mut attributes = vec![
+        KeyValue::new("http.request.method", instruments.method_name(facts.method)),
+        KeyValue::new("url.path", path),
+        KeyValue::new("url.scheme", facts.scheme.as_str()),
+    ];
+    attributes.extend(instruments.route(&facts.target).map(|route| KeyValue::new("http.route", route)));
+    attributes
 }
 
 pub(super) fn status_code(status: StatusCode) -> KeyValue {

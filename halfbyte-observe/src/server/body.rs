@@ -12,31 +12,41 @@ pin_project! {
     /// The body of a response whose request is observed: the span ends when this ends or is dropped.
     #[derive(Debug)]
     pub struct ServerBody<B> {
+        // None only while it is dropped.
         #[pin]
-        body: B,
+        body: Option<B>,
         // None once the span has ended.
         exchange: Option<Exchange>,
         // The data still to come, where that is known: a server may drop the body without asking for the end of it.
         left: Option<u64>,
+    }
+
+    impl<B> PinnedDrop for ServerBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(exchange) = this.exchange {
+                exchange.within(|| this.body.set(None));
+            }
+        }
     }
 }
 
 impl<B: Body> ServerBody<B> {
     pub(super) fn wrap(response: Response<B>, exchange: Option<Exchange>) -> Response<Self> {
         let Some(mut exchange) = exchange else {
-            return response.map(|body| Self { body, exchange: None, left: None });
+            return response.map(|body| Self { body: Some(body), exchange: None, left: None });
         };
         let has_content = exchange.answered(&response);
         response.map(|body| {
             if body.is_end_stream() {
                 exchange.end(Ending::Complete);
-                return Self { body, exchange: None, left: None };
+                return Self { body: Some(body), exchange: None, left: None };
             }
             let left = if has_content { body.size_hint().exact() } else { Some(0) };
             if left == Some(0) && !exchange.awaits_trailers() {
                 exchange.will_end(Ending::Complete);
             }
-            Self { body, exchange: Some(exchange), left }
+            Self { body: Some(body), exchange: Some(exchange), left }
         })
     }
 }
@@ -46,9 +56,10 @@ impl<B: Body> Body for ServerBody<B> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
-        let Some(exchange) = this.exchange else { return this.body.poll_frame(cx) };
-        let frame = ready!(exchange.within(|| this.body.as_mut().poll_frame(cx)));
+        let this = self.project();
+        let mut body = this.body.as_pin_mut().expect("it is there until it is dropped");
+        let Some(exchange) = this.exchange else { return body.poll_frame(cx) };
+        let frame = ready!(exchange.within(|| body.as_mut().poll_frame(cx)));
         let ending = match &frame {
             None => Some(Ending::Complete),
             Some(Err(_)) => Some(Ending::BrokenBody),
@@ -64,7 +75,7 @@ impl<B: Body> Body for ServerBody<B> {
                     if *this.left == Some(0) && !exchange.awaits_trailers() {
                         exchange.will_end(Ending::Complete);
                     }
-                    this.body.is_end_stream().then_some(Ending::Complete)
+                    body.is_end_stream().then_some(Ending::Complete)
                 }
             }
         };
@@ -77,10 +88,10 @@ impl<B: Body> Body for ServerBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }

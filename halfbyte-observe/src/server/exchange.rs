@@ -7,6 +7,7 @@ use halfbyte_core::problem::Kind;
 use halfbyte_core::{Caller, PeerAddress, RequestId};
 use http::{HeaderMap, Request, Response, StatusCode};
 use opentelemetry::KeyValue;
+use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::trace::{Status, TraceContextExt as _};
 
 use super::attributes::{self, ErrorType, Measured};
@@ -111,8 +112,9 @@ impl Exchange {
     /// Runs `work` with the span as the current one. Inlined, so that what it returns is not copied once more.
     #[inline(always)]
     pub(super) fn within<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        // Nothing is to be current where there is no trace.
-        let _attached = self.span.context.has_active_span().then(|| self.span.context.clone().attach());
+        // Nothing is to be current where there is neither a trace nor baggage.
+        let context = &self.span.context;
+        let _attached = (context.has_active_span() || !context.baggage().is_empty()).then(|| context.clone().attach());
         // Stays so if `work` unwinds.
         let ending = mem::replace(&mut self.ending, Ending::Panicked);
         let output = self.caller.within(work);
@@ -125,10 +127,14 @@ impl Exchange {
         let status = response.status();
         self.status = Some(status);
         self.refusal = response.extensions().get::<Kind>().copied();
-        let call = self.facts.is_call();
-        if call {
+        if self.facts.is_call() {
             self.code = Code::of(response.headers());
-        } else if matches!(self.facts.target, Target::NoRoute)
+            if self.code.is_none() && !grpc::is_call(response.headers()) {
+                self.was_no_call();
+            }
+        }
+        let call = self.facts.is_call();
+        if matches!(self.facts.target, Target::NoRoute)
             && let Some(route) = response.extensions().get::<Route>()
         {
             self.routed(route);
@@ -139,6 +145,19 @@ impl Exchange {
         }
         let no_content = status.is_informational() || matches!(status.as_u16(), 204 | 205 | 304);
         !(no_content || self.facts.is_head(&self.shared.instruments))
+    }
+
+    /// What answers is no gRPC: whatever the client has said, it is a plain request.
+    fn was_no_call(&mut self) {
+        let Target::Original(method, route) = &self.facts.target else { return };
+        let path: Arc<str> = format!("/{method}").into();
+        self.facts.target = route.map_or(Target::NoRoute, Target::Route);
+        if self.span.recording {
+            let instruments = &self.shared.instruments;
+            let span = self.span.context.span();
+            span.update_name(instruments.span_name(&self.facts));
+            span.set_attributes(attributes::of_plain(instruments, &self.facts, path));
+        }
     }
 
     /// A router further in says which route it was.
@@ -189,7 +208,7 @@ impl Exchange {
 
     /// A call of a method that was not known names the span now, if it is known by its answer.
     fn settle_method(&mut self) {
-        let Target::Original(original) = &self.facts.target else { return };
+        let Target::Original(original, _) = &self.facts.target else { return };
         let instruments = &self.shared.instruments;
         let proven = self.status == Some(StatusCode::OK) && self.code.is_some_and(Code::proves_the_method);
         let number = (proven && grpc::is_method(original)).then(|| instruments.intern_rpc(original)).flatten();
@@ -269,7 +288,7 @@ impl Exchange {
         let span = context.span_context();
         let (call, target) = match &facts.target {
             Target::Method(number) => (true, Some(*number)),
-            Target::Original(_) => (true, Some(0)),
+            Target::Original(..) => (true, Some(0)),
             Target::NoRoute => (false, Some(0)),
             Target::Route(number) => (false, Some(*number)),
             Target::TooMany(_) => (false, None),

@@ -33,15 +33,20 @@ pub(super) enum Target {
     TooMany(Arc<str>),
     /// A method of gRPC that is known, by its number.
     Method(u32),
-    /// One that a client may have made up.
-    Original(Arc<str>),
+    /// One that a client may have made up, and the number of the route that it has if it is no call at all.
+    Original(Arc<str>, Option<u32>),
 }
 
 impl Facts {
     pub(super) fn of<B>(request: &Request<B>, instruments: &Instruments, scheme: Option<Scheme>) -> Self {
         // It needs HTTP/2, so most requests need not be looked at.
-        let target = if request.version() >= Version::HTTP_2 && grpc::is_call(request.headers()) {
-            Target::of_call(request.uri().path(), instruments)
+        let path = request.uri().path();
+        let target = if request.version() >= Version::HTTP_2
+            && request.method() == Method::POST
+            && grpc::is_call(request.headers())
+            && path.strip_prefix('/').is_some_and(grpc::is_method)
+        {
+            Target::of_call(path, route::of(request), instruments)
         } else {
             route::of(request).map_or(Target::NoRoute, |route| Target::of_route(route, instruments))
         };
@@ -59,16 +64,16 @@ impl Facts {
 
     /// Whether it is a call of gRPC.
     pub(super) fn is_call(&self) -> bool {
-        matches!(self.target, Target::Method(_) | Target::Original(_))
+        matches!(self.target, Target::Method(_) | Target::Original(..))
     }
 }
 
 impl Target {
-    fn of_call(path: &str, instruments: &Instruments) -> Self {
+    fn of_call(path: &str, route: Option<&str>, instruments: &Instruments) -> Self {
         let name = path.strip_prefix('/').unwrap_or(path);
         match instruments.rpc_methods.find(name) {
             Some(number) => Self::Method(number),
-            None => Self::Original(clipped(name).into()),
+            None => Self::Original(clipped(name).into(), route.and_then(|route| instruments.intern_route(route))),
         }
     }
 

@@ -37,9 +37,19 @@ pub(super) enum Client {
 /// Reads what `headers` say, which came from one of `proxies`. Whatever stands left of the first address that is none of
 /// them, seen from the right, the client may have written itself.
 pub(super) fn origin<'a>(headers: &'a HeaderMap, proxies: &[IpNet]) -> Origin<'a> {
-    if headers.contains_key(FORWARDED) {
-        return forwarded(headers, proxies);
+    let said = headers.contains_key(FORWARDED).then(|| forwarded(headers, proxies));
+    let also_said = headers.contains_key(&X_FOR).then(|| x_forwarded(headers, proxies));
+    match (said, also_said) {
+        // The proxies write one of them, and pass on whatever the client has written into the other.
+        (Some(one), Some(other)) if one.client != other.client => {
+            Origin { client: Client::Unknown, ..Origin::default() }
+        }
+        (Some(origin), _) | (None, Some(origin)) => origin,
+        (None, None) => x_forwarded(headers, proxies),
     }
+}
+
+fn x_forwarded<'a>(headers: &'a HeaderMap, proxies: &[IpNet]) -> Origin<'a> {
     let hops = list(headers, &X_FOR, false);
     let chosen = nearest_outside(hops.iter().map(|hop| node(hop)), proxies);
     // Proxies add to the three lists, or replace a list of one.
@@ -216,8 +226,9 @@ mod tests {
             (&[("forwarded", "for=\"192.0.2.1")], Client::Unknown),
             (&[("forwarded", "for=198.51.100.1;x=\", for=192.0.2.1")], Client::Unknown),
             (&[("forwarded", "for=198.51.100.1;x=\", for=\"[2001:db8::1]\"")], Client::Unknown),
-            // The standard one goes before.
-            (&[("forwarded", "for=192.0.2.1"), ("x-forwarded-for", "192.0.2.7")], at("192.0.2.1", None)),
+            // A proxy writes one of the two, and may pass on what the client wrote into the other.
+            (&[("forwarded", "for=192.0.2.1"), ("x-forwarded-for", "192.0.2.7")], Client::Unknown),
+            (&[("forwarded", "for=192.0.2.1"), ("x-forwarded-for", "192.0.2.1, 10.0.0.1")], at("192.0.2.1", None)),
         ];
         for (lines, expected) in cases {
             assert_eq!(origin(&map(lines), &proxies()).client, *expected, "{lines:?}");

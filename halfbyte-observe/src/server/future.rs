@@ -13,11 +13,27 @@ pin_project! {
     /// The response future of [`Server`](super::Server). Dropping it ends the span: the request was cancelled.
     #[derive(Debug)]
     pub struct ServerFuture<F> {
-        // Dropped first, so that what runs inside has ended when the span does.
+        // None only while it is dropped.
         #[pin]
-        pub(super) inner: F,
+        inner: Option<F>,
         // None once the response is there.
-        pub(super) exchange: Option<Exchange>,
+        exchange: Option<Exchange>,
+    }
+
+    impl<F> PinnedDrop for ServerFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // What runs inside ends before its span, and within it: it may have something to say.
+            if let Some(exchange) = this.exchange {
+                exchange.within(|| this.inner.set(None));
+            }
+        }
+    }
+}
+
+impl<F> ServerFuture<F> {
+    pub(super) fn new(inner: F, exchange: Exchange) -> Self {
+        Self { inner: Some(inner), exchange: Some(exchange) }
     }
 }
 
@@ -30,9 +46,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let inner = this.inner.as_pin_mut().expect("it is there until the future is dropped");
         let outcome = match this.exchange {
-            Some(exchange) => ready!(exchange.within(|| this.inner.poll(cx))),
-            None => ready!(this.inner.poll(cx)),
+            Some(exchange) => ready!(exchange.within(|| inner.poll(cx))),
+            None => ready!(inner.poll(cx)),
         };
         let exchange = this.exchange.take();
         Poll::Ready(match outcome {

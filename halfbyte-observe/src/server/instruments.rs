@@ -125,7 +125,7 @@ impl Instruments {
             },
             Target::TooMany(route) => format!("{} {route}", method()).into(),
             Target::Method(number) => self.rpc_methods.get(*number).map_or("grpc".into(), |method| method.name(0, "")),
-            Target::Original(_) => "grpc".into(),
+            Target::Original(..) => "grpc".into(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::instruments::Instruments;
 use crate::Instrumentation;
 use crate::TraceTrust;
 use crate::metrics::Texts;
+use crate::propagation::canonical;
 
 /// Makes one server span and one measurement of the duration per request, and counts the requests that are under way; see
 /// the [crate's documentation](crate) for all that it records.
@@ -70,14 +71,15 @@ impl ServerLayer {
     }
 
     /// The networks of the proxies in front. What they say in `Forwarded`, or else in `X-Forwarded-For`, `-Proto` and
-    /// `-Host`, goes before what the connection says: `client.address` is the rightmost address that is none of
+    /// `-Host`, goes before what the connection says (where the two differ on who it was, nothing does: proxies that write
+    /// one pass on what a client has written into the other): `client.address` is the rightmost address that is none of
     /// theirs, and scheme and host are those that this client asked for. From anyone else these headers mean nothing.
     ///
     /// None unless set: the client is then the other end of the connection,
     /// [`PeerAddress`](halfbyte_core::PeerAddress).
     #[must_use]
     pub fn trusted_proxies(self, networks: impl IntoIterator<Item = IpNet>) -> Self {
-        self.change(|policy| policy.proxies = networks.into_iter().collect())
+        self.change(|policy| policy.proxies = networks.into_iter().map(canonical).collect())
     }
 
     /// From whom inbound trace context is taken up. Nobody unless set.

@@ -32,6 +32,6 @@ where
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let mut exchange = Exchange::start(&self.shared, &request);
         let inner = exchange.within(|| self.inner.call(request));
-        ServerFuture { inner, exchange: Some(exchange) }
+        ServerFuture::new(inner, exchange)
     }
 }

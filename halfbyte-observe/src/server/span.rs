@@ -56,7 +56,8 @@ pub(super) fn start(
     // A refusal always names a trace: that of the caller, or one that nobody else knows.
     let context = if recording {
         span.within(&parent)
-    } else if parent.has_active_span() {
+    } else if parent.has_active_span() && !(parent.span().span_context().is_sampled() && span.span_context().is_valid())
+    {
         parent
     } else if span.span_context().is_valid() {
         span.within(&parent)

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, poll, stream};
+use halfbyte_core::TraceId;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
@@ -273,4 +274,36 @@ async fn a_span_is_as_long_as_its_measurement_says() {
     let (span, series) = kit.once();
     let took = span.end_time.duration_since(span.start_time).unwrap().as_secs_f64();
     assert!((took - series.sum).abs() < 1e-9, "{took} {}", series.sum);
+}
+
+#[tokio::test]
+async fn what_a_cancelled_request_drops_is_dropped_within_its_trace() {
+    struct Guard(&'static Mutex<Vec<Option<String>>>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.0.lock().unwrap().push(TraceId::current().map(|trace| trace.to_string()));
+        }
+    }
+    static SEEN: Mutex<Vec<Option<String>>> = Mutex::new(Vec::new());
+    let kit = Kit::new();
+    let service = service_fn(async |_: Request<Body>| {
+        let _guard = Guard(&SEEN);
+        std::future::pending::<Result<Response<Body>, Infallible>>().await
+    });
+    {
+        let mut request = pin!(ServiceBuilder::new().layer(kit.layer()).service(service).oneshot(get("/")));
+        assert!(poll!(request.as_mut()).is_pending());
+    }
+    let streaming = service_fn(async |_: Request<Body>| {
+        let guard = Guard(&SEEN);
+        let frames = stream::pending::<Result<Frame<Bytes>, Infallible>>().map(move |frame| {
+            let _held = &guard;
+            frame
+        });
+        Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
+    });
+    drop(ServiceBuilder::new().layer(kit.layer()).service(streaming).oneshot(get("/")).await.unwrap());
+    let spans: Vec<_> = kit.spans().iter().map(|span| Some(span.span_context.trace_id().to_string())).collect();
+    assert_eq!((spans.len(), &*SEEN.lock().unwrap()), (2, &spans));
+    assert!(kit.spans().iter().all(|span| attribute(span, "error.type").as_deref() == Some("cancelled")));
 }

@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 
 use halfbyte_core::{PeerAddress, TraceId};
-use halfbyte_observe::{ServerLayer, TraceTrust};
+use halfbyte_observe::{BaggageKeys, Instrumentation, Propagators, ServerLayer, TraceTrust};
 use http::{Request, Response};
-use opentelemetry::trace::{SpanId, TracerProvider as _};
+use opentelemetry::Context;
+use opentelemetry::baggage::BaggageExt as _;
+use opentelemetry::trace::{SpanId, TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::trace::Sampler;
 use tower::{Layer as _, ServiceBuilder, ServiceExt as _, service_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -161,4 +163,46 @@ async fn spans_of_the_products_own_code_are_children_of_the_server_span() {
     assert_eq!(spans.len(), 2);
     assert_eq!(find("print").parent_span_id, find("GET").span_context.span_id());
     assert_eq!(find("print").span_context.trace_id().to_string(), TRACE);
+}
+
+#[tokio::test]
+async fn a_sampler_that_says_no_is_heard_also_where_the_parent_was_sampled() {
+    let kit = Kit::with_sampler(Sampler::AlwaysOff);
+    let service = service_fn(async |_: Request<Body>| {
+        let said = Context::map_current(|context| {
+            let span = context.span();
+            let span = span.span_context();
+            format!(
+                "{} {} {}",
+                span.trace_id(),
+                span.span_id() == SpanId::from(0x00f0_67aa_0ba9_02b7),
+                span.is_sampled()
+            )
+        });
+        Ok::<_, Infallible>(Response::new(Body::from(said)))
+    });
+    let response = kit.layer().layer(service).oneshot(from(PARENT)).await.unwrap();
+    assert_eq!(finish(response).await, format!("{TRACE} false false"));
+    assert!(kit.spans().is_empty());
+}
+
+#[tokio::test]
+async fn baggage_that_is_allowed_is_taken_up_from_whom_is_believed_also_without_a_trace() {
+    let taken = async |instrumentation: &Instrumentation, trust: TraceTrust| {
+        let propagators = Propagators::default().take_baggage(BaggageKeys::only(["experiment"]));
+        let layer = ServerLayer::with(&instrumentation.clone().with_propagators(propagators)).trace_from(trust);
+        let service = service_fn(async |_: Request<Body>| {
+            let said = Context::map_current(|context| context.baggage().to_string());
+            Ok::<_, Infallible>(Response::new(Body::from(said)))
+        });
+        let mut request = get("/");
+        let line = b"name=J\xf6rg,experiment=b,other=1";
+        request.headers_mut().insert("baggage", http::HeaderValue::from_bytes(line).unwrap());
+        finish(layer.layer(service).oneshot(request).await.unwrap()).await
+    };
+    let (kit, metrics) = (Kit::new(), opentelemetry_sdk::metrics::SdkMeterProvider::default());
+    for instrumentation in [kit.instrumentation(), Instrumentation::metrics_only(&metrics)] {
+        assert_eq!(taken(&instrumentation, TraceTrust::danger_everybody()).await, "experiment=b");
+        assert_eq!(taken(&instrumentation, TraceTrust::nobody()).await, "");
+    }
 }

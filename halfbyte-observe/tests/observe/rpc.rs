@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use halfbyte_core::PeerAddress;
-use halfbyte_observe::ServerLayer;
+use halfbyte_observe::{Route, ServerLayer};
 use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -15,7 +15,7 @@ use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry_sdk::trace::SpanData;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
-use crate::kit::{Body, Kit, Series, attribute};
+use crate::kit::{Body, Kit, Series, attribute, finish};
 
 const METHOD: &str = "parcel.v1.Labels/Print";
 
@@ -41,7 +41,7 @@ fn trailers(code: &str) -> Result<Frame<Bytes>, &'static str> {
 /// Calls `method` of a service that answers with these frames, and takes the response as far as they go.
 async fn answered(layer: ServerLayer, method: &str, status: u16, header: Option<&str>, frames: Frames) {
     let response = |frames: Frames| {
-        let mut response = Response::builder().status(status);
+        let mut response = Response::builder().status(status).header("content-type", "application/grpc");
         if let Some(code) = header {
             response = response.header("grpc-status", code);
         }
@@ -53,6 +53,10 @@ async fn answered(layer: ServerLayer, method: &str, status: u16, header: Option<
     }));
     let mut body = service.oneshot(call(method)).await.unwrap().into_body();
     while let Some(Ok(_)) = body.frame().await {}
+}
+
+fn of_grpc<B>(body: B) -> Response<B> {
+    Response::builder().header("content-type", "application/grpc").body(body).unwrap()
 }
 
 fn copied(frame: &Result<Frame<Bytes>, &'static str>) -> Result<Frame<Bytes>, &'static str> {
@@ -182,7 +186,7 @@ async fn a_stream_that_is_dropped_before_its_trailers_is_cancelled() {
     let kit = Kit::new();
     let service = kit.layer().layer(service_fn(async |_: Request<Body>| {
         let frames = stream::iter([message(), trailers("0")]);
-        Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
+        Ok::<_, Infallible>(of_grpc(StreamBody::new(frames)))
     }));
     let mut body = service.oneshot(call(METHOD)).await.unwrap().into_body();
     assert!(body.frame().await.is_some());
@@ -195,7 +199,7 @@ async fn a_call_whose_trailers_were_taken_is_complete_although_its_end_is_never_
     let kit = Kit::new();
     let service = kit.layer().layer(service_fn(async |_: Request<Body>| {
         let frames = stream::iter([message(), trailers("0")]).chain(stream::pending());
-        Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
+        Ok::<_, Infallible>(of_grpc(StreamBody::new(frames)))
     }));
     let mut body = service.oneshot(call(METHOD)).await.unwrap().into_body();
     assert!(body.frame().await.is_some() && body.frame().await.is_some());
@@ -239,7 +243,6 @@ async fn a_method_becomes_known_by_an_answer_that_only_it_can_give() {
     }
     assert_eq!(named(&kit, &layer, name, "5").await, known(name));
     assert_eq!(named(&kit, &layer, name, "16").await, known(name), "from now on");
-    assert_eq!(named(&kit, &layer, "nothing", "0").await, other("nothing"), "that is no method");
     for proof in ["0", "3", "6", "9", "10", "11", "15"] {
         let kit = Kit::new();
         assert_eq!(named(&kit, &kit.layer(), name, proof).await, known(name), "{proof}");
@@ -267,4 +270,41 @@ async fn grpc_web_is_a_plain_request() {
     let service = kit.layer().layer(service_fn(crate::kit::ok));
     crate::kit::finish(service.oneshot(request).await.unwrap()).await;
     assert_eq!(kit.once().0.name, "POST");
+}
+
+#[tokio::test]
+async fn a_request_is_a_call_only_if_what_answers_is_grpc_whatever_the_client_says() {
+    let route = |mut response: Response<Body>| {
+        response.extensions_mut().insert(Route::new("/labels/{id}"));
+        response
+    };
+    // The method would do, the path would not, and the other way round; then all but the answer would.
+    for (method, path) in [("POST", "labels"), ("GET", "labels/7"), ("POST", "labels/7")] {
+        let kit = Kit::new();
+        let mut request = call(path);
+        *request.method_mut() = method.parse().unwrap();
+        let service = service_fn(async |_: Request<Body>| {
+            Ok::<_, Infallible>(route(
+                Response::builder().header("content-type", "text/plain").body(Body::default()).unwrap(),
+            ))
+        });
+        finish(kit.layer().layer(service).oneshot(request).await.unwrap()).await;
+        let span = kit.span();
+        assert_eq!((span.name.as_ref(), &span.status), (format!("{method} /labels/{{id}}").as_str(), &Status::Unset));
+        let path = format!("/{path}");
+        for (key, value) in [
+            ("http.request.method", method),
+            ("http.route", "/labels/{id}"),
+            ("http.response.status_code", "200"),
+            ("url.path", &path),
+            ("url.scheme", "http"),
+        ] {
+            assert_eq!(attribute(&span, key).as_deref(), Some(value), "{method} {path} {key}");
+        }
+        assert_eq!((attribute(&span, "error.type"), attribute(&span, "rpc.response.status_code")), (None, None));
+        assert!(kit.durations_of("rpc.server.call.duration").is_empty());
+        let durations = kit.durations();
+        assert_eq!((durations.len(), durations[0].attributes["http.route"].as_str()), (1, "/labels/{id}"));
+        assert!(kit.active().values().all(|active| *active == 0));
+    }
 }

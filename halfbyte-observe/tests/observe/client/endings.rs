@@ -289,3 +289,19 @@ async fn a_span_ends_with_its_call_also_where_work_that_it_started_goes_on() {
     did_not_fail(&recorder);
     assert!(kept.lock().unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_caller_who_asks_for_more_of_a_body_and_gives_up_has_cancelled_the_call() {
+    let recorder = Recorder::new();
+    let service = ServiceBuilder::new().layer(recorder.layer()).service_fn(async |_: Request<Body>| {
+        let never = stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        Ok::<_, Infallible>(Response::new(StreamBody::new(never)))
+    });
+    let response = service.oneshot(get(URI)).await.unwrap();
+    {
+        let mut more = pin!(response.into_body().collect());
+        assert!(poll!(more.as_mut()).is_pending());
+        assert!(recorder.spans().is_empty());
+    }
+    failed_as(&recorder, "cancelled");
+}
