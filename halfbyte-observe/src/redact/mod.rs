@@ -66,7 +66,6 @@ pub(super) struct Rules {
     names: Vec<Box<[Box<str>]>>,
     query: Vec<Box<str>>,
     left: Vec<Box<str>>,
-    headers: Vec<Box<str>>,
 }
 
 impl Redaction {
@@ -88,12 +87,6 @@ impl Redaction {
     /// Whether what is called `name` is a secret.
     pub(crate) fn names_a_secret(&self, name: &str) -> bool {
         self.0.names_a_secret(name)
-    }
-
-    /// Whether the header `name` may be an attribute of a span: it was
-    /// [allowed](RedactionBuilder::allow_header), and its name is not one of a secret.
-    pub fn header_allowed(&self, name: &str) -> bool {
-        self.0.headers.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) && !self.0.names_a_secret(name)
     }
 }
 
@@ -146,14 +139,6 @@ impl RedactionBuilder {
     #[must_use]
     pub fn leave(mut self, name: &str) -> Self {
         self.0.left.push(name.into());
-        self
-    }
-
-    /// The header `name` may be an attribute of spans. None may unless it is allowed, and one whose name is that of a secret
-    /// stays away even so.
-    #[must_use]
-    pub fn allow_header(mut self, name: &str) -> Self {
-        self.0.headers.push(name.into());
         self
     }
 
