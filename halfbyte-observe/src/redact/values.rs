@@ -36,7 +36,7 @@ fn closing_quote(bytes: &[u8], from: usize, open: u8, slashes: usize) -> usize {
         step(1);
         match *byte {
             b'\\' => seen += 1,
-            byte if byte == open && seen / unit % 2 == 0 => return at - seen % unit,
+            byte if byte == open && (seen / unit).is_multiple_of(2) => return at - seen % unit,
             _ => seen = 0,
         }
     }
