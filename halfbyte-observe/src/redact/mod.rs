@@ -9,6 +9,7 @@ mod processor;
 mod sensitive;
 mod shapes;
 mod text;
+mod values;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,14 +40,19 @@ pub(crate) const REDACTED: &str = "REDACTED";
 /// - in the query (and fragment) of a URL the values of the parameters that the semantic conventions list
 ///   (`X-Amz-Signature`, `X-Amz-Credential`, `X-Amz-Security-Token`, `sig`, `X-Goog-Signature`, and of older versions
 ///   `AWSAccessKeyId`, `Signature`), of every name above, and of `key`, `code`, `auth`, `pass`, `pw`, `pin`, `otp`,
-///   `ticket`, `assertion`, `SAMLResponse`, `GoogleAccessId`; in any case, where the conventions ask for the exact one;
-/// - `user:password@` in a URL or a connection string, which becomes `REDACTED:REDACTED@`;
-/// - `name=value`, `"name":"value"`, `name: value` and `Name("value")` with a name as above; after a colon only what does
-///   not look like prose (`token: expired` stays);
+///   `ticket`, `assertion`, `SAMLResponse`, `GoogleAccessId`; in any case, where the conventions ask for the exact one; and
+///   the whole value of any other parameter that is itself an encoded URL or query with a secret (`?next=%2F%3Fcode%3D5x`),
+///   up to three times encoded;
+/// - `user:password@` in a URL or a connection string, which becomes `REDACTED:REDACTED@`; the password has no `/`, which has
+///   to be encoded there;
+/// - `name=value`, `"name":"value"`, `name: value` and `Name("value")` with a name as above, and lists as values, also in JSON that
+///   is up to three times escaped; after a colon only what does not look like prose (`token: expired` stays), in quotes too
+///   where a word is before the name (``unexpected token: `}` ``);
 /// - what follows `Bearer`, `Basic` and `DPoP`; JSON web tokens; private keys in PEM; API keys of HalfByte, AWS, GitHub,
 ///   GitLab, Google, Slack and Stripe.
 ///
-/// It takes time linear in the text, whatever that holds, and allocates only when something is found.
+/// It takes time linear in the text, whatever that holds, and allocates only when something is found or the value
+/// of a parameter is encoded.
 ///
 /// A text of which nothing tells that it is a secret stays: wrap those in [`Sensitive`], or configure their names.
 ///
@@ -66,7 +72,6 @@ pub(super) struct Rules {
     names: Vec<Box<[Box<str>]>>,
     query: Vec<Box<str>>,
     left: Vec<Box<str>>,
-    headers: Vec<Box<str>>,
 }
 
 impl Redaction {
@@ -88,12 +93,6 @@ impl Redaction {
     /// Whether what is called `name` is a secret.
     pub(crate) fn names_a_secret(&self, name: &str) -> bool {
         self.0.names_a_secret(name)
-    }
-
-    /// Whether the header `name` may be an attribute of a span: it was
-    /// [allowed](RedactionBuilder::allow_header), and its name is not one of a secret.
-    pub fn header_allowed(&self, name: &str) -> bool {
-        self.0.headers.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)) && !self.0.names_a_secret(name)
     }
 }
 
@@ -146,14 +145,6 @@ impl RedactionBuilder {
     #[must_use]
     pub fn leave(mut self, name: &str) -> Self {
         self.0.left.push(name.into());
-        self
-    }
-
-    /// The header `name` may be an attribute of spans. None may unless it is allowed, and one whose name is that of a secret
-    /// stays away even so.
-    #[must_use]
-    pub fn allow_header(mut self, name: &str) -> Self {
-        self.0.headers.push(name.into());
         self
     }
 

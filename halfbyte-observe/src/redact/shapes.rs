@@ -34,8 +34,8 @@ const PREFIXED: [(&[u8], usize); 20] = [
 pub(super) fn word(bytes: &[u8], at: usize, no_jwt_before: &mut usize) -> Option<Finding> {
     let rest = &bytes[at..];
     match rest[0] {
-        b'b' | b'B' => scheme(bytes, at, b"bearer").or_else(|| scheme(bytes, at, b"basic")),
-        b'd' | b'D' => scheme(bytes, at, b"dpop"),
+        b'b' | b'B' => scheme(bytes, at, b"bearer", 1).or_else(|| scheme(bytes, at, b"basic", 8)),
+        b'd' | b'D' => scheme(bytes, at, b"dpop", 1),
         b'e' => jwt(bytes, at, no_jwt_before),
         b'h' => halfbyte(bytes, at),
         b'A' if rest.starts_with(b"AKIA") || rest.starts_with(b"ASIA") => {
@@ -46,8 +46,8 @@ pub(super) fn word(bytes: &[u8], at: usize, no_jwt_before: &mut usize) -> Option
     }
 }
 
-/// `Bearer`, spaces, and what is no prose.
-fn scheme(bytes: &[u8], at: usize, name: &[u8]) -> Option<Finding> {
+/// `Bearer`, spaces, and `least` characters or more that are no prose.
+fn scheme(bytes: &[u8], at: usize, name: &[u8], least: usize) -> Option<Finding> {
     let end = at + name.len();
     if !bytes.get(at..end)?.eq_ignore_ascii_case(name) {
         return None;
@@ -57,7 +57,7 @@ fn scheme(bytes: &[u8], at: usize, name: &[u8]) -> Option<Finding> {
         return None;
     }
     let to = from + run(bytes, from, is_token68);
-    (!is_prose(&bytes[from..to])).then_some(Finding { from, to, with: REDACTED })
+    (to - from >= least && !is_prose(&bytes[from..to])).then_some(Finding { from, to, with: REDACTED })
 }
 
 /// RFC 9110, 11.2.
@@ -139,18 +139,7 @@ pub(super) fn user_info(bytes: &[u8], at: usize) -> Option<Finding> {
     let from = [b"://".as_slice(), b":\\/\\/"].into_iter().find(|mark| rest.starts_with(mark))?.len() + at;
     let authority = run(bytes, from, |byte| !matches!(byte, b'/' | b'?' | b'#') && is_url(byte));
     let authority = &bytes[from..from + authority];
-    let length = authority.iter().rposition(|byte| *byte == b'@').or_else(|| {
-        // A password with a slash in it, which should have been encoded.
-        let colon = authority.iter().rposition(|byte| *byte == b':')?;
-        let port = &authority[colon + 1..];
-        let is_password = !port.iter().all(u8::is_ascii_digit) && !authority.starts_with(b"[");
-        let near = if is_password { &bytes[from..bytes.len().min(from + 256)] } else { &[] };
-        near[..run(near, 0, is_url)]
-            .iter()
-            .rposition(|byte| *byte == b'@')
-            // What was removed before would draw in ever more of what is in front of it.
-            .filter(|length| !near[..*length].ends_with(REDACTED.as_bytes()))
-    })?;
+    let length = authority.iter().rposition(|byte| *byte == b'@')?;
     replaced_user(bytes, from, from + length)
 }
 

@@ -9,6 +9,9 @@ use super::{Rules, pairs, shapes};
 /// How often a text is looked through in which something was found.
 const PASSES: usize = 8;
 
+/// How often the value of a parameter is decoded to look into it: a URL in a URL in a URL.
+const LEVELS: u8 = 3;
+
 /// What is to be replaced with what.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Finding {
@@ -43,35 +46,75 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
+/// What was looked at already, so that nothing is looked at once for each attempt.
+pub(super) struct Looked {
+    /// Whether the text is the query of a URL, which begins with a parameter.
+    pub(super) is_query: bool,
+    /// How often values of parameters may still be decoded.
+    pub(super) levels: u8,
+    /// No value that begins before this is decoded.
+    pub(super) decoded_to: usize,
+    /// No JSON web token begins before this.
+    no_jwt_before: usize,
+    /// Whether `queried` is in the query of a URL.
+    is_in_query: bool,
+    queried: usize,
+}
+
+impl Looked {
+    fn new(is_query: bool, levels: u8) -> Self {
+        Self { is_query, levels, decoded_to: 0, no_jwt_before: 0, is_in_query: is_query, queried: 0 }
+    }
+
+    /// Whether `at`, which is never before that of an earlier call, is behind the `?` or `#` of a URL.
+    pub(super) fn is_in_query(&mut self, bytes: &[u8], at: usize) -> bool {
+        for byte in bytes.get(self.queried..at).unwrap_or_default() {
+            step(1);
+            match byte {
+                b'?' | b'#' => self.is_in_query = true,
+                ..=b' ' | b'"' | b'\'' | b'`' | b'<' | b'>' => self.is_in_query = false,
+                _ => {}
+            }
+        }
+        self.queried = self.queried.max(at);
+        self.is_in_query
+    }
+}
+
 /// `text` without secrets. `is_query` says that it is the query of a URL, which begins with a parameter.
 pub(super) fn redact<'a>(rules: &Rules, text: &'a str, is_query: bool) -> Cow<'a, str> {
-    let mut redacted = pass(rules, text, is_query);
+    let mut redacted = pass(rules, text, is_query, LEVELS);
     // What was removed may have hidden something behind it; mostly the second pass finds nothing.
     for _ in 1..PASSES {
         let Cow::Owned(found) = &redacted else { break };
-        let Cow::Owned(more) = pass(rules, found, is_query) else { break };
+        let Cow::Owned(more) = pass(rules, found, is_query, LEVELS) else { break };
         redacted = Cow::Owned(more);
     }
     redacted
 }
 
-fn pass<'a>(rules: &Rules, text: &'a str, is_query: bool) -> Cow<'a, str> {
+/// Whether `text` has a secret.
+pub(super) fn finds(rules: &Rules, text: &str, is_query: bool, levels: u8) -> bool {
+    matches!(pass(rules, text, is_query, levels), Cow::Owned(_))
+}
+
+fn pass<'a>(rules: &Rules, text: &'a str, is_query: bool, levels: u8) -> Cow<'a, str> {
     let bytes = text.as_bytes();
     let mut edited = Edited { text, output: String::new(), copied: 0 };
-    let mut no_jwt_before = 0;
+    let mut looked = Looked::new(is_query, levels);
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         step(1);
         let found = match CLASSES[usize::from(byte)] {
             Class::Other => None,
             Class::Separator if byte == b':' => {
-                shapes::user_info(bytes, at).or_else(|| pairs::pair(rules, text, at, is_query))
+                shapes::user_info(bytes, at).or_else(|| pairs::pair(rules, text, at, &mut looked))
             }
-            Class::Separator => pairs::pair(rules, text, at, is_query),
+            Class::Separator => pairs::pair(rules, text, at, &mut looked),
             Class::Dash => shapes::private_key(bytes, at),
             Class::At => shapes::data_source(bytes, at, edited.copied),
             Class::Letter if at > 0 && bytes[at - 1].is_ascii_alphanumeric() => None,
-            Class::Letter => shapes::word(bytes, at, &mut no_jwt_before),
+            Class::Letter => shapes::word(bytes, at, &mut looked.no_jwt_before),
         };
         at = match found {
             Some(found) => edited.replace(&found).max(at + 1),
