@@ -31,10 +31,12 @@ where
     match settings.environment {
         Environment::Development => {
             let coloured = std::io::stderr().is_terminal() && settings.variables.get("NO_COLOR").is_none();
-            let pretty = Pretty { clock: Clock::system() };
+            let pretty = Pretty { clock: Clock::system(), redaction: redaction.clone() };
+            let fields = pretty::SpanFields(redaction.clone());
             let layer = fmt::layer()
                 .with_writer(Clean { to: std::io::stderr, redaction })
                 .with_ansi(coloured)
+                .fmt_fields(fields)
                 .event_format(pretty);
             layer.log_internal_errors(false).boxed()
         }
