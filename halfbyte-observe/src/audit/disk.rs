@@ -156,7 +156,7 @@ mod tests {
         fs::create_dir(&upper).unwrap();
         assert_eq!(holders(&lower), [upper]);
         Folder::open(&lower, Duration::ZERO).unwrap();
-        assert_eq!(holders(&lower), [PathBuf::new(); 0]);
+        assert!(holders(&lower).is_empty());
         assert_eq!(holders(Path::new("not-there/audit")), ["not-there", "."].map(PathBuf::from));
     }
 }
