@@ -44,7 +44,7 @@ mod tests {
     use tracing_subscriber::{Layer as _, fmt};
 
     use super::super::json::{Json, SpanFields};
-    use super::super::pretty::{self, Pretty};
+    use super::super::readable;
     use super::super::tests::{printed_by, settings};
     use super::*;
 
@@ -76,16 +76,7 @@ mod tests {
     #[test]
     fn secrets_are_on_neither_console() {
         let pretty = |coloured| {
-            printed_by(log, |sink| {
-                let redaction = Redaction::default();
-                let to = Clean { to: move || sink.clone(), redaction: redaction.clone() };
-                fmt::layer()
-                    .with_ansi(coloured)
-                    .with_writer(to)
-                    .fmt_fields(pretty::SpanFields(redaction.clone()))
-                    .event_format(Pretty { clock: Clock::system(), redaction })
-                    .boxed()
-            })
+            printed_by(log, |sink| readable(move || sink.clone(), coloured, Clock::system(), Redaction::default()))
         };
         for line in [json(log), pretty(false), pretty(true)] {
             for secret in ["hunter2", "s3cret", "abcdefghijkl1", "4711x", "pw0rd"] {

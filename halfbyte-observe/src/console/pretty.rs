@@ -112,9 +112,9 @@ impl<'a> Line<'a> {
 
 /// Writes the fields of spans as `name=value`, without secrets. Without colours too: an escape between a name and its value
 /// would hide from whoever looks at the text later what the value is of.
-pub(super) struct SpanFields(pub(super) Redaction);
+pub(super) struct SpanPairs(pub(super) Redaction);
 
-impl<'a> FormatFields<'a> for SpanFields {
+impl<'a> FormatFields<'a> for SpanPairs {
     fn format_fields<R: RecordFields>(&self, mut to: Writer<'a>, fields: R) -> fmt::Result {
         let mut pairs = Pairs { redaction: &self.0, text: String::new() };
         fields.record(&mut pairs);
@@ -137,7 +137,8 @@ impl Visit for Pairs<'_> {
 fn pair(to: &mut String, redaction: &Redaction, name: &str, value: fmt::Arguments<'_>) {
     to.extend([" ", name, "="]);
     if redaction.names_a_secret(name) {
-        to.push_str(REDACTED);
+        // In quotes, so that what looks at the whole line again sees where it ends.
+        to.extend(["\"", REDACTED, "\""]);
     } else {
         clean(to, redaction, value);
     }
@@ -192,18 +193,15 @@ impl Style {
 mod tests {
     use halfbyte_core::{Principal, TenantId};
     use jiff::Timestamp;
-    use tracing_subscriber::Layer as _;
 
     use super::*;
+    use crate::console::readable;
     use crate::console::tests::{Sink, printed_by};
 
     fn printed(coloured: bool, log: impl FnOnce()) -> String {
         let noon: Timestamp = "2030-01-01T12:34:56.789Z".parse().unwrap();
         printed_by(log, |sink: Sink| {
-            let redaction = Redaction::default();
-            let pretty = Pretty { clock: Clock::manual(noon), redaction: redaction.clone() };
-            let layer = tracing_subscriber::fmt::layer().with_ansi(coloured).with_writer(move || sink.clone());
-            layer.fmt_fields(SpanFields(redaction)).event_format(pretty).boxed()
+            readable(move || sink.clone(), coloured, Clock::manual(noon), Redaction::default())
         })
     }
 
@@ -271,7 +269,7 @@ mod tests {
             for secret in ["hunter2", "two words", "abc9", "abcdefghijkl1", "4711", "pw0rd"] {
                 assert!(!line.contains(secret), "{secret} in {line}");
             }
-            assert!(line.contains("sign_in{password=REDACTED n=1 token=REDACTED}: call"), "{line}");
+            assert!(line.contains("sign_in{password=\"REDACTED\" n=1 token=\"REDACTED\"}: call"), "{line}");
         }
     }
 
