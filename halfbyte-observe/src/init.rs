@@ -2,10 +2,11 @@ use std::sync::{Mutex, PoisonError};
 
 use halfbyte_core::Clock;
 use opentelemetry::global;
-use tracing::Dispatch;
+use tracing::level_filters::LevelFilter;
+use tracing::{Dispatch, dispatcher};
+use tracing_log::{AsLog as _, LogTracer};
 use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, registry};
 
 use crate::chain::Chain;
@@ -44,7 +45,8 @@ static DONE: Mutex<bool> = Mutex::new(false);
 /// # Errors
 ///
 /// It was called before, or the process has another `tracing` subscriber; a variable has a value that cannot be used;
-/// the machine gives no thread. Nothing has been set up then, except that a subscriber of others stays.
+/// the machine gives no thread. Nothing has been set up then. A logger of the `log` crate that is
+/// there already is no error: it keeps the records of that crate, and a warning says so.
 pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
     if *done {
@@ -74,9 +76,11 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     let telemetry = Telemetry::new(providers.clone(), export, instrumentation.clone());
     let dispatch = Dispatch::new(registry().with(layers));
     repeats.attach(&dispatch);
-    dispatch.try_init().map_err(|_| {
+    dispatcher::set_global_default(dispatch).map_err(|_| {
         Error::already_initialized("this process has a tracing subscriber already: let init be the one to install it")
     })?;
+    // Behind the subscriber, whose level it takes over.
+    let logger = LogTracer::builder().with_max_level(LevelFilter::current().as_log()).init();
     repeats.install();
     panics::install();
     *done = true;
@@ -90,6 +94,10 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
         global::set_meter_provider(provider);
     }
     instrumentation.install();
+    if logger.is_err() {
+        let why = "this process has a logger of the log crate already: its records go there and not to telemetry";
+        tracing::warn!(target: "halfbyte::telemetry", "{why}");
+    }
     for complaint in complaints {
         tracing::warn!(target: "halfbyte::telemetry", "{complaint}");
     }

@@ -28,18 +28,20 @@
 //!
 //! - A panic of a panic hook ends the process, as always; nothing that the product wrote runs in this one, but for its
 //!   own layers of `tracing` and its own processors.
-//! - A panic that is [resumed](std::panic::resume_unwind) calls no hook. Where it was first raised it was reported.
+//! - A panic that is [resumed](std::panic::resume_unwind) calls no hook. Where it was first raised it was reported, on
+//!   whatever thread; who catches it within a minute reports it no second time. What tells panics apart is their message.
 //! - A process that aborts on panics writes the line of its log, and sends nothing any more.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{self, PanicHookInfo};
-use std::sync::Once;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry::{Context, KeyValue};
@@ -51,20 +53,21 @@ const STACKTRACE: usize = 16 << 10;
 /// Stands for the message where there is none.
 const NO_TEXT: &str = "(a value that is no text)";
 
-thread_local! {
-    /// Hashes of the messages of the last panics that the hook has reported: of more than one, since what unwinds may
-    /// panic and catch that. It has no destructor, and so is there as long as the thread.
-    static REPORTED: Cell<[u64; 4]> = const { Cell::new([0; 4]) };
-}
+/// How many panics that the hook has reported are remembered until somebody catches them, and how long.
+const REMEMBERED: usize = 256;
+const CAUGHT_WITHIN: Duration = Duration::from_secs(60);
 
-/// Reports a panic that was caught on this thread, unless the hook of [`init`](crate::init) has done so: one event in
-/// either case. Call it where the span of the request is current.
+/// Of the whole process: a panic can be caught on one thread and resumed on another. Nothing panics while this is locked.
+static REPORTED: Mutex<Reported> = Mutex::new(Reported(VecDeque::new()));
+
+/// Reports a panic that was caught on this thread, unless the hook of [`init`](crate::init) has done so, here or on
+/// the thread that it came from: one event in either case. Call it where the span of the request is current.
 ///
 /// The message is all that is known of it here: where it happened, only the hook knows.
 pub fn caught(payload: &(dyn Any + Send)) {
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let message = message(text);
-    if !take_reported(&message) {
+    if !reported().take(&message, Instant::now()) {
         Report { message, location: None, stacktrace: None }.emit();
     }
 }
@@ -90,7 +93,7 @@ fn hook(info: &PanicHookInfo<'_>) {
     let _cut = write!(stacktrace, "{}", Backtrace::force_capture());
     let location = info.location().map(|at| (at.file(), at.line()));
     let message = message(info.payload_as_str());
-    remember_reported(&message);
+    reported().remember(&message, Instant::now());
     Report { message, location, stacktrace: Some(stacktrace.text) }.emit();
 }
 
@@ -144,25 +147,36 @@ impl Report<'_> {
     }
 }
 
+fn reported() -> MutexGuard<'static, Reported> {
+    REPORTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hashes of the messages of the last panics that the hook has reported, and when. More than one of a thread: what unwinds
+/// may panic and catch that.
+struct Reported(VecDeque<(u64, Instant)>);
+
+impl Reported {
+    fn remember(&mut self, message: &str, now: Instant) {
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back((fingerprint(message), now));
+    }
+
+    /// Whether the hook has reported it; asked once for each.
+    fn take(&mut self, message: &str, now: Instant) -> bool {
+        // Nobody has caught these: they are not to hide a later one.
+        self.0.retain(|(_, at)| now.saturating_duration_since(*at) <= CAUGHT_WITHIN);
+        let fingerprint = fingerprint(message);
+        let found = self.0.iter().position(|(other, _)| *other == fingerprint);
+        found.and_then(|at| self.0.remove(at)).is_some()
+    }
+}
+
 fn fingerprint(message: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     message.hash(&mut hasher);
-    // 0 is none.
-    hasher.finish().max(1)
-}
-
-fn remember_reported(message: &str) {
-    let [newest, older, old, _oldest] = REPORTED.get();
-    REPORTED.set([fingerprint(message), newest, older, old]);
-}
-
-/// Whether the hook has reported it; asked once for each.
-fn take_reported(message: &str) -> bool {
-    let (fingerprint, mut reported) = (fingerprint(message), REPORTED.get());
-    let found = reported.iter_mut().find(|other| **other == fingerprint);
-    let was = found.map(|found| *found = 0).is_some();
-    REPORTED.set(reported);
-    was
+    hasher.finish()
 }
 
 /// Takes so much, and an error is the end of it.
@@ -196,10 +210,31 @@ mod tests {
 
     #[test]
     fn what_was_reported_is_known_once_also_after_another() {
-        for message in ["first", "second", "third"] {
-            remember_reported(message);
+        let (mut reported, now) = (Reported(VecDeque::new()), Instant::now());
+        for message in ["first", "second", "third", "third"] {
+            reported.remember(message, now);
         }
-        assert!(take_reported("first") && !take_reported("first"));
-        assert!(take_reported("third") && take_reported("second") && !take_reported("never"));
+        let known = ["first", "first", "third", "second", "third", "third", "never"];
+        let known = known.map(|message| reported.take(message, now + CAUGHT_WITHIN));
+        assert_eq!(known, [true, false, true, true, true, false, false]);
+    }
+
+    #[test]
+    fn what_nobody_has_caught_is_forgotten_in_time_and_never_too_much() {
+        let (mut reported, now) = (Reported(VecDeque::new()), Instant::now());
+        reported.remember("early", now);
+        let later = now + CAUGHT_WITHIN + Duration::from_nanos(1);
+        reported.remember("late", later);
+        assert!(!reported.take("early", later) && reported.take("late", later));
+        (0..=REMEMBERED).for_each(|n| reported.remember(&n.to_string(), later));
+        assert_eq!(reported.0.len(), REMEMBERED);
+        assert!(!reported.take("0", later) && reported.take("1", later));
+    }
+
+    #[test]
+    fn a_panic_that_another_thread_has_reported_is_known_here() {
+        let message = "reported over there";
+        thread::spawn(move || reported().remember(message, Instant::now())).join().expect("remembered");
+        assert!(reported().take(message, Instant::now()));
     }
 }

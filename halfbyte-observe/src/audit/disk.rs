@@ -18,7 +18,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub(super) trait Disk: Send + 'static {
     /// Makes file `number`, which is the last one from now on.
     fn begin(&mut self, number: u64) -> io::Result<()>;
-    /// Whether the last file is where it was, and `len` bytes long.
+    /// Whether the last file is where it was, and `len` bytes long. What is in it is not looked at.
     fn is_ours(&self, len: u64) -> io::Result<bool>;
     fn write(&mut self, bytes: &[u8], at: u64) -> io::Result<()>;
     fn cut(&mut self, len: u64) -> io::Result<()>;
@@ -40,7 +40,10 @@ impl Folder {
         if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
             return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, "a symbolic link; put a folder there")));
         }
+        let holders = holders(path);
         let home = Home::open(path).map_err(failed)?;
+        // As with the names of files: a machine that dies could lose the folder with all that is in it.
+        holders.iter().try_for_each(|holder| File::open(holder)?.sync_all()).map_err(failed)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(home.path().join(LOCK));
         let lock = lock.map_err(failed)?;
         let started = Instant::now();
@@ -107,6 +110,15 @@ impl Drop for Folder {
     }
 }
 
+/// The folders that get a new one in them when `path` is made, and none when it is there.
+fn holders(path: &Path) -> Vec<PathBuf> {
+    // Above a relative path with one name stands an empty one.
+    let holder =
+        |made: &Path| made.parent().map(|parent| if parent == "" { Path::new(".") } else { parent }.to_owned());
+    let missing = path.ancestors().take_while(|path| *path != "" && !path.exists());
+    missing.filter_map(holder).collect()
+}
+
 /// The files of a log, by their numbers; or the one that `path` is.
 pub(super) fn files(path: &Path) -> io::Result<Vec<(Option<u64>, PathBuf)>> {
     if !fs::metadata(path)?.is_dir() {
@@ -130,4 +142,21 @@ fn name(number: u64) -> String {
 fn number(file: &str) -> Option<u64> {
     let number = file.strip_prefix("audit-")?.strip_suffix(".jsonl")?.parse().ok()?;
     (name(number) == file).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_that_gets_a_new_one_is_told_to_the_disk() {
+        let home = tempfile::tempdir().unwrap();
+        let [upper, lower] = ["state", "state/audit"].map(|path| home.path().join(path));
+        assert_eq!(holders(&lower), [upper.clone(), home.path().to_owned()]);
+        fs::create_dir(&upper).unwrap();
+        assert_eq!(holders(&lower), [upper]);
+        Folder::open(&lower, Duration::ZERO).unwrap();
+        assert!(holders(&lower).is_empty());
+        assert_eq!(holders(Path::new("not-there/audit")), ["not-there", "."].map(PathBuf::from));
+    }
 }

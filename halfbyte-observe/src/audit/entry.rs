@@ -98,7 +98,7 @@ pub struct Recorded {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Person {
-    /// `user`, `service`, `system` or `anonymous`.
+    /// `user`, `service`, `system` or `anonymous`; of those who act for a subject `actor`.
     pub kind: String,
     /// The subject in plain text, unless subjects are hashed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -32,7 +32,8 @@
 //!   32 details, 16 actors.
 //! - Folders are 0700 and files 0600. One process at a time writes to a folder, under a lock of the operating system; a
 //!   second one is [refused](AuditError::is_in_use), since two chains side by side would prove less than one.
-//! - A file that was changed, moved or removed under the open log is noticed with the next record, which then fails.
+//! - A file that was moved, removed, replaced, cut or made longer under the open log is noticed with the next record, which
+//!   then fails. What was changed within the file is for [`verify`] to find: a record reads nothing of those before it.
 //! - What a process that was killed had written of a line is cut off when the log is opened, and the chain says that, how
 //!   many bytes it was and their SHA-256.
 //!
@@ -59,7 +60,7 @@
 //! | `time` | RFC 3339, in UTC |
 //! | `product`, `version` | who writes |
 //! | `event` | `record`; `file` (the first line of each: `format`, `algorithm`, `file`); `repaired` (`cut_bytes`, `cut_sha256`) |
-//! | `who` | `kind` (`user`, `service`, `system`, `anonymous`), `subject` or `subject_hash`, `tenant`, `issuer`, `actors` |
+//! | `who` | `kind` (`user`, `service`, `system`, `anonymous`), `subject` or `subject_hash`, `tenant`, `issuer`, `actors` (of the `kind` `actor`) |
 //! | `action` | what was done |
 //! | `what` | to what: `type`, `id` |
 //! | `outcome` | `allowed`; `denied` or `failed`, with `reason` |

@@ -41,7 +41,7 @@ impl<D: Disk> Writer<D> {
         let failed = |error| AuditError::storage("the audit log could not be written; it was not recorded", error);
         if !self.soiled && !self.disk.is_ours(self.end.len).map_err(failed)? {
             return Err(AuditError::broken(
-                "the file of the audit log was changed or moved by somebody else; verify it, and open it anew".into(),
+                "the file of the audit log was moved or its length changed by somebody else; verify it, and open it anew".into(),
             ));
         }
         if self.end.len >= self.rotate_at && !self.soiled {

@@ -44,7 +44,7 @@ mod tests {
     use tracing_subscriber::{Layer as _, fmt};
 
     use super::super::json::{Json, SpanFields};
-    use super::super::pretty::Pretty;
+    use super::super::readable;
     use super::super::tests::{printed_by, settings};
     use super::*;
 
@@ -75,11 +75,10 @@ mod tests {
 
     #[test]
     fn secrets_are_on_neither_console() {
-        let pretty = printed_by(log, |sink| {
-            let to = Clean { to: move || sink.clone(), redaction: Redaction::default() };
-            fmt::layer().with_ansi(false).with_writer(to).event_format(Pretty { clock: Clock::system() }).boxed()
-        });
-        for line in [json(log), pretty] {
+        let pretty = |coloured| {
+            printed_by(log, |sink| readable(move || sink.clone(), coloured, Clock::system(), Redaction::default()))
+        };
+        for line in [json(log), pretty(false), pretty(true)] {
             for secret in ["hunter2", "s3cret", "abcdefghijkl1", "4711x", "pw0rd"] {
                 assert!(!line.contains(secret), "{secret} in {line}");
             }

@@ -10,14 +10,15 @@ use std::io::IsTerminal as _;
 
 use halfbyte_core::Clock;
 use halfbyte_core::config::Environment;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
 use self::clean::Clean;
 pub(crate) use self::filter::{logs, spans};
 use self::json::{Json, SpanFields};
-use self::pretty::Pretty;
-use crate::Settings;
+use self::pretty::{Pretty, SpanPairs};
+use crate::{Redaction, Settings};
 
 /// Development: one readable line an event on standard error, which leaves standard output to the product.
 /// Elsewhere: one JSON object a line on standard output, where collectors of logs read.
@@ -31,12 +32,7 @@ where
     match settings.environment {
         Environment::Development => {
             let coloured = std::io::stderr().is_terminal() && settings.variables.get("NO_COLOR").is_none();
-            let pretty = Pretty { clock: Clock::system() };
-            let layer = fmt::layer()
-                .with_writer(Clean { to: std::io::stderr, redaction })
-                .with_ansi(coloured)
-                .event_format(pretty);
-            layer.log_internal_errors(false).boxed()
+            readable(std::io::stderr, coloured, Clock::system(), redaction)
         }
         _ => {
             let json = Json::new(settings, Clock::system());
@@ -45,6 +41,17 @@ where
             layer.log_internal_errors(false).boxed()
         }
     }
+}
+
+/// For people.
+fn readable<S, W>(to: W, coloured: bool, clock: Clock, redaction: Redaction) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().with_ansi(coloured).fmt_fields(SpanPairs(redaction.clone()));
+    let layer = layer.with_writer(Clean { to, redaction: redaction.clone() });
+    layer.event_format(Pretty { clock, redaction }).log_internal_errors(false).boxed()
 }
 
 #[cfg(test)]

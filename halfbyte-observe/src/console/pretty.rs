@@ -3,13 +3,18 @@ use std::fmt::{self, Write as _};
 use halfbyte_core::{Caller, Clock};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::Redaction;
+use crate::redact::REDACTED;
+
 /// `12:34:56.789  INFO parcel::labels: made a label id=42 tenant=acme`, with the spans around it before the message.
 pub(super) struct Pretty {
     pub(super) clock: Clock,
+    pub(super) redaction: Redaction,
 }
 
 impl<S, N> FormatEvent<S, N> for Pretty
@@ -19,7 +24,7 @@ where
 {
     fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let style = Style { on: to.has_ansi_escapes() };
-        let mut line = Line::default();
+        let mut line = Line::new(&self.redaction);
         event.record(&mut line);
         let meta = event.metadata();
         let target = line.log_target.as_deref().unwrap_or_else(|| meta.target());
@@ -58,8 +63,8 @@ fn own_frames(trace: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The message, and the fields as ` name=value`. What could break the line or drive the terminal is escaped.
-#[derive(Default)]
-struct Line {
+struct Line<'a> {
+    redaction: &'a Redaction,
     message: String,
     fields: String,
     log_target: Option<String>,
@@ -68,7 +73,7 @@ struct Line {
     trace: String,
 }
 
-impl Visit for Line {
+impl Visit for Line<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.record(field, format_args!("{value:?}"));
     }
@@ -89,15 +94,62 @@ impl Visit for Line {
     }
 }
 
-impl Line {
+impl<'a> Line<'a> {
+    fn new(redaction: &'a Redaction) -> Self {
+        let [message, fields, trace] = Default::default();
+        Self { redaction, message, fields, log_target: None, has_tenant: false, trace }
+    }
+
     fn record(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         self.has_tenant |= field.name() == "tenant";
-        let _infallible = match field.name() {
-            "message" => write!(Escaped(&mut self.message), "{value}"),
-            name if name.starts_with("log.") => Ok(()),
-            name => write!(self.fields, " {name}=").and_then(|()| write!(Escaped(&mut self.fields), "{value}")),
-        };
+        match field.name() {
+            "message" => clean(&mut self.message, self.redaction, value),
+            name if name.starts_with("log.") => {}
+            name => pair(&mut self.fields, self.redaction, name, value),
+        }
     }
+}
+
+/// Writes the fields of spans as `name=value`, without secrets. Without colours too: an escape between a name and its value
+/// would hide from whoever looks at the text later what the value is of.
+pub(super) struct SpanPairs(pub(super) Redaction);
+
+impl<'a> FormatFields<'a> for SpanPairs {
+    fn format_fields<R: RecordFields>(&self, mut to: Writer<'a>, fields: R) -> fmt::Result {
+        let mut pairs = Pairs { redaction: &self.0, text: String::new() };
+        fields.record(&mut pairs);
+        to.write_str(pairs.text.trim_start())
+    }
+}
+
+struct Pairs<'a> {
+    redaction: &'a Redaction,
+    text: String,
+}
+
+impl Visit for Pairs<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        pair(&mut self.text, self.redaction, field.name(), format_args!("{value:?}"));
+    }
+}
+
+/// Writes ` name=value`.
+fn pair(to: &mut String, redaction: &Redaction, name: &str, value: fmt::Arguments<'_>) {
+    to.extend([" ", name, "="]);
+    if redaction.names_a_secret(name) {
+        // In quotes, so that what looks at the whole line again sees where it ends.
+        to.extend(["\"", REDACTED, "\""]);
+    } else {
+        clean(to, redaction, value);
+    }
+}
+
+/// Writes a value without secrets and without what could break the line or drive the terminal.
+fn clean(to: &mut String, redaction: &Redaction, value: fmt::Arguments<'_>) {
+    let mut raw = String::new();
+    // A value that cannot be formatted is as good as one that ends there.
+    let _cut = raw.write_fmt(value);
+    let _infallible = Escaped(to).write_str(&redaction.text(&raw));
 }
 
 struct Escaped<'a>(&'a mut String);
@@ -141,17 +193,15 @@ impl Style {
 mod tests {
     use halfbyte_core::{Principal, TenantId};
     use jiff::Timestamp;
-    use tracing_subscriber::Layer as _;
 
     use super::*;
+    use crate::console::readable;
     use crate::console::tests::{Sink, printed_by};
 
     fn printed(coloured: bool, log: impl FnOnce()) -> String {
         let noon: Timestamp = "2030-01-01T12:34:56.789Z".parse().unwrap();
         printed_by(log, |sink: Sink| {
-            let pretty = Pretty { clock: Clock::manual(noon) };
-            let layer = tracing_subscriber::fmt::layer().with_ansi(coloured).with_writer(move || sink.clone());
-            layer.event_format(pretty).boxed()
+            readable(move || sink.clone(), coloured, Clock::manual(noon), Redaction::default())
         })
     }
 
@@ -195,6 +245,32 @@ mod tests {
             span.in_scope(|| tracing::info!(target: "parcel", weight = 1.5, to = "Oslo", "made a label"));
         });
         assert_eq!(line, "12:34:56.789  INFO parcel: order{id=7}: made a label weight=1.5 to=\"Oslo\"\n");
+    }
+
+    #[test]
+    fn the_fields_of_a_span_are_told_apart_also_when_they_come_later() {
+        let line = printed(false, || {
+            let span = tracing::info_span!("order", id = 7, to = "Oslo\x1b", weight = tracing::field::Empty);
+            span.record("weight", 1.5);
+            span.in_scope(|| tracing::info!(target: "parcel", "made"));
+        });
+        assert_eq!(line, "12:34:56.789  INFO parcel: order{id=7 to=\"Oslo\\u{1b}\" weight=1.5}: made\n");
+    }
+
+    #[test]
+    fn secrets_are_gone_whatever_the_colours_and_before_the_line_is_whole() {
+        for coloured in [true, false] {
+            let line = printed(coloured, || {
+                let span = tracing::info_span!("sign_in", password = "hunter2", token = tracing::field::Empty, n = 1);
+                span.record("token", tracing::field::debug(["two words", "abc9"]));
+                let _entered = tracing::info_span!(parent: &span, "call", header = "Bearer abcdefghijkl1").entered();
+                tracing::warn!(session = ?["two words", "abc9"], secret = 4711, "GET /?code=4711x password=pw0rd");
+            });
+            for secret in ["hunter2", "two words", "abc9", "abcdefghijkl1", "4711", "pw0rd"] {
+                assert!(!line.contains(secret), "{secret} in {line}");
+            }
+            assert!(line.contains("sign_in{password=\"REDACTED\" n=1 token=\"REDACTED\"}: call"), "{line}");
+        }
     }
 
     #[test]

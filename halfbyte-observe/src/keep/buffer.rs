@@ -302,7 +302,7 @@ impl<S> Buffer<S> {
     }
 
     /// Decides about roots that have been open for too long: what is slow already will not get faster.
-    fn expire(&mut self, now: Duration) -> Vec<S> {
+    pub(super) fn expire(&mut self, now: Duration) -> Vec<S> {
         let mut released = Vec::new();
         let limit = self.policy.slow.map_or(self.policy.patience, |slow| slow.min(self.policy.patience));
         while let Some(&(id, started)) = self.undecided.front() {

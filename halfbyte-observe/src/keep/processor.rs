@@ -110,9 +110,19 @@ impl<N: SpanProcessor> SpanProcessor for Keeper<N> {
         self.next.force_flush()
     }
 
-    /// What is not decided is given up: had something erred, it would be.
+    /// What has been open for long by now goes on, such as a request that hangs. What else is not decided is given up: had
+    /// something erred, it would be.
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.shared.shards.iter().for_each(|shard| lock(shard).clear());
+        let now = self.shared.since.elapsed();
+        for shard in &self.shared.shards {
+            let released = {
+                let mut shard = lock(shard);
+                let released = shard.expire(now);
+                shard.clear();
+                released
+            };
+            released.into_iter().for_each(|span| self.next.on_end(span));
+        }
         self.next.shutdown_with_timeout(timeout)
     }
 
@@ -284,6 +294,18 @@ mod tests {
         provider.shutdown().unwrap();
         assert_eq!((names(&collected), counts.read()), (vec![], Kept { given_up: 1, ..Kept::default() }));
         assert!(collected.is_shut_down());
+    }
+
+    #[test]
+    fn a_shutdown_keeps_what_has_been_open_for_long() {
+        let slow = Duration::from_millis(20);
+        let (provider, collected, counts) = provider(Keep::default().slower_than(slow));
+        let root = start(&provider, "root", &remote(7, false));
+        start(&provider, "child", &root).span().end();
+        // Nothing starts meanwhile that would look at the others.
+        std::thread::sleep(slow);
+        provider.shutdown().unwrap();
+        assert_eq!((names(&collected), counts.read()), (vec!["child".into()], Kept { kept: 1, ..Kept::default() }));
     }
 
     #[test]

@@ -7,21 +7,24 @@ use tracing::{Event, Metadata};
 /// How much of a message is kept, in bytes.
 const KEPT: usize = 160;
 
-/// What makes a line the same as another: where it is from and its message. The message itself is hashed while it is
+/// What makes a line the same as another: where it is from, its message, and whether it is sent at all. The message itself is hashed while it is
 /// formatted, and never kept but for its beginning.
 pub(super) struct Line {
     pub(super) hash: u64,
     pub(super) from: &'static Metadata<'static>,
     pub(super) text: Text,
+    /// It is not to leave the process, and so neither is its count.
+    pub(super) suppressed: bool,
 }
 
 impl Line {
-    pub(super) fn of<B: BuildHasher>(event: &Event<'_>, seed: &B) -> Self {
+    pub(super) fn of<B: BuildHasher>(event: &Event<'_>, suppressed: bool, seed: &B) -> Self {
         let from = event.metadata();
         let mut reader = Reader { hasher: seed.build_hasher(), text: Text::default() };
         reader.hasher.write_usize(std::ptr::from_ref(from).addr());
+        reader.hasher.write_u8(suppressed.into());
         event.record(&mut reader);
-        Self { hash: reader.hasher.finish(), from, text: reader.text }
+        Self { hash: reader.hasher.finish(), from, text: reader.text, suppressed }
     }
 }
 

@@ -7,7 +7,7 @@
 //! What is promised: of the lines with the same message from the same place in the program, [`FIRST`] are logged in each
 //! [`WINDOW`]; their other fields do not count. How many more there were is told by one line from the same place, of the
 //! same level, once the window is over: with the next event of any kind that is logged, or when telemetry shuts down.
-//! Nothing else waits for it, since there is no thread for this. Lines let through and counts told add up to what was
+//! It is sent where those lines would have been, which those of sending telemetry are not. Nothing else waits for it, since there is no thread for this. Lines let through and counts told add up to what was
 //! logged, also when the table is full: what is evicted is told early. Spans keep all of their events.
 //!
 //! The decision is a layer's and not a filter's, so that all outputs agree on it; it says no through filters, since
@@ -120,7 +120,10 @@ impl Repeats {
         let values = told.from.fields().value_set(&values);
         let event = Event::new_child_of(None, told.from, &values);
         let _telling = Telling::begin();
-        let _no_trace = Trace::new().attach();
+        let nowhere = Trace::new();
+        // Of what sends telemetry none is sent, or it would feed itself.
+        let nowhere = if told.suppressed { nowhere.with_telemetry_suppressed() } else { nowhere };
+        let _no_trace = nowhere.attach();
         Caller::default().within(|| {
             if dispatch.enabled(told.from) {
                 dispatch.event(&event);
@@ -171,7 +174,7 @@ impl<S: Subscriber> Layer<S> for Decide {
             let silenced = !TELLING.get() && {
                 let Self(Repeats(shared)) = self;
                 // Formats, and may log while it does: nothing is locked or decided yet.
-                let line = Line::of(event, &shared.seed);
+                let line = Line::of(event, Trace::is_current_telemetry_suppressed(), &shared.seed);
                 !shared.table.admit(&line, self.0.now())
             };
             SILENCED.set(silenced);
@@ -269,7 +272,9 @@ mod tests {
             let mut message = Message(String::new());
             event.record(&mut message);
             let (meta, caller) = (event.metadata(), Caller::current().map(|_| " for someone").unwrap_or_default());
-            self.0.lock().unwrap().push(format!("{} {} {}{caller}", meta.level(), meta.target(), message.0));
+            let unsent = if Trace::is_current_telemetry_suppressed() { " unsent" } else { "" };
+            let line = format!("{} {} {}{caller}{unsent}", meta.level(), meta.target(), message.0);
+            self.0.lock().unwrap().push(line);
         }
     }
 
@@ -412,6 +417,26 @@ mod tests {
         });
         assert_eq!(heard[0], "INFO t other for someone");
         assert_eq!(heard[1], "WARN t the collector is down (1 more like this within 10 s)");
+    }
+
+    #[test]
+    fn lines_that_are_not_sent_have_a_count_of_their_own_that_is_not_sent() {
+        let kit = Kit::new();
+        let heard = kit.heard(|| {
+            (0..12).for_each(|_| warn(""));
+            let _sending = Trace::enter_telemetry_suppressed_scope();
+            (0..13).for_each(|_| warn(""));
+        });
+        assert_eq!(heard[..10], ["WARN t the collector is down"; 10]);
+        assert_eq!(heard[10..], ["WARN t the collector is down unsent"; 10]);
+        // Whoever tells them.
+        let mut told = kit.heard(|| {
+            let _sending = Trace::enter_telemetry_suppressed_scope();
+            kit.repeats.tell_all();
+        });
+        told.sort();
+        let [sent, unsent] = ["(2 more like this within 10 s)", "(3 more like this within 10 s) unsent"];
+        assert_eq!(told, [sent, unsent].map(|count| format!("WARN t the collector is down {count}")));
     }
 
     #[test]

@@ -37,6 +37,7 @@ struct Slot {
     held: u64,
     from: &'static Metadata<'static>,
     text: Text,
+    suppressed: bool,
 }
 
 /// How often a line was held back.
@@ -44,12 +45,14 @@ struct Slot {
 pub(super) struct Told {
     pub(super) from: &'static Metadata<'static>,
     pub(super) text: Text,
+    pub(super) suppressed: bool,
     pub(super) count: u64,
 }
 
 impl Slot {
     fn new(line: &Line, now: i64) -> Self {
-        Self { hash: line.hash, since: now, admitted: 1, held: 0, from: line.from, text: line.text }
+        let Line { hash, from, text, suppressed } = *line;
+        Self { hash, since: now, admitted: 1, held: 0, from, text, suppressed }
     }
 
     /// Also when the clock was set back, which nobody should wait out.
@@ -58,7 +61,8 @@ impl Slot {
     }
 
     fn told(&self) -> Option<Told> {
-        (self.held > 0).then_some(Told { from: self.from, text: self.text, count: self.held })
+        let Self { from, text, suppressed, held: count, .. } = *self;
+        (count > 0).then_some(Told { from, text, suppressed, count })
     }
 }
 
@@ -215,7 +219,7 @@ mod tests {
     fn line(hash: u64) -> Line {
         let mut text = Text::default();
         text.push(&hash.to_string());
-        Line { hash, from: &FROM, text }
+        Line { hash, from: &FROM, text, suppressed: false }
     }
 
     /// Adds what is told to `counts`.

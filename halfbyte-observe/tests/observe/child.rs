@@ -56,6 +56,8 @@ fn the_product() {
         match role {
             "serve" => serve(&config).await,
             "init-twice" => init_twice(&config),
+            "logger" => with_a_logger(&config).await,
+            "subscriber" => with_a_subscriber(&config),
             "shutdown" => shutdown(&config).await,
             "drop" => drop_in_a_runtime(&config).await,
             "refused" => refused(&config),
@@ -94,6 +96,38 @@ fn init_twice(config: &Config) {
     let error = halfbyte_observe::init(settings(config)).unwrap_err();
     assert!(error.is_already_initialized(), "{error:?}");
     assert!(error.to_string().contains("call init once"), "{error}");
+}
+
+/// The product has a logger of its own already.
+async fn with_a_logger(config: &Config) {
+    struct Own;
+    impl log::Log for Own {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            println!("OWN {}", record.args());
+        }
+
+        fn flush(&self) {}
+    }
+    log::set_logger(&Own).unwrap();
+    log::set_max_level(log::LevelFilter::Info);
+    let telemetry = halfbyte_observe::init(settings(config)).unwrap();
+    one_request().await;
+    log::info!("of the log crate");
+    let flushed = telemetry.shutdown(Duration::from_secs(10)).await;
+    assert!(flushed.is_complete(), "{flushed}");
+}
+
+/// The product has a subscriber of its own already.
+fn with_a_subscriber(config: &Config) {
+    tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
+    let error = halfbyte_observe::init(settings(config)).unwrap_err();
+    assert!(error.is_already_initialized() && error.to_string().contains("a tracing subscriber already"), "{error}");
+    // Nothing is left behind: the records of the log crate have nowhere to go.
+    assert_eq!(log::max_level(), log::LevelFilter::Off);
 }
 
 /// Shuts down within a budget while the only thread of the runtime keeps ticking.

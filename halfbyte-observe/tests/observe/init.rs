@@ -132,6 +132,25 @@ async fn a_second_init_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_logger_of_the_product_keeps_its_records_and_telemetry_works() {
+    let receiver = Receiver::start().await.unwrap();
+    let output = play("logger", &[("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.endpoint())]).await;
+    assert_success(&output);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("OWN of the log crate"));
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        log.contains("made a label") && log.contains("WARN halfbyte::telemetry: this process has a logger"),
+        "{log}"
+    );
+    assert_eq!(receiver.spans().len(), 2);
+}
+
+#[tokio::test]
+async fn another_subscriber_is_an_error_that_leaves_nothing_behind() {
+    assert_success(&play("subscriber", &[]).await);
+}
+
+#[tokio::test]
 async fn a_protocol_that_is_not_there_is_refused_by_name() {
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     let output = play("refused", &[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]).await;

@@ -28,6 +28,10 @@ impl Drop for Clumsy {
 
 async fn handle(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let outcome = async {
+        if request.uri().path() == "/resumed" {
+            let work = tokio::task::spawn_blocking(|| panic!("of a worker"));
+            std::panic::resume_unwind(work.await.map(|never: Infallible| never).unwrap_err().into_panic());
+        }
         let _clumsy = (request.uri().path() == "/clumsy").then(|| Clumsy);
         let _span = tracing::info_span!("print").entered();
         match request.uri().path() {
@@ -56,7 +60,7 @@ pub async fn play(config: &Config) {
     }));
     let telemetry = halfbyte_observe::init(child::settings(config)).unwrap();
     halfbyte_observe::init(child::settings(config)).unwrap_err();
-    for path in ["/first", "/value", "/clumsy"] {
+    for path in ["/first", "/value", "/clumsy", "/resumed"] {
         request(ServerLayer::new(), path).await;
     }
     let thread = std::thread::Builder::new().name("press".into());
@@ -77,8 +81,14 @@ async fn the_hook_reports_each_panic_once_in_its_trace() {
     assert_success(&output);
     let (logs, spans) = (panics_of(receiver.logs()), receiver.spans());
     let messages: Vec<_> = logs.iter().map(|log| log.attributes["exception.message"].to_string()).collect();
-    let expected =
-        ["no paper for /first", "(a value that is no text)", "no paper for /clumsy", "the second", "of a thread"];
+    let expected = [
+        "no paper for /first",
+        "(a value that is no text)",
+        "no paper for /clumsy",
+        "the second",
+        "of a worker",
+        "of a thread",
+    ];
     assert_eq!(messages, expected);
 
     for (log, span) in logs.iter().zip(spans.clone().filtered(|span| span.name == "print")).take(3) {
@@ -100,13 +110,13 @@ async fn the_hook_reports_each_panic_once_in_its_trace() {
     // What unwound was out of the span that it began in.
     let second = spans.clone().find(|span| span.attributes.get("url.path").is_some_and(|path| path == "/clumsy"));
     assert_eq!(second.event("exception").unwrap().attributes["exception.message"], "the second");
-    assert_eq!((logs[4].trace_id.as_ref(), &logs[4].attributes["thread.name"]), (None, &"press".into()));
+    assert_eq!((logs[5].trace_id.as_ref(), &logs[5].attributes["thread.name"]), (None, &"press".into()));
 
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("PREVIOUS no paper for /first"), "{said}");
     let lines = child::json_lines(&output);
     let lines: Vec<_> = lines.iter().filter(|line| line["target"] == "halfbyte::panic").collect();
-    assert_eq!(lines.len(), 5, "{lines:?}");
+    assert_eq!(lines.len(), 6, "{lines:?}");
     assert_eq!(lines[0]["trace_id"].as_str(), first.trace_id.as_deref());
     assert_eq!(lines[0]["fields"]["exception.type"], "panic");
 }
