@@ -18,6 +18,11 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 ///
 /// Dropping it without that starts to send what is queued. In a Tokio runtime it does not wait for the end of it,
 /// since that would block a worker; elsewhere it waits up to a second.
+///
+/// The callbacks of observable instruments run on a thread of telemetry, one collection at a time. One that waits holds up
+/// metrics, and whoever makes an instrument meanwhile, and nothing else. One that panics ends the metrics of the process, since
+/// the SDK holds its locks while it runs them: that is logged once, is the `last_error` of [`Stats::metrics`], and
+/// fails every [flush](Self::flush).
 #[derive(Debug)]
 #[must_use = "dropping it shuts telemetry down"]
 pub struct Telemetry {
@@ -133,17 +138,19 @@ pub struct Failure {
     pub signal: Signal,
     /// Why, for people.
     pub reason: String,
-    /// How many of its spans, data points or log records were not sent.
+    /// How many of its spans, data points or log records were not sent, as far as is known: also 0 when metrics could not be
+    /// collected, since a callback of an observable instrument panicked or did not return.
     pub unsent: u64,
     /// How many of those are safe on disk, and are sent later.
     pub spooled: u64,
+    uncollected: bool,
 }
 
 impl Flushed {
     fn new(unsent: Vec<Unsent>, budget: Duration, stats: Stats) -> Self {
-        let failure = |Unsent { signal, items, on_disk, why }| {
+        let failure = |Unsent { signal, items, on_disk, why, uncollected }| {
             let reason = why.unwrap_or_else(|| format!("not sent within {budget:?}"));
-            Failure { signal, reason, unsent: items, spooled: on_disk.min(items) }
+            Failure { signal, reason, unsent: items, spooled: on_disk.min(items), uncollected }
         };
         Self { failures: unsent.into_iter().map(failure).collect(), stats }
     }
@@ -155,7 +162,7 @@ impl Flushed {
 
     /// Whether all of it was sent or is safe on disk.
     pub fn is_safe(&self) -> bool {
-        self.failures.iter().all(|failure| failure.spooled == failure.unsent)
+        self.failures.iter().all(|failure| failure.spooled == failure.unsent && !failure.uncollected)
     }
 
     /// What could not be sent.
@@ -174,7 +181,7 @@ impl fmt::Display for Flushed {
         if self.is_complete() {
             return f.write_str("all telemetry was sent");
         }
-        for (index, Failure { signal, reason, unsent, spooled }) in self.failures.iter().enumerate() {
+        for (index, Failure { signal, reason, unsent, spooled, .. }) in self.failures.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             let items = signal.items();
             write!(f, "{separator}{signal} could not be sent: {reason} ({unsent} {items}, {spooled} of them on disk)")?;

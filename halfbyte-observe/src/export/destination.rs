@@ -97,14 +97,15 @@ impl<'a> Own<'a> {
     }
 
     fn protocol(self) -> Result<Protocol, Error> {
-        match self.get("PROTOCOL") {
-            None | Some((_, "http/protobuf")) => Ok(Protocol::Http),
-            Some((_, "grpc")) if cfg!(feature = "grpc") => Ok(Protocol::Grpc),
-            Some((name, "grpc")) => Err(Error::configuration(
+        let Some((name, value)) = self.get("PROTOCOL") else { return Ok(Protocol::Http) };
+        match value.to_ascii_lowercase().as_str() {
+            "http/protobuf" => Ok(Protocol::Http),
+            "grpc" if cfg!(feature = "grpc") => Ok(Protocol::Grpc),
+            "grpc" => Err(Error::configuration(
                 &name,
                 "grpc needs the feature \"grpc\" of halfbyte-observe; build with it, or use http/protobuf",
             )),
-            Some((name, other)) => Err(Error::configuration(
+            other => Err(Error::configuration(
                 &name,
                 format_args!(
                     "\"{other}\" is not supported; use http/protobuf (port 4318 of a collector) or grpc (4317)"
@@ -162,12 +163,11 @@ impl<'a> Own<'a> {
     }
 
     fn gzip(self) -> Result<bool, Error> {
-        match self.get("COMPRESSION") {
-            None | Some((_, "none")) => Ok(false),
-            Some((_, "gzip")) => Ok(true),
-            Some((name, other)) => {
-                Err(Error::configuration(&name, format_args!("\"{other}\" is not supported; use gzip or none")))
-            }
+        let Some((name, value)) = self.get("COMPRESSION") else { return Ok(false) };
+        match value.to_ascii_lowercase().as_str() {
+            "none" => Ok(false),
+            "gzip" => Ok(true),
+            other => Err(Error::configuration(&name, format_args!("\"{other}\" is not supported; use gzip or none"))),
         }
     }
 
@@ -265,6 +265,20 @@ mod tests {
         assert_eq!(traces.tls.certificate.unwrap().1, PathBuf::from("/ca.pem"));
         assert_eq!(logs.tls.certificate.unwrap().1, PathBuf::from("/logs.pem"));
         assert_eq!(logs.tls.client.unwrap().0.1, PathBuf::from("/key.pem"));
+    }
+
+    #[test]
+    fn values_are_known_in_any_case() {
+        for (protocol, compression, expected) in [
+            ("HTTP/Protobuf", "GZIP", (Protocol::Http, true)),
+            #[cfg(feature = "grpc")]
+            ("gRPC", "None", (Protocol::Grpc, false)),
+        ] {
+            let variables =
+                [ALL, ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol), ("OTEL_EXPORTER_OTLP_COMPRESSION", compression)];
+            let read = read(&variables, Signal::Traces).expect(protocol);
+            assert_eq!((read.protocol, read.gzip), expected);
+        }
     }
 
     #[test]

@@ -6,9 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use halfbyte_core::error_chain;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::alarm::Alarm;
@@ -27,7 +29,7 @@ pub(super) struct Order {
     pub(super) until: std::time::Instant,
     /// Nothing is taken in any more, and what is not sent by then goes to disk or is dropped.
     pub(super) last: bool,
-    /// What measurements come from. It ends with the last order, on this thread, since that may have to wait for a collection.
+    /// What measurements come from. It ends with the last order, where collections are made, since it waits for them.
     pub(super) provider: Option<SdkMeterProvider>,
     pub(super) reply: oneshot::Sender<Report>,
 }
@@ -41,13 +43,20 @@ pub(super) struct Report {
     pub(super) on_disk: u64,
     /// Why; `None` if nothing has failed so far.
     pub(super) why: Option<String>,
+    /// What was measured could not be had at all, so that nobody knows how much that is.
+    pub(super) uncollected: bool,
 }
+
+/// Brings what was measured to the queue; what went wrong, for people, if that is so for good. Runs code of the product.
+pub(super) type Gather = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// An order under way.
 struct Pending {
     order: Order,
-    /// It is done when so many items are [settled].
-    target: u64,
+    /// The first collection that was begun after it came.
+    collection: u64,
+    /// It is done when so many items are [settled]; `None` until that collection is over.
+    target: Option<u64>,
     /// What had gone wrong before.
     lost: u64,
     failed: u64,
@@ -59,8 +68,8 @@ pub(super) struct Driver<T> {
     pub(super) address: String,
     pub(super) queue: Arc<Queue<T>>,
     pub(super) encode: Box<dyn FnMut(Vec<T>) -> Vec<Batch> + Send>,
-    /// Runs before the queue is emptied.
-    pub(super) gather: Box<dyn FnMut() + Send>,
+    /// Runs before the queue is emptied; `None` where the product fills the queue itself.
+    pub(super) gather: Option<Gather>,
     pub(super) delay: Duration,
     pub(super) backlog: Backlog,
     pub(super) transport: Transport,
@@ -84,8 +93,23 @@ struct Run<T> {
     /// Why it last failed.
     why: String,
     pending: Vec<Pending>,
+    collecting: Collecting,
     /// Nobody is left to give an order.
     alone: bool,
+}
+
+/// The collection under way: beside this thread, since a callback of the product may sleep, and others are sent from here.
+#[derive(Default)]
+struct Collecting {
+    /// At most one.
+    task: JoinSet<Result<(), String>>,
+    /// How many were begun.
+    begun: u64,
+    /// Ends with the next one.
+    ending: Option<SdkMeterProvider>,
+    /// Why nothing is collected any more.
+    broken: Option<String>,
+    complained: bool,
 }
 
 impl<T: Send + 'static> Driver<T> {
@@ -102,6 +126,7 @@ impl<T: Send + 'static> Driver<T> {
             failed: 0,
             why: String::new(),
             pending: Vec::new(),
+            collecting: Collecting::default(),
             alone: false,
             driver: self,
         };
@@ -139,6 +164,7 @@ impl<T: Send + 'static> Run<T> {
                     None => self.alone = true,
                 },
                 answer = answer(&mut self.sending) => self.hear(answer),
+                Some(collected) = self.collecting.task.join_next() => self.hear_collection(collected),
                 () = sleep_until(wakes) => self.step(Input::Tick),
                 () = self.driver.queue.ready() => {}
             }
@@ -183,9 +209,49 @@ impl<T: Send + 'static> Run<T> {
         self.due = Instant::now() + self.driver.delay;
         // The next attempt may be far off.
         self.complain();
-        // Runs what the product observes its instruments with.
-        let _a_panic_was_reported = catch_unwind(AssertUnwindSafe(&mut self.driver.gather));
+        match self.driver.gather {
+            Some(_) => self.collect(),
+            None => self.sweep = self.driver.queue.len(),
+        }
+    }
+
+    /// Begins a collection, unless one is under way.
+    fn collect(&mut self) {
+        let Some(gather) = self.driver.gather.clone().filter(|_| self.collecting.task.is_empty()) else { return };
+        self.collecting.begun += 1;
+        let ending = self.collecting.ending.take();
+        self.collecting.task.spawn_blocking(move || {
+            // Its provider ends also when it panics.
+            let collected = catch_unwind(AssertUnwindSafe(&*gather));
+            end(ending);
+            collected.unwrap_or_else(|_reported| Err(PANICKED.to_owned()))
+        });
+    }
+
+    fn hear_collection(&mut self, collected: Result<Result<(), String>, JoinError>) {
+        let broken = collected.unwrap_or_else(|error| Err(error_chain(&error))).err();
+        if let Some(why) = &broken
+            && !std::mem::replace(&mut self.collecting.complained, true)
+        {
+            tracing::warn!(target: "halfbyte::telemetry", "metrics are not collected: {why}");
+        }
+        // The first reason is the one that tells something; what comes later is that of a lock.
+        self.collecting.broken = broken.map(|why| self.collecting.broken.take().unwrap_or(why));
+        let begun = self.collecting.begun;
         self.sweep = self.driver.queue.len();
+        if self.pending.iter().any(|pending| pending.order.last && pending.collection <= begun) {
+            self.driver.queue.close();
+        }
+        self.driver.queue.book(|books| {
+            books.last_error = self.collecting.broken.clone().or(books.last_error.take());
+            let waiting = self.pending.iter_mut().filter(|pending| pending.target.is_none());
+            waiting.filter(|pending| pending.collection <= begun).for_each(|pending| {
+                pending.target = Some(settled(books) + books.unsent());
+            });
+        });
+        if self.pending.iter().any(|pending| pending.collection > begun) {
+            self.collect();
+        }
     }
 
     fn encode(&mut self) -> VecDeque<Batch> {
@@ -291,14 +357,19 @@ impl<T: Send + 'static> Run<T> {
     }
 
     fn take_order(&mut self, mut order: Order) {
-        self.gather();
         if order.last {
+            self.collecting.ending = order.provider.take();
+        }
+        // What is under way may have passed by what was measured before the order came.
+        let collection = self.collecting.begun + 1;
+        self.gather();
+        let collects = self.driver.gather.is_some();
+        if order.last && !collects {
             self.driver.queue.close();
-            // Fails if it was done before, which is as good.
-            let _again = order.provider.take().map(|provider| provider.shutdown());
         }
         let pending = self.driver.queue.book(|books| Pending {
-            target: settled(books) + books.unsent(),
+            collection,
+            target: (!collects).then(|| settled(books) + books.unsent()),
             lost: lost(books),
             failed: self.failed,
             order,
@@ -320,7 +391,8 @@ impl<T: Send + 'static> Run<T> {
             && queue.book(|books| self.sender.wakes(books).is_some_and(|wakes| wakes > now));
         let settled = queue.book(|books| settled(books));
         let is_done = |pending: &mut Pending| {
-            settled >= pending.target || waits_safely || Instant::from_std(pending.order.until) <= now
+            let done = pending.target.is_some_and(|target| settled >= target || waits_safely);
+            done || Instant::from_std(pending.order.until) <= now
         };
         let done: Vec<Pending> = self.pending.extract_if(.., is_done).collect();
         let over = done.iter().any(|pending| pending.order.last);
@@ -341,15 +413,33 @@ impl<T: Send + 'static> Run<T> {
 
     fn report(&self, pending: &Pending) -> Report {
         let books = self.driver.queue.stats();
-        let unsent = pending.target.saturating_sub(settled(&books)) + lost(&books) - pending.lost;
+        let left = pending.target.map_or(books.unsent(), |target| target.saturating_sub(settled(&books)));
+        let unsent = left + lost(&books) - pending.lost;
+        let broken = self.collecting.broken.clone();
+        let hangs = || pending.target.is_none().then(|| HANGS.to_owned());
+        if let Some(why) = broken.or_else(hangs) {
+            return Report {
+                unsent,
+                on_disk: self.driver.backlog.safe().min(unsent),
+                why: Some(why),
+                uncollected: true,
+            };
+        }
         let failing = self.sender.failures() > 0 || self.failed > pending.failed || lost(&books) > pending.lost;
         let on_disk = self.driver.backlog.safe().min(unsent);
-        Report { unsent, on_disk, why: books.last_error.filter(|_| failing) }
+        Report { unsent, on_disk, why: books.last_error.filter(|_| failing), uncollected: false }
     }
 
     /// Nothing is sent any more: what is left goes to disk, or is dropped.
     fn close(&mut self) {
         self.driver.queue.close();
+        if let Some(provider) = self.collecting.ending.take() {
+            // It waits for the collection that hangs, and this thread does not wait for it.
+            self.collecting.task.spawn_blocking(move || {
+                end(Some(provider));
+                Ok(())
+            });
+        }
         self.step(Input::Close);
         loop {
             if self.ready.is_empty() {
@@ -366,6 +456,16 @@ impl<T: Send + 'static> Run<T> {
         self.step(Input::Stored { items: 0, evicted, left: self.driver.backlog.items() });
         self.step(Input::Lost(lost));
     }
+}
+
+const PANICKED: &str = "a callback of an observable instrument panicked, which ends the metrics of this process until it is \
+                        restarted; see the log for where, and mend it";
+const HANGS: &str =
+    "what was measured last could not be collected in time: does a callback of an observable instrument wait?";
+
+fn end(provider: Option<SdkMeterProvider>) {
+    // Fails if it was done before, which is as good.
+    let _again = provider.map(|provider| provider.shutdown());
 }
 
 /// What has come to an end in the order in which it came in. What the queue turned away is not of these: it may be newer.

@@ -16,6 +16,9 @@ use super::destination::Destination;
 use super::transport::{KEEP_ALIVE, Pem, USER_AGENT, unusable};
 use crate::{Error, Signal};
 
+const NO_ROOTS: &str = "the gRPC client that sends telemetry cannot be made: this machine trusts no authority; install its \
+                        certificates, or set OTEL_EXPORTER_OTLP_CERTIFICATE";
+
 #[derive(Debug)]
 pub(super) struct Grpc {
     signal: Signal,
@@ -39,12 +42,16 @@ impl Grpc {
         if to.url.scheme() == "https" {
             let mut tls = match pem.authorities {
                 Some(authorities) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authorities)),
-                None => ClientTlsConfig::new().with_webpki_roots(),
+                None => ClientTlsConfig::new().with_native_roots(),
             };
             if let Some((key, certificate)) = pem.client {
                 tls = tls.identity(Identity::from_pem(certificate, key));
             }
-            endpoint = endpoint.tls_config(tls).map_err(|_| unusable(&to.tls))?;
+            let named = to.tls.certificate.is_some() || to.tls.client.is_some();
+            endpoint = endpoint.tls_config(tls).map_err(|error| match named {
+                true => unusable(&to.tls),
+                false => Error::setup(NO_ROOTS, error),
+            })?;
         }
         let metadata = MetadataMap::from_headers(to.headers.clone());
         Ok(Self { signal, endpoint, channel: None, metadata, gzip: to.gzip })

@@ -1,7 +1,9 @@
 //! OTLP over HTTP/protobuf.
 
+use std::fmt;
 use std::future::Future;
 use std::io::Write as _;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
@@ -9,20 +11,29 @@ use flate2::write::GzEncoder;
 use halfbyte_core::{Clock, error_chain};
 use http::{HeaderMap, HeaderValue, header};
 use reqwest::{Certificate, Client, Identity, Response, Url};
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::{self, Answer, MOST_BYTES};
 use super::destination::Destination;
 use super::transport::{KEEP_ALIVE, Pem, USER_AGENT, unusable};
 use crate::{Error, Signal};
 
-#[derive(Debug)]
 pub(super) struct Http {
     signal: Signal,
     client: Client,
     url: Url,
     headers: HeaderMap,
     gzip: bool,
+    /// How long an attempt may take until the rest of an answer is not waited for any more.
+    patience: Duration,
     clock: Clock,
+}
+
+/// Neither headers nor the address, which may hold a password.
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("signal", &self.signal).field("gzip", &self.gzip).finish_non_exhaustive()
+    }
 }
 
 impl Http {
@@ -53,19 +64,22 @@ impl Http {
         if to.gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        Ok(Self { signal, client, url: to.url.clone(), headers, gzip: to.gzip, clock: Clock::system() })
+        // What is over for the attempt as a whole has no answer: the body is given up before that.
+        let patience = to.timeout - (to.timeout / 5).min(Duration::from_millis(500));
+        let (url, clock) = (to.url.clone(), Clock::system());
+        Ok(Self { signal, client, url, headers, gzip: to.gzip, patience, clock })
     }
 
     pub(super) fn send(&self, payload: Bytes) -> impl Future<Output = Answer> + Send + 'static {
         let body = if self.gzip { compressed(&payload) } else { payload };
         let request = self.client.post(self.url.clone()).headers(self.headers.clone()).body(body);
-        let (signal, clock) = (self.signal, self.clock.clone());
+        let (signal, clock, until) = (self.signal, self.clock.clone(), Instant::now() + self.patience);
         async move {
             match request.send().await {
                 Ok(response) => {
                     let (status, headers) = (response.status(), response.headers().clone());
-                    // The status has said what became of it, also when the rest is lost.
-                    let body = body_of(response).await.unwrap_or_default();
+                    // The status has said what became of it, also when the rest is lost or does not end.
+                    let body = timeout_at(until, body_of(response)).await.ok().and_then(Result::ok).unwrap_or_default();
                     answer::http(signal, status, &headers, &body, clock.now())
                 }
                 Err(error) => Answer::none(shown(error)),

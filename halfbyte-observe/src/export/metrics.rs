@@ -1,8 +1,10 @@
 //! Metrics: collected from the SDK into the queue as encoded requests.
 
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use halfbyte_core::error_chain;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -26,23 +28,39 @@ use crate::spool::Batch;
 /// How many series one metric has at most; what comes on top is one series with `otel.metric.overflow`.
 const MOST_SERIES: usize = 2000;
 
-/// The reader that the meter provider is built with. The export thread collects with it.
+/// The reader that the meter provider is built with. The export runtime collects with it.
 #[derive(Clone, Debug)]
-pub(crate) struct Reader(Arc<ManualReader>);
+pub(crate) struct Reader(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    reader: ManualReader,
+    pipeline: OnceLock<Weak<Pipeline>>,
+    shut_down: AtomicBool,
+}
 
 impl Reader {
     pub(super) fn new(temporality: Temporality) -> Self {
-        Self(Arc::new(ManualReader::builder().with_temporality(temporality).build()))
+        let reader = ManualReader::builder().with_temporality(temporality).build();
+        Self(Arc::new(Inner { reader, pipeline: OnceLock::new(), shut_down: AtomicBool::new(false) }))
+    }
+
+    /// Whether its provider was shut down or is gone: there is nothing any more, and that is in order.
+    fn is_over(&self) -> bool {
+        let gone = self.0.pipeline.get().is_none_or(|pipeline| pipeline.strong_count() == 0);
+        gone || self.0.shut_down.load(Ordering::Acquire)
     }
 }
 
 impl MetricReader for Reader {
     fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
-        self.0.register_pipeline(pipeline);
+        // A provider registers its readers once.
+        let _again = self.0.pipeline.set(pipeline.clone());
+        self.0.reader.register_pipeline(pipeline);
     }
 
     fn collect(&self, metrics: &mut ResourceMetrics) -> OTelSdkResult {
-        self.0.collect(metrics)
+        self.0.reader.collect(metrics)
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -50,11 +68,12 @@ impl MetricReader for Reader {
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.shutdown_with_timeout(timeout)
+        self.0.shut_down.store(true, Ordering::Release);
+        self.0.reader.shutdown_with_timeout(timeout)
     }
 
     fn temporality(&self, kind: InstrumentKind) -> Temporality {
-        self.0.temporality(kind)
+        self.0.reader.temporality(kind)
     }
 }
 
@@ -74,17 +93,23 @@ pub(super) fn bounded(instrument: &Instrument, exponential: bool) -> Option<Stre
 }
 
 /// Collects once. All that leaves of metrics goes through here.
-pub(super) fn collect(reader: &Reader, queue: &Queue<Batch>, chain: &Chain, speaker: &Speaker) {
+///
+/// Answers why that cannot be done, for people. The SDK holds its locks while it runs the callbacks of the product: one that
+/// panics leaves them poisoned, and one that waits makes all others wait who collect or make instruments.
+pub(super) fn collect(reader: &Reader, queue: &Queue<Batch>, chain: &Chain, speaker: &Speaker) -> Result<(), String> {
     let mut metrics = ResourceMetrics::default();
-    // Fails when the provider is shut down or gone: there is nothing any more.
-    if reader.collect(&mut metrics).is_ok() {
-        let mut request = ExportMetricsServiceRequest::from(&metrics);
-        chain.metrics(&mut request);
-        for batch in encode(request, speaker) {
-            let (items, bytes) = (batch.items, batch.payload.len());
-            queue.push(batch, items, bytes);
-        }
+    match reader.collect(&mut metrics) {
+        Ok(()) => {}
+        Err(_) if reader.is_over() => return Ok(()),
+        Err(error) => return Err(error_chain(&error)),
     }
+    let mut request = ExportMetricsServiceRequest::from(&metrics);
+    chain.metrics(&mut request);
+    for batch in encode(request, speaker) {
+        let (items, bytes) = (batch.items, batch.payload.len());
+        queue.push(batch, items, bytes);
+    }
+    Ok(())
 }
 
 fn encode(request: ExportMetricsServiceRequest, speaker: &Speaker) -> Vec<Batch> {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::backlog::{Backlog, MOST_IN_MEMORY};
-use super::driver::{Driver, Order, Report};
+use super::driver::{Driver, Gather, Order, Report};
 use super::metrics::{self, Reader};
 use super::pack::Speaker;
 use super::plan::{Plan, Route};
@@ -65,6 +65,8 @@ pub(crate) struct Unsent {
     pub(crate) on_disk: u64,
     /// `None` if nothing but time was missing.
     pub(crate) why: Option<String>,
+    /// More is missing, and nobody knows how much.
+    pub(crate) uncollected: bool,
 }
 
 type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -92,19 +94,19 @@ impl Pipeline {
         if let Some(route) = &plan.traces {
             let speaker = speaker.clone();
             let encode = Box::new(move |batch| spans::encode(batch, &speaker));
-            spans = Some(SpanQueue(build.signal(Signal::Traces, route, encode, |_| Box::new(|| {}))?));
+            spans = Some(SpanQueue(build.signal(Signal::Traces, route, encode, |_| None)?));
         }
         let mut logs = None;
         if let Some(route) = &plan.logs {
             let speaker = speaker.clone();
             let encode = Box::new(move |batch| records::encode(batch, &speaker));
-            let queue = build.signal(Signal::Logs, route, encode, |_| Box::new(|| {}))?;
+            let queue = build.signal(Signal::Logs, route, encode, |_| None)?;
             logs = Some(LogQueue { queue, chain: chain.clone() });
         }
         if let (Some(route), Some(reader)) = (&plan.metrics, reader) {
             let gather = |queue: &Arc<_>| {
                 let (queue, chain) = (Arc::clone(queue), chain.clone());
-                Box::new(move || metrics::collect(&reader, &queue, &chain, &speaker)) as Box<dyn FnMut() + Send>
+                Some(Arc::new(move || metrics::collect(&reader, &queue, &chain, &speaker)) as Gather)
             };
             build.signal(Signal::Metrics, route, Box::new(|batches| batches), gather)?;
         }
@@ -141,7 +143,7 @@ impl Build<'_> {
         signal: Signal,
         route: &Route,
         encode: Box<dyn FnMut(Vec<T>) -> Vec<crate::spool::Batch> + Send>,
-        gather: impl FnOnce(&Arc<Queue<T>>) -> Box<dyn FnMut() + Send>,
+        gather: impl FnOnce(&Arc<Queue<T>>) -> Option<Gather>,
     ) -> Result<Arc<Queue<T>>, Error> {
         let limits = Limits { entries: route.pace.queue, bytes: MOST_BYTES, batch: route.pace.batch };
         let queue = Arc::new(Queue::new(limits));
@@ -178,7 +180,7 @@ impl Build<'_> {
 fn start(tasks: Vec<Task>) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // The threads that look names up; never let go, since they do nothing else.
+        // The threads that look names up and collect metrics; never let go, since they do nothing else.
         .on_thread_start(|| std::mem::forget(Context::enter_telemetry_suppressed_scope()))
         .build()
         .map_err(|error| Error::setup("the runtime that sends telemetry cannot be made", error))?;
@@ -192,7 +194,7 @@ fn start(tasks: Vec<Task>) -> Result<(), Error> {
         .spawn(move || {
             let _suppressed = Context::enter_telemetry_suppressed_scope();
             runtime.block_on(work);
-            // Does not wait for a name that is still being looked up.
+            // Does not wait for a name that is still being looked up, or for a callback that hangs.
             runtime.shutdown_background();
         })
         .map(drop)
@@ -240,7 +242,7 @@ impl Export {
     /// What is not sent now, for a signal that did not answer.
     fn unsent(&self, signal: Signal) -> Unsent {
         let stats = self.ends.iter().find(|end| end.signal == signal).map(|end| end.books.stats()).unwrap_or_default();
-        Unsent { signal, items: stats.unsent(), on_disk: 0, why: None }
+        Unsent { signal, items: stats.unsent(), on_disk: 0, why: None, uncollected: false }
     }
 }
 
@@ -253,22 +255,21 @@ pub(crate) struct Answers {
 impl Answers {
     /// Waits for all of them, until `deadline`; answers what was not sent. Needs a runtime with a timer.
     pub(crate) async fn until(self, deadline: Instant, export: &Export) -> Vec<Unsent> {
-        let mut unsent = Vec::new();
+        let mut failed = Vec::new();
         for (signal, reply) in self.replies {
             match tokio::time::timeout_at(deadline, reply).await {
-                Ok(Ok(Report { unsent: 0, .. })) => {}
-                Ok(Ok(report)) => {
-                    unsent.push(Unsent { signal, items: report.unsent, on_disk: report.on_disk, why: report.why })
+                Ok(Ok(Report { unsent, on_disk, why, uncollected })) => {
+                    failed.push(Unsent { signal, items: unsent, on_disk, why, uncollected })
                 }
                 Ok(Err(_)) => {
                     let why = Some("the thread that sends it has ended".to_owned());
-                    unsent.push(Unsent { why, ..export.unsent(signal) });
+                    failed.push(Unsent { why, ..export.unsent(signal) });
                 }
-                Err(_) => unsent.push(export.unsent(signal)),
+                Err(_) => failed.push(export.unsent(signal)),
             }
         }
-        unsent.retain(|unsent| unsent.items > 0);
-        unsent
+        failed.retain(|unsent| unsent.items > 0 || unsent.uncollected);
+        failed
     }
 }
 

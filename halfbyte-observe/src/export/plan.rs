@@ -81,9 +81,11 @@ fn route(
 fn exported(variables: &Variables, signal: Signal) -> Result<bool, Error> {
     let name = signal.variable("OTEL", "EXPORTER");
     let Some(list) = variables.get(&name) else { return Ok(true) };
-    let names: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    // The specification compares known values without their case.
+    let names: Vec<String> =
+        list.split(',').map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect();
     for exporter in &names {
-        match *exporter {
+        match exporter.as_str() {
             "otlp" => {}
             "none" if names.len() == 1 => {}
             "none" => return Err(Error::configuration(&name, "none goes with no other exporter")),
@@ -98,7 +100,7 @@ fn exported(variables: &Variables, signal: Signal) -> Result<bool, Error> {
             }
         }
     }
-    Ok(names.contains(&"otlp"))
+    Ok(names.iter().any(|name| name == "otlp"))
 }
 
 /// The variables of a batch processor, and the limit of an export.
@@ -124,11 +126,13 @@ fn collections(variables: &Variables) -> Result<(Pace, Duration), Error> {
 
 fn temporality(variables: &Variables) -> Result<Temporality, Error> {
     let value = variables.get(TEMPORALITY).unwrap_or("cumulative");
-    value.parse().map_err(|()| Error::configuration(TEMPORALITY, "must be cumulative, delta or lowmemory"))
+    // Compares without case.
+    value.trim().parse().map_err(|()| Error::configuration(TEMPORALITY, "must be cumulative, delta or lowmemory"))
 }
 
 fn exponential(variables: &Variables) -> Result<bool, Error> {
-    match variables.get(AGGREGATION).unwrap_or("explicit_bucket_histogram") {
+    let value = variables.get(AGGREGATION).unwrap_or("explicit_bucket_histogram");
+    match value.trim().to_ascii_lowercase().as_str() {
         "explicit_bucket_histogram" => Ok(false),
         "base2_exponential_bucket_histogram" => Ok(true),
         _ => {
@@ -185,6 +189,21 @@ mod tests {
             let plan = plan(&[ALL, ("OTEL_LOGS_EXPORTER", list)]).expect(list);
             assert_eq!((plan.logs.is_some(), plan.traces.is_some(), plan.metrics.is_some()), (exported, true, true));
         }
+    }
+
+    #[test]
+    fn values_are_known_in_any_case() {
+        let plan = plan(&[
+            ALL,
+            ("OTEL_TRACES_EXPORTER", "OTLP"),
+            ("OTEL_LOGS_EXPORTER", "None"),
+            (TEMPORALITY, "DELTA"),
+            (AGGREGATION, "Base2_Exponential_Bucket_Histogram"),
+        ])
+        .expect("valid");
+        assert!(plan.traces.is_some() && plan.logs.is_none() && plan.exponential);
+        assert_eq!(plan.temporality, Temporality::Delta);
+        assert!(!self::plan(&[ALL, (AGGREGATION, "EXPLICIT_BUCKET_HISTOGRAM")]).expect("valid").exponential);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::trace::Status;
 use opentelemetry::{Array, Context, KeyValue, Value};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as SpanMessage};
@@ -67,8 +68,13 @@ impl<P: SpanProcessor> SpanProcessor for Sampled<P> {
 fn size(span: &SpanData) -> usize {
     let events = span.events.iter().map(|event| 64 + event.name.len() + attributes(&event.attributes));
     let links = span.links.iter().map(|link| 64 + attributes(&link.attributes));
+    let description = match &span.status {
+        Status::Error { description } => description.len(),
+        _ => 0,
+    };
     size_of::<SpanData>()
         + span.name.len()
+        + description
         + attributes(&span.attributes)
         + events.sum::<usize>()
         + links.sum::<usize>()
@@ -111,4 +117,21 @@ pub(super) fn encode(spans: Vec<SpanData>, speaker: &Speaker) -> Vec<Batch> {
         packer.push(span.instrumentation_scope.clone(), span.into(), 1);
     }
     packer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_span_has_all_its_texts_in_it() {
+        let span = crate::keep::testing::span(1, 1, None);
+        let with = |change: fn(&mut SpanData, String)| {
+            let mut span = span.clone();
+            change(&mut span, "x".repeat(10_000));
+            size(&span) - size(&crate::keep::testing::span(1, 1, None))
+        };
+        assert!(with(|span, text| span.status = Status::error(text)) >= 10_000);
+        assert!(with(|span, text| span.attributes.push(KeyValue::new("key", text))) >= 10_000);
+    }
 }

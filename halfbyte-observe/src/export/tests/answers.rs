@@ -1,7 +1,16 @@
 //! What collectors answer that do not take everything.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
 use super::*;
+use crate::export::destination::Destination;
 use crate::export::stats::Dropped;
+use crate::export::transport::Transport;
 use crate::testing::Fault;
 
 async fn spans_to(receiver: &Receiver, protocol: &str) -> Product {
@@ -88,4 +97,48 @@ async fn a_queue_without_room_drops_and_counts_and_never_waits() {
     assert!(flushed.is_complete() && stats.dropped.queue_full > 0 && stats.exported >= 10, "{stats:?}");
     assert_eq!(stats.exported + stats.dropped.queue_full, 20_000);
     assert_eq!(u64::try_from(receiver.spans().len()).unwrap(), stats.exported);
+}
+
+/// Answers every request with `head`, and never goes on. Says how many there were.
+async fn never_ends(head: &'static str) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::<AtomicUsize>::default();
+    let (counted, mut tasks) = (count.clone(), JoinSet::new());
+    tasks.spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            assert!(socket.read(&mut [0; 65536]).await.unwrap() > 0);
+            counted.fetch_add(1, Ordering::Relaxed);
+            socket.write_all(head.as_bytes()).await.unwrap();
+            open.push(socket);
+        }
+    });
+    (address, count, tasks)
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_what_its_status_says() {
+    for (status, exported, rejected) in [("200 OK", 1, 0), ("400 Bad Request", 0, 1)] {
+        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/x-protobuf\r\ncontent-length: 4\r\n\r\n");
+        let (address, count, _tasks) = never_ends(head.leak()).await;
+        let receiver = Receiver::start().await.unwrap();
+        let variables = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &*address), ("OTEL_EXPORTER_OTLP_TIMEOUT", "400")];
+        let product = Product::of_traces(&receiver, &variables, None);
+        product.spans(1);
+        let flushed = product.telemetry.flush(LONG).await;
+        let stats = &flushed.stats().traces;
+        assert_eq!((stats.exported, stats.dropped.rejected), (exported, rejected), "{flushed} {stats:?}");
+        assert_eq!(count.load(Ordering::Relaxed), 1, "{status}");
+    }
+}
+
+#[test]
+fn a_client_shows_no_password() {
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:s3cret@c:1/?key=s3cret")];
+    let variables = Config::parse(variables).unwrap().other;
+    let to = Destination::read(&variables, Signal::Logs).unwrap().unwrap();
+    let shown = format!("{:?}", Transport::new(Signal::Logs, &to).unwrap());
+    assert!(shown.contains("Http") && !shown.contains("s3cret"), "{shown}");
 }

@@ -1,7 +1,9 @@
 //! Metrics: temporality, bounds, and what the pipeline says of itself.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider as _};
 
 use super::*;
 use crate::testing::Metric;
@@ -140,13 +142,84 @@ async fn the_pipeline_measures_itself_by_the_semantic_conventions() {
 }
 
 #[tokio::test]
-async fn an_instrument_that_panics_when_it_is_observed_stops_nothing() {
+async fn an_instrument_that_panics_once_when_it_is_observed_ends_metrics_alone_and_is_told() {
     let receiver = Receiver::start().await.unwrap();
     let product = Product::new(&receiver, &[], None);
-    let _gauge = meter(&product).u64_observable_gauge("broken").with_callback(|_| panic!("on purpose")).build();
-    product.spans(1);
-    product.telemetry.flush(LONG).await;
-    product.spans(1);
-    product.telemetry.flush(LONG).await;
-    assert_eq!(receiver.spans().len(), 2);
+    let first = AtomicBool::new(true);
+    let panics_once = move |_: &dyn AsyncInstrument<u64>| assert!(!first.swap(false, Ordering::Relaxed), "on purpose");
+    let _gauge = meter(&product).u64_observable_gauge("broken").with_callback(panics_once).build();
+    for count in 1..=2 {
+        product.spans(1);
+        let flushed = product.telemetry.flush(LONG).await;
+        let failures: Vec<_> = flushed.failures().iter().map(|failure| (failure.signal, failure.unsent)).collect();
+        assert_eq!((failures, flushed.is_safe()), (vec![(Signal::Metrics, 0)], false), "{flushed}");
+        assert!(flushed.failures()[0].reason.contains("observable instrument panicked"), "{flushed}");
+        assert!(flushed.stats().metrics.last_error.as_ref().unwrap().contains("panicked"));
+        assert_eq!(receiver.spans().len(), count);
+    }
+    let flushed = product.telemetry.shutdown(LONG).await;
+    assert_eq!(flushed.failures()[0].signal, Signal::Metrics, "{flushed}");
+}
+
+#[tokio::test]
+async fn an_instrument_that_hangs_when_it_is_observed_costs_metrics_alone() {
+    let (receiver, home) = (Receiver::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let product = Product::new(&receiver, &[("OTEL_METRIC_EXPORT_INTERVAL", "20")], Some(home.path()));
+    let (let_go, held) = std::sync::mpsc::channel::<()>();
+    let (hangs, hung) = std::sync::mpsc::channel();
+    let held = std::sync::Mutex::new(held);
+    let wait = move |_: &dyn AsyncInstrument<u64>| {
+        _ = hangs.send(());
+        _ = held.lock().unwrap().recv();
+    };
+    let _gauge = meter(&product).u64_observable_gauge("hanging").with_callback(wait).build();
+    tokio::task::spawn_blocking(move || hung.recv().unwrap()).await.unwrap();
+    product.spans(3);
+    assert!(receiver.wait_for(|received| received.spans.len() == 3, LONG).await, "spans go on");
+
+    let short = Duration::from_millis(300);
+    let flushed = product.telemetry.flush(short).await;
+    assert_eq!(flushed.failures().len(), 1, "{flushed}");
+    assert!(flushed.failures()[0].reason.contains("does a callback"), "{flushed}");
+    receiver.fail(crate::testing::Fault::Hang);
+    product.spans(2);
+    product.logs(1);
+    let flushed = product.telemetry.shutdown(short).await;
+    let told: Vec<_> = flushed.failures().iter().map(|told| (told.signal, told.unsent, told.spooled)).collect();
+    let metrics = told.iter().find(|told| told.0 == Signal::Metrics).expect("a failure of metrics");
+    assert!(told.contains(&(Signal::Traces, 2, 2)) && told.contains(&(Signal::Logs, 1, 1)), "{flushed}");
+    assert_eq!(metrics.1, metrics.2, "what was collected before is on disk");
+    assert!(!flushed.is_safe());
+    drop(let_go);
+}
+
+#[tokio::test]
+async fn a_flush_that_comes_while_a_collection_is_under_way_has_one_of_its_own() {
+    let receiver = Receiver::start().await.unwrap();
+    let product = Product::new(&receiver, &[], None);
+    meter(&product).u64_counter("counter").build().add(7, &[]);
+    let (hangs, hung) = std::sync::mpsc::channel();
+    let (let_go, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let wait = move |_: &dyn AsyncInstrument<u64>| {
+        _ = hangs.send(());
+        _ = held.lock().unwrap().recv();
+    };
+    let _gauge = meter(&product).u64_observable_gauge("slow").with_callback(wait).build();
+    let (first, second) = tokio::join!(product.telemetry.flush(LONG), async {
+        tokio::task::spawn_blocking(move || hung.recv().unwrap()).await.unwrap();
+        let second = product.telemetry.flush(LONG);
+        tokio::pin!(second);
+        // Its order is given, though nobody has waited for it yet.
+        let asked = std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context).is_pending()));
+        assert!(asked.await);
+        drop(let_go);
+        second.await
+    });
+    assert!(first.is_complete() && second.is_complete(), "{first} {second}");
+    assert_eq!(
+        collected(&receiver, "counter").len(),
+        2,
+        "each flush has a collection that began after it was asked for"
+    );
 }
