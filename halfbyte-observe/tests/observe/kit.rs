@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use halfbyte_observe::{Instrumentation, ServerLayer, TraceTrust};
@@ -11,8 +12,14 @@ use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, HistogramDataPoint, Metric, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 
 pub type Body = Full<Bytes>;
+
+/// While there is but one subscriber, `tracing` asks only the thread that comes to an event first whether anybody wants
+/// it, and keeps the answer: a test that logs would lose its events to one that does not.
+static NOBODY: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::new())));
 
 pub struct Kit {
     pub traces: SdkTracerProvider,
@@ -36,6 +43,7 @@ impl Kit {
     }
 
     pub fn with_sampler(sampler: Sampler) -> Self {
+        LazyLock::force(&NOBODY);
         let (spans, measured) = (InMemorySpanExporter::default(), InMemoryMetricExporter::default());
         Self {
             traces: SdkTracerProvider::builder().with_simple_exporter(spans.clone()).with_sampler(sampler).build(),

@@ -3,13 +3,15 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use halfbyte_core::PeerAddress;
 use halfbyte_observe::{Route, ServerLayer};
 use http::{HeaderMap, HeaderName, Request, Response};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry_sdk::trace::SpanData;
@@ -209,6 +211,41 @@ async fn a_call_whose_trailers_were_taken_is_complete_although_its_end_is_never_
     assert_eq!(attribute(&span, "rpc.response.status_code").as_deref(), Some("OK"));
 }
 
+/// A message whose length is known, and trailers.
+struct Known(Option<u8>);
+
+impl http_body::Body for Known {
+    type Data = Bytes;
+    type Error = &'static str;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+        let next = self.0;
+        self.0 = next.and_then(|left| left.checked_sub(1));
+        Poll::Ready(next.map(|left| if left == 1 { message() } else { trailers("0") }))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(if self.0 == Some(1) { 5 } else { 0 })
+    }
+}
+
+#[tokio::test]
+async fn a_message_of_known_length_is_not_the_end_of_a_call() {
+    for (frames, error, code) in [(1, Some("cancelled"), None), (2, None, Some("OK"))] {
+        let kit = Kit::new();
+        let service =
+            kit.layer().layer(service_fn(async |_: Request<Body>| Ok::<_, Infallible>(of_grpc(Known(Some(1))))));
+        let mut body = service.oneshot(call(METHOD)).await.unwrap().into_body();
+        for _ in 0..frames {
+            assert!(body.frame().await.is_some());
+        }
+        drop(body);
+        let (span, _) = once(&kit);
+        assert_eq!(attribute(&span, "error.type").as_deref(), error);
+        assert_eq!(attribute(&span, "rpc.response.status_code").as_deref(), code);
+    }
+}
+
 /// What the calls of methods that nobody named are called: span name, `rpc.method`, `rpc.method_original`.
 async fn named(kit: &Kit, layer: &ServerLayer, method: &str, code: &str) -> (String, Option<String>, Option<String>) {
     answered(layer.clone(), method, 200, None, vec![trailers(code)]).await;
@@ -307,4 +344,14 @@ async fn a_request_is_a_call_only_if_what_answers_is_grpc_whatever_the_client_sa
         assert_eq!((durations.len(), durations[0].attributes["http.route"].as_str()), (1, "/labels/{id}"));
         assert!(kit.active().values().all(|active| *active == 0));
     }
+}
+
+#[tokio::test]
+async fn what_is_not_http_2_is_a_plain_request_whatever_it_calls_itself() {
+    let kit = Kit::new();
+    let mut request = call(METHOD);
+    *request.version_mut() = http::Version::HTTP_11;
+    let service = kit.layer().layer(service_fn(crate::kit::ok));
+    crate::kit::finish(service.oneshot(request).await.unwrap()).await;
+    assert_eq!(kit.once().0.name, "POST");
 }
