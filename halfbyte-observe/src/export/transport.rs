@@ -33,7 +33,7 @@ pub(super) struct Transport {
 
 #[derive(Debug)]
 enum By {
-    Http(Http),
+    Http(Box<Http>),
     #[cfg(feature = "grpc")]
     Grpc(Box<Grpc>),
 }
@@ -50,7 +50,7 @@ impl Transport {
     pub(super) fn new(signal: Signal, to: &Destination) -> Result<Self, Error> {
         let pem = pem(&to.tls)?;
         let by = match to.protocol {
-            Protocol::Http => By::Http(Http::new(signal, to, pem)?),
+            Protocol::Http => By::Http(Box::new(Http::new(signal, to, pem)?)),
             #[cfg(feature = "grpc")]
             Protocol::Grpc => By::Grpc(Box::new(Grpc::new(signal, to, pem)?)),
             #[cfg(not(feature = "grpc"))]
