@@ -44,6 +44,18 @@ impl Backlog {
         Ok(Self { disk, ..Self::in_memory(MOST_IN_MEMORY) })
     }
 
+    /// Takes over what others have left meanwhile: how many items of it are lost, if there was anything. It comes next.
+    pub(super) fn adopt(&mut self) -> Option<u64> {
+        // What cannot be read now is there the next time.
+        let (found, lost) = self.disk.as_mut()?.adopt().ok()?;
+        (found > 0 || lost > 0).then_some(lost)
+    }
+
+    /// Lets go what is over the cap after that: how many items.
+    pub(super) fn trim(&mut self) -> u64 {
+        self.disk.as_mut().map_or(0, Spool::trim)
+    }
+
     /// Puts `batch` at the end. Answers how many items had to go for it, the oldest first.
     pub(super) fn push(&mut self, batch: Batch) -> u64 {
         self.memory.push(batch);

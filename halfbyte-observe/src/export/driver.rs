@@ -87,6 +87,8 @@ struct Run<T> {
     ready: VecDeque<Batch>,
     /// When the queue is emptied next.
     due: Instant,
+    /// When it is looked next for what others have left.
+    adopts: Instant,
     /// How many entries are to be taken though they are no whole batch.
     sweep: usize,
     failed: u64,
@@ -122,6 +124,7 @@ impl<T: Send + 'static> Driver<T> {
             begun: now,
             ready: VecDeque::new(),
             due: now + self.delay,
+            adopts: now + ADOPT_EVERY,
             sweep: 0,
             failed: 0,
             why: String::new(),
@@ -152,6 +155,9 @@ impl<T: Send + 'static> Run<T> {
             if self.alone && !self.pending.iter().any(|pending| pending.order.last) {
                 return self.close();
             }
+            if self.adopts <= Instant::now() && self.may_adopt() {
+                self.adopt();
+            }
             if self.feed() {
                 // Other signals have their turn on this thread.
                 tokio::task::yield_now().await;
@@ -176,7 +182,23 @@ impl<T: Send + 'static> Run<T> {
         let pause = self.driver.queue.book(|books| self.sender.wakes(books));
         let orders = self.pending.iter().map(|pending| Instant::from_std(pending.order.until)).min();
         let more = self.wants_more().then(Instant::now);
-        [pause, orders, more].into_iter().flatten().fold(self.due, Instant::min)
+        let adopts = self.may_adopt().then_some(self.adopts);
+        [pause, orders, more, adopts].into_iter().flatten().fold(self.due, Instant::min)
+    }
+
+    /// What comes in while somebody waits for the rest would be counted as part of that.
+    fn may_adopt(&self) -> bool {
+        self.pending.is_empty() && self.sender.may_find()
+    }
+
+    /// Looks for what processes have left that went when this one was there: in a rolling deployment the new one is first.
+    fn adopt(&mut self) {
+        self.adopts = Instant::now() + ADOPT_EVERY;
+        if let Some(corrupt) = self.driver.backlog.adopt() {
+            self.step(Input::Found { left: self.driver.backlog.items(), corrupt });
+            let evicted = self.driver.backlog.trim();
+            self.step(Input::Stored { items: 0, evicted, left: self.driver.backlog.items() });
+        }
     }
 
     /// Whether the sender takes something, and there is something.
@@ -351,6 +373,9 @@ impl<T: Send + 'static> Run<T> {
             }
             Action::Pop => {
                 backlog.pop();
+                if backlog.items() == 0 {
+                    self.adopts = now;
+                }
                 Some(Input::Popped { left: backlog.items() })
             }
         }
@@ -457,6 +482,9 @@ impl<T: Send + 'static> Run<T> {
         self.step(Input::Lost(lost));
     }
 }
+
+/// How often it is looked for what others have left; also whenever the backlog has run empty. It takes one listing of a folder.
+const ADOPT_EVERY: Duration = Duration::from_secs(60);
 
 const PANICKED: &str = "a callback of an observable instrument panicked, which ends the metrics of this process until it is \
                         restarted; see the log for where, and mend it";

@@ -36,7 +36,8 @@ pub(super) enum Input {
     Head { batch: Option<Batch>, left: u64 },
     /// The first of the backlog is gone.
     Popped { left: u64 },
-    /// Processes before this one have left so many items in the backlog; so many more could not be read.
+    /// Others of the product that are gone have left something, so that the backlog has so many items now; so many more
+    /// could not be read. Only if [`Sender::may_find`].
     Found { left: u64, corrupt: u64 },
     /// Time passed.
     Tick,
@@ -106,6 +107,11 @@ impl Sender {
     pub(super) fn wakes(&self, books: &SignalStats) -> Option<Instant> {
         let waits = self.flight.is_none() && !self.closed && books.spooled > 0;
         self.pause.filter(|_| waits)
+    }
+
+    /// Whether something may come into the backlog before what is under way: that must not be in neither place then.
+    pub(super) fn may_find(&self) -> bool {
+        !self.closed && !matches!(self.flight, Some(Flight::Direct(_)))
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -9,7 +9,8 @@
 //! - A batch is shown until it is [popped](Spool::pop), and not again afterwards. It is shown again (at least once, not
 //!   exactly once) if the process dies between its delivery and the pop, or if the disk does not take the note that
 //!   it was popped, which stands in space that is allocated already.
-//! - Batches come in the order in which they were pushed; those of processes before come first, by when these started.
+//! - Batches come in the order in which they were pushed; those of processes before come first, by when these started,
+//!   and those that are [adopted](Spool::adopt) later come next, whatever there is.
 //! - All that this process holds stays below the cap, adopted or its own. The oldest goes first, by segments, which are
 //!   an eighth of the cap each and at most 1 MiB; of what [`front`](Spool::front) has shown nothing goes.
 //! - What is damaged is skipped and counted. Headers say how many items there were before, so the count is exact, but
@@ -103,6 +104,31 @@ impl Spool {
         };
         spool.make_room(0);
         Ok(spool)
+    }
+
+    /// Takes over what processes have left that are gone since that was last done: how many items, and how many more of
+    /// theirs are lost. It comes next. What is over the cap goes when [room is made](Self::trim).
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read now.
+    pub(crate) fn adopt(&mut self) -> io::Result<(u64, u64)> {
+        let (segments, lost) = self.folder.adopt()?;
+        let found = segments.iter().map(Segment::items).sum();
+        // Behind the one that is being read, if that is so.
+        let at = usize::from(self.shown.as_ref().is_some_and(|shown| shown.mark.is_some()));
+        self.growing &= self.segments.len() > at || segments.is_empty();
+        for segment in segments.into_iter().rev() {
+            self.segments.insert(at, segment);
+        }
+        self.items = self.items.saturating_add(found);
+        Ok((found, lost))
+    }
+
+    /// Lets go what is over the cap, the oldest first; answers how many items that were.
+    pub(crate) fn trim(&mut self) -> u64 {
+        self.make_room(0);
+        std::mem::take(&mut self.evicted)
     }
 
     /// Keeps a batch. Answers how many items had to go for it, or have gone since that was last answered.

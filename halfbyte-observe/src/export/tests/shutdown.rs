@@ -87,6 +87,25 @@ async fn with_a_disk_a_collector_that_is_away_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn what_a_process_leaves_that_goes_after_the_next_one_came_is_sent_by_that_one() {
+    let (receiver, home) = (Receiver::start().await.unwrap(), tempfile::tempdir().unwrap());
+    receiver.fail(Fault::unavailable(None));
+    let [old, new] = [(); 2].map(|()| Product::of_traces(&receiver, &[], Some(home.path())));
+    old.spans(5);
+    new.spans(3);
+    assert_eq!(new.telemetry.flush(BUDGET).await.stats().traces.spooled, 3);
+    let flushed = old.telemetry.shutdown(BUDGET).await;
+    assert!(flushed.is_safe() && !flushed.is_complete(), "{flushed}");
+    receiver.recover();
+    // It looks for more when its own backlog has run empty, without a restart.
+    assert!(receiver.wait_for(|received| received.spans.len() == 8, LONG).await);
+    let flushed = new.telemetry.shutdown(LONG).await;
+    let stats = &flushed.stats().traces;
+    assert_eq!((stats.created, stats.recovered, stats.exported, stats.spooled), (3, 5, 8, 0), "{flushed}");
+    assert!(flushed.is_complete() && stats.is_balanced());
+}
+
+#[tokio::test]
 async fn a_flush_that_ends_early_loses_nothing() {
     let receiver = Receiver::start().await.unwrap();
     receiver.fail(Fault::Hang);

@@ -130,3 +130,32 @@ fn of_many_that_adopt_at_once_each_batch_goes_to_one() {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }
+
+#[test]
+fn what_one_leaves_that_went_later_is_adopted_on_request_and_comes_next() {
+    let folder = private();
+    for (own, shown, expected) in [
+        (0, false, vec![1, 2]),
+        (2, false, vec![1, 2, 10, 11]),
+        (1, true, vec![10, 1, 2]),
+        (2, true, vec![10, 1, 2, 11]),
+    ] {
+        let mut old = Spool::open(folder.path(), ROOMY).unwrap();
+        let mut new = Spool::open(folder.path(), ROOMY).unwrap();
+        for number in 0..own {
+            // Each has a segment of its own.
+            new.push(&batch(10 + number, 1, 1 << 20)).unwrap();
+        }
+        if shown {
+            assert_eq!(number(&new.front().unwrap()), 10);
+        }
+        old.push(&batch(1, 3, 100)).unwrap();
+        old.push(&batch(2, 4, 100)).unwrap();
+        assert_eq!(new.adopt().unwrap(), (0, 0), "the other one lives");
+        drop(old);
+        assert_eq!(new.adopt().unwrap(), (7, 0));
+        assert_eq!((new.items(), new.trim(), new.adopt().unwrap()), (own + 7, 0, (0, 0)));
+        new.push(&batch(20, 1, 100)).unwrap();
+        assert_eq!(numbers(&mut new), [expected, vec![20]].concat());
+    }
+}
