@@ -333,9 +333,11 @@ impl Drop for Exchange {
         if self.span.recording {
             self.record_span(error);
         }
-        let mut caller = mem::take(&mut self.caller);
-        caller.within(|| self.log(took));
-        self.caller = caller;
+        if self.logged.is_some() {
+            let mut caller = mem::take(&mut self.caller);
+            caller.within(|| self.log(took));
+            self.caller = caller;
+        }
         self.measure(took, error);
         if let Some(active) = self.shared.instruments.active(&self.facts) {
             active.add(-1);
