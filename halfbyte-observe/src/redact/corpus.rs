@@ -705,6 +705,8 @@ proptest! {
     #[test]
     fn innocent_text_is_left_alone(words in prop::collection::vec("[a-z]{1,9}|[A-Z][a-z]{1,9}|[0-9]{1,4}", 0..20), joint in prop::sample::select(&[" ", ", ", "/", "-", "."][..])) {
         let text = words.join(joint);
+        // Words at random are those of a key now and then.
+        prop_assume!(!["xox", "glpat-", "pypi-", "sk-ant-", "sk-proj-"].iter().any(|key| text.contains(key)));
         prop_assert!(matches!(redaction().text(&text), Cow::Borrowed(_)), "{}", text);
     }
 }
