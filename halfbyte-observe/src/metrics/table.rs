@@ -36,16 +36,19 @@ impl<V> Table<V> {
             }
             let value = match (made.take(), make.take()) {
                 (Some(value), _) => value,
-                (None, make) => {
-                    if self.len.load(Ordering::Relaxed) >= self.cap {
-                        return None;
+                (None, unused) => {
+                    // What filled the table may be this very value, from another thread.
+                    if self.len.load(Ordering::Acquire) >= self.cap {
+                        let _anothers = slot.get()?;
+                        make = unused;
+                        continue;
                     }
-                    Box::new(make?())
+                    Box::new(unused?())
                 }
             };
             match slot.set(value) {
                 Ok(()) => {
-                    self.len.fetch_add(1, Ordering::Relaxed);
+                    self.len.fetch_add(1, Ordering::Release);
                     return Some(at);
                 }
                 // Another thread was faster, perhaps with the same value: look at it.
