@@ -6,6 +6,7 @@ pub mod client;
 mod console;
 mod error;
 mod export;
+mod grpc;
 mod init;
 mod instrumentation;
 mod keep;

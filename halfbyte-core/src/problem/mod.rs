@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use self::kind::Kind;
-pub use self::render::Context;
+pub use self::render::{Context, is_grpc};
 
 /// A refusal: which row of the table, and the details that its headers and its body carry.
 ///

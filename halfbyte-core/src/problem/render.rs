@@ -31,18 +31,16 @@ impl Context {
 
     /// As [`of`](Self::of), from the parts.
     pub fn from_parts(headers: &HeaderMap, extensions: &Extensions) -> Self {
-        Self {
-            request_id: extensions.get().copied(),
-            trace_id: TraceId::current(),
-            grpc: headers.get(CONTENT_TYPE).is_some_and(|value| is_grpc(value.as_bytes())),
-        }
+        Self { request_id: extensions.get().copied(), trace_id: TraceId::current(), grpc: is_grpc(headers) }
     }
 }
 
-/// `application/grpc`, bare or followed by a suffix or parameters; `application/grpc-web` is HTTP and is not meant.
-fn is_grpc(content_type: &[u8]) -> bool {
+/// Whether `headers` are those of gRPC: `application/grpc`, bare or followed by a suffix or parameters. gRPC-Web is HTTP and
+/// is not meant: its status stands inside of its body.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
     content_type
-        .strip_prefix(b"application/grpc")
+        .and_then(|content_type| content_type.strip_prefix(b"application/grpc"))
         .is_some_and(|rest| rest.first().is_none_or(|byte| matches!(byte, b'+' | b';' | b' ')))
 }
 

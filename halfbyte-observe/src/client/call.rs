@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::CONTENT_TYPE;
+use halfbyte_core::problem::is_grpc;
 use http::{HeaderMap, Method, StatusCode, Version};
 use opentelemetry::{KeyValue, StringValue};
 
@@ -11,6 +11,7 @@ use super::Outbound;
 use super::exchange::Ending;
 use super::layer::Instruments;
 use super::target::Target;
+use crate::grpc::Code;
 
 const OTHER: &str = "_OTHER";
 
@@ -114,13 +115,17 @@ impl Call {
                 }
             }
             // A call that fails at once has its status in the headers.
-            Protocol::Grpc { code, .. } => *code = grpc_status(headers).or(grpc_status_of_http(answered)),
+            Protocol::Grpc { code, .. } => {
+                // One of 200 has its status behind its body.
+                let implied = (answered != StatusCode::OK).then(|| Code::of_http(answered));
+                *code = Code::of(headers).or(implied).map(Code::name);
+            }
         }
     }
 
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
         if let Protocol::Grpc { code, .. } = &mut self.protocol {
-            *code = grpc_status(trailers).or(*code);
+            *code = Code::of(trailers).map(Code::name).or(*code);
         }
     }
 
@@ -143,7 +148,7 @@ impl Call {
                 let code = code.or_else(|| match ending {
                     Ending::Complete => Some("UNKNOWN"),
                     Ending::Unread | Ending::Cancelled => Some("CANCELLED"),
-                    Ending::Failed(failure) => failure.grpc_code.map(grpc_name),
+                    Ending::Failed(failure) => failure.grpc_code.map(|code| Code::numbered(code).name()),
                     Ending::Panicked => None,
                 });
                 let error_type = match code {
@@ -262,54 +267,6 @@ fn version_name(version: Version) -> Option<&'static str> {
         Version::HTTP_3 => "3",
         _ => return None,
     })
-}
-
-/// `application/grpc`, with a `+proto` or a parameter behind it.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let rest = headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
-}
-
-/// A status that gRPC does not know is an unknown one.
-fn grpc_status(headers: &HeaderMap) -> Option<&'static str> {
-    let value = headers.get("grpc-status")?;
-    Some(value.to_str().ok().and_then(|text| text.parse().ok()).map_or("UNKNOWN", grpc_name))
-}
-
-/// What a response without a status of gRPC stands for, by its mapping from HTTP.
-fn grpc_status_of_http(status: StatusCode) -> Option<&'static str> {
-    Some(match status.as_u16() {
-        200 => return None,
-        400 => "INTERNAL",
-        401 => "UNAUTHENTICATED",
-        403 => "PERMISSION_DENIED",
-        404 => "UNIMPLEMENTED",
-        429 | 502 | 503 | 504 => "UNAVAILABLE",
-        _ => "UNKNOWN",
-    })
-}
-
-fn grpc_name(code: i32) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    usize::try_from(code).ok().and_then(|code| NAMES.get(code)).unwrap_or(&"UNKNOWN")
 }
 
 fn clipped(text: &str) -> &str {

@@ -8,10 +8,8 @@ use super::Client;
 use super::target::Server;
 use crate::Instrumentation;
 use crate::instrumentation::Tracer;
+use crate::metrics::BOUNDARIES;
 use crate::propagation::Propagators;
-
-/// The boundaries that the semantic conventions advise, in seconds.
-const BOUNDARIES: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// Makes one client span and one measurement of each call, and sends its trace context along.
 ///

@@ -11,7 +11,7 @@ use super::table::hash_of_key;
 use super::{ExemplarFilter, Table};
 
 /// The boundaries that the conventions for HTTP and for RPC advise, in seconds.
-pub(super) const BOUNDARIES: [f64; 14] =
+pub(crate) const BOUNDARIES: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// As many as the SDK keeps of a metric, unless a view says otherwise.

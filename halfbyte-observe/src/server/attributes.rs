@@ -9,10 +9,10 @@ use opentelemetry::{KeyValue, StringValue};
 
 use super::facts::{Facts, Target, clipped};
 use super::forwarded::{Client, Origin};
-use super::grpc::Code;
 use super::instruments::{Instruments, OTHER};
 use super::layer::Shared;
 use super::recent::Generation;
+use crate::grpc::Code;
 
 /// As many as there are mostly, from start to end: a list of more than a thousand bytes costs an allocator much more.
 const ROOM: usize = 18;

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use halfbyte_core::problem::Kind;
+use halfbyte_core::problem::{Kind, is_grpc};
 use halfbyte_core::{Caller, PeerAddress, RequestId};
 use http::{HeaderMap, Request, Response, StatusCode};
 use opentelemetry::KeyValue;
@@ -13,12 +13,12 @@ use opentelemetry::trace::{Status, TraceContextExt as _};
 use super::attributes::{self, ErrorType, Measured};
 use super::facts::{Facts, Target, clipped};
 use super::forwarded::{self, Origin};
-use super::grpc::{self, Code};
 use super::inbound::{Inbound, contains};
 use super::instruments::OTHER;
 use super::layer::Shared;
 use super::route::Route;
 use super::span::{self, Current};
+use crate::grpc::{self, Code};
 
 /// One request and its response: owned by whatever drives them, so that it ends exactly once, when it is dropped.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Exchange {
         self.refusal = response.extensions().get::<Kind>().copied();
         if self.facts.is_call() {
             self.code = Code::of(response.headers());
-            if self.code.is_none() && !grpc::is_call(response.headers()) {
+            if self.code.is_none() && !is_grpc(response.headers()) {
                 self.was_no_call();
             }
         }

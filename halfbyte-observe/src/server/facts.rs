@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use halfbyte_core::problem::is_grpc;
 use http::{Method, Request, Uri, Version};
 
 use super::instruments::Instruments;
-use super::{grpc, route};
+use super::route;
+use crate::grpc;
 
 /// The longest text that is taken from a client as it is.
 const LONGEST: usize = 256;
@@ -43,7 +45,7 @@ impl Facts {
         let path = request.uri().path();
         let target = if request.version() >= Version::HTTP_2
             && request.method() == Method::POST
-            && grpc::is_call(request.headers())
+            && is_grpc(request.headers())
             && path.strip_prefix('/').is_some_and(grpc::is_method)
         {
             Target::of_call(path, route::of(request), instruments)

@@ -6,7 +6,6 @@ mod exchange;
 mod facts;
 mod forwarded;
 mod future;
-mod grpc;
 mod headers;
 mod inbound;
 mod instruments;

@@ -1,22 +1,12 @@
-//! What the conventions say of gRPC.
+//! The status of a gRPC call, as server and client tell it by the conventions.
 
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// Whether it is a call of gRPC. That of gRPC-Web is not: its status stands inside of its body.
-pub(super) fn is_call(headers: &HeaderMap) -> bool {
-    let Some(rest) = headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))
-    else {
-        return false;
-    };
-    matches!(rest.first(), None | Some(b'+' | b';'))
-}
-
 /// A status code of gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Code(u8);
+pub(crate) struct Code(u8);
 
 const NAMES: [&str; 17] = [
     "OK",
@@ -42,14 +32,13 @@ impl Code {
     const UNKNOWN: Self = Self(2);
 
     /// From trailers, or from the headers of a response that has nothing but trailers.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get(&STATUS)?.to_str().ok();
-        let number = text.and_then(|text| text.parse().ok()).filter(|number| usize::from(*number) < NAMES.len());
-        Some(number.map_or(Self::UNKNOWN, Self))
+        Some(text.and_then(|text| text.parse().ok()).map_or(Self::UNKNOWN, Self::numbered))
     }
 
     /// What a client makes of a response that ends without a status, by gRPC's table for that.
-    pub(super) fn of_http(status: StatusCode) -> Self {
+    pub(crate) fn of_http(status: StatusCode) -> Self {
         Self(match status.as_u16() {
             400 => 13,
             401 => 16,
@@ -60,16 +49,21 @@ impl Code {
         })
     }
 
-    pub(super) fn number(self) -> u8 {
+    /// One that gRPC does not know is `UNKNOWN`.
+    pub(crate) fn numbered(number: i32) -> Self {
+        u8::try_from(number).ok().filter(|number| usize::from(*number) < NAMES.len()).map_or(Self::UNKNOWN, Self)
+    }
+
+    pub(crate) fn number(self) -> u8 {
         self.0
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         NAMES.get(usize::from(self.0)).copied().unwrap_or("UNKNOWN")
     }
 
     /// Whether it is the server's fault.
-    pub(super) fn is_server_error(self) -> bool {
+    pub(crate) fn is_server_error(self) -> bool {
         matches!(
             self.name(),
             "UNKNOWN" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS"
@@ -78,7 +72,7 @@ impl Code {
 
     /// Whether only a method that there is answers so. The others may come from what stands in front of all methods:
     /// authentication, limits, or nothing at all.
-    pub(super) fn proves_the_method(self) -> bool {
+    pub(crate) fn proves_the_method(self) -> bool {
         matches!(
             self.name(),
             "OK" | "INVALID_ARGUMENT"
@@ -93,7 +87,7 @@ impl Code {
 }
 
 /// Whether it is `package.Service/Method`.
-pub(super) fn is_method(text: &str) -> bool {
+pub(crate) fn is_method(text: &str) -> bool {
     let names = text.split_once('/');
     names.is_some_and(|(service, method)| !service.is_empty() && !method.is_empty() && !method.contains('/'))
 }
@@ -101,24 +95,6 @@ pub(super) fn is_method(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_call_is_told_by_its_content_type() {
-        for (content_type, expected) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpc;charset=utf-8", true),
-            ("application/grpc-web", false),
-            ("application/grpc-web+proto", false),
-            ("application/grpcx", false),
-            ("application/json", false),
-            ("", false),
-        ] {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type.parse().unwrap())]);
-            assert_eq!(is_call(&headers), expected, "{content_type}");
-        }
-        assert!(!is_call(&HeaderMap::new()));
-    }
 
     #[test]
     fn a_status_that_cannot_be_read_is_unknown() {
