@@ -4,6 +4,7 @@ pub mod audit;
 mod chain;
 pub mod client;
 mod console;
+mod conventions;
 mod error;
 mod export;
 mod grpc;

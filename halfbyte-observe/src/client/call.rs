@@ -11,12 +11,8 @@ use super::Outbound;
 use super::exchange::Ending;
 use super::layer::Instruments;
 use super::target::Target;
+use crate::conventions::{HttpVersion, METHODS, OTHER, clipped};
 use crate::grpc::Code;
-
-const OTHER: &str = "_OTHER";
-
-/// The methods that the conventions know.
-const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
 
 /// The template that the path of a request was made from, such as `/labels/{id}`: put it into the request's extensions,
 /// and the span is called by it. There must be few of them, so it must not be the path itself.
@@ -111,7 +107,7 @@ impl Call {
                 *status = Some(answered);
                 // A tunnel goes on as something else.
                 if method.as_str() != "CONNECT" || !answered.is_success() {
-                    self.version = version_name(version);
+                    self.version = HttpVersion::of(version).as_str();
                 }
             }
             // A call that fails at once has its status in the headers.
@@ -256,19 +252,4 @@ fn known(method: &Method, methods: Option<&[Arc<str>]>) -> Option<StringValue> {
         Some(methods) => methods.iter().find(|known| ***known == *method.as_str()).cloned().map(Into::into),
         None => METHODS.into_iter().find(|known| *known == method.as_str()).map(Into::into),
     }
-}
-
-fn version_name(version: Version) -> Option<&'static str> {
-    Some(match version {
-        Version::HTTP_09 => "0.9",
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_11 => "1.1",
-        Version::HTTP_2 => "2",
-        Version::HTTP_3 => "3",
-        _ => return None,
-    })
-}
-
-fn clipped(text: &str) -> &str {
-    &text[..text.floor_char_boundary(256)]
 }

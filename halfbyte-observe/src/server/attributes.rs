@@ -7,11 +7,12 @@ use http::header::{HOST, USER_AGENT};
 use http::{Request, StatusCode};
 use opentelemetry::{KeyValue, StringValue};
 
-use super::facts::{Facts, Target, clipped};
+use super::facts::{Facts, Target};
 use super::forwarded::{Client, Origin};
-use super::instruments::{Instruments, OTHER};
+use super::instruments::Instruments;
 use super::layer::Shared;
 use super::recent::Generation;
+use crate::conventions::{OTHER, clipped};
 use crate::grpc::Code;
 
 /// As many as there are mostly, from start to end: a list of more than a thousand bytes costs an allocator much more.

@@ -11,13 +11,13 @@ use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::trace::{Status, TraceContextExt as _};
 
 use super::attributes::{self, ErrorType, Measured};
-use super::facts::{Facts, Target, clipped};
+use super::facts::{Facts, Target};
 use super::forwarded::{self, Origin};
 use super::inbound::{Inbound, contains};
-use super::instruments::OTHER;
 use super::layer::Shared;
 use super::route::Route;
 use super::span::{self, Current};
+use crate::conventions::{OTHER, clipped};
 use crate::grpc::{self, Code};
 
 /// One request and its response: owned by whatever drives them, so that it ends exactly once, when it is dropped.

@@ -7,21 +7,15 @@ use http::{Method, Request, Uri, Version};
 
 use super::instruments::Instruments;
 use super::route;
+use crate::conventions::{HttpVersion, clipped};
 use crate::grpc;
-
-/// The longest text that is taken from a client as it is.
-const LONGEST: usize = 256;
-
-/// The methods that the conventions know; any other is the client's invention and could be one of many.
-pub(super) const METHODS: [&str; 10] =
-    ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY"];
 
 #[derive(Debug)]
 pub(super) struct Facts {
     /// The place among the methods that are known; behind the last one if it is none of them.
     pub(super) method: u8,
     pub(super) scheme: Scheme,
-    pub(super) version: Protocol,
+    pub(super) version: HttpVersion,
     pub(super) target: Target,
 }
 
@@ -55,7 +49,7 @@ impl Facts {
         Self {
             method: instruments.method(request.method()),
             scheme: scheme.unwrap_or_else(|| Scheme::of(request.uri())),
-            version: Protocol::of(request.version()),
+            version: HttpVersion::of(request.version()),
             target,
         }
     }
@@ -110,43 +104,4 @@ impl Scheme {
             Self::Https => "https",
         }
     }
-}
-
-/// `network.protocol.version`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http09,
-    Http10,
-    Http11,
-    Http2,
-    Http3,
-    Other,
-}
-
-impl Protocol {
-    fn of(version: Version) -> Self {
-        match version {
-            Version::HTTP_09 => Self::Http09,
-            Version::HTTP_10 => Self::Http10,
-            Version::HTTP_11 => Self::Http11,
-            Version::HTTP_2 => Self::Http2,
-            Version::HTTP_3 => Self::Http3,
-            _ => Self::Other,
-        }
-    }
-
-    pub(super) fn as_str(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Http09 => "0.9",
-            Self::Http10 => "1.0",
-            Self::Http11 => "1.1",
-            Self::Http2 => "2",
-            Self::Http3 => "3",
-            Self::Other => return None,
-        })
-    }
-}
-
-pub(super) fn clipped(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST)]
 }

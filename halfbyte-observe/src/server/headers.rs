@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName};
 use opentelemetry::{Array, Key, KeyValue, StringValue, Value};
 
-use super::facts::clipped;
 use crate::Redaction;
+use crate::conventions::clipped;
 
 /// A header with a name like that carries a credential.
 const NEVER: [&str; 9] =

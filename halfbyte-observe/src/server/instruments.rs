@@ -9,9 +9,10 @@ use http::Method;
 use opentelemetry::metrics::{BoundUpDownCounter, UpDownCounter};
 use opentelemetry::{KeyValue, StringValue};
 
-use super::facts::{Facts, METHODS, Scheme, Target};
+use super::facts::{Facts, Scheme, Target};
 use super::recent::Recent;
 use crate::Instrumentation;
+use crate::conventions::{METHODS, OTHER};
 use crate::metrics::{Durations, Texts};
 
 /// As many as there may be series.
@@ -19,8 +20,6 @@ const ROUTES: usize = 2_000;
 
 /// The methods of gRPC that are told apart.
 const RPC_METHODS: usize = 512;
-
-pub(super) const OTHER: &str = "_OTHER";
 
 pub(super) struct Instruments {
     pub(super) instrumentation: Instrumentation,

@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 use http::uri::Authority;
 
-use super::facts::clipped;
+use crate::conventions::clipped;
 use crate::metrics::hash_of_bytes;
 
 const SLOTS: usize = 256;
