@@ -1,7 +1,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use halfbyte_core::Clock;
-use opentelemetry::global;
+use opentelemetry::{Context, global};
 use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, dispatcher};
 use tracing_log::{AsLog as _, LogTracer};
@@ -86,13 +86,7 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     *done = true;
     drop(done);
 
-    global::set_text_map_propagator(propagators);
-    if let Some(provider) = providers.traces {
-        global::set_tracer_provider(provider);
-    }
-    if let Some(provider) = providers.metrics {
-        global::set_meter_provider(provider);
-    }
+    set_globals(providers, propagators);
     instrumentation.install();
     if logger.is_err() {
         let why = "this process has a logger of the log crate already: its records go there and not to telemetry";
@@ -102,4 +96,16 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
         tracing::warn!(target: "halfbyte::telemetry", "{complaint}");
     }
     Ok(telemetry)
+}
+
+fn set_globals(providers: Providers, propagators: Propagators) {
+    // The SDK may log that it was done: on the console alone, as everything that telemetry says of itself.
+    let _suppressed = Context::enter_telemetry_suppressed_scope();
+    global::set_text_map_propagator(propagators);
+    if let Some(provider) = providers.traces {
+        global::set_tracer_provider(provider);
+    }
+    if let Some(provider) = providers.metrics {
+        global::set_meter_provider(provider);
+    }
 }
