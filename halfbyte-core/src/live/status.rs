@@ -59,6 +59,8 @@ pub struct Status {
 pub(super) struct Lifetime {
     pub(super) fresh_for: Duration,
     pub(super) usable_for: Duration,
+    /// Whether the source itself said when it ends.
+    pub(super) is_lease: bool,
 }
 
 impl Status {
@@ -113,6 +115,13 @@ impl Status {
     pub(super) fn usable_until(&self) -> Option<Instant> {
         let (at, lifetime) = self.confirmed?;
         at.checked_add(lifetime?.usable_for)
+    }
+
+    /// How much is left of what the source said itself; `None` if it said nothing.
+    pub(super) fn lease_left(&self) -> Option<Duration> {
+        let (at, lifetime) = self.confirmed?;
+        let lifetime = lifetime.filter(|lifetime| lifetime.is_lease)?;
+        Some(lifetime.usable_for.saturating_sub(at.elapsed()))
     }
 
     /// Whether there is a value that may be served.

@@ -14,6 +14,9 @@ use super::status::Lifetime;
 use super::{Fetched, Shared, Source, Version};
 use crate::BoxError;
 
+/// The shortest time between two fetches that a source asks for itself.
+const HINT_GAP: Duration = Duration::from_millis(50);
+
 pub(super) async fn run<T, S>(
     mut keeper: Keeper<T>,
     source: S,
@@ -33,6 +36,7 @@ pub(super) async fn run<T, S>(
             () = keeper.expiry() => { keeper.withdraw(); false }
             () = keeper.due() => true,
             () = keeper.shared.wake.notified() => keeper.is_wanted(),
+            () = keeper.hinted(&source) => true,
         };
         if due {
             keeper.begin();
@@ -87,6 +91,16 @@ impl<T> Keeper<T> {
         }
     }
 
+    /// The source says that it has something new; heard a while after the last fetch began, so that one which always says so
+    /// does not spin.
+    async fn hinted<S: Source<T>>(&self, source: &S) {
+        let last = self.shared.status.borrow().last_attempt;
+        if let Some(last) = last {
+            sleep_until(last + HINT_GAP).await;
+        }
+        source.changed().await;
+    }
+
     async fn expiry(&self) {
         let until =
             if self.shared.current.load().is_some() { self.shared.status.borrow().usable_until() } else { None };
@@ -122,7 +136,9 @@ impl<T> Keeper<T> {
     fn fetched(&mut self, fetched: Fetched<T>) {
         let policy = &self.shared.policy;
         let fresh_for = fetched.fresh_for.unwrap_or(policy.fresh_for);
-        let lifetime = Lifetime { fresh_for, usable_for: fresh_for.saturating_add(policy.max_stale) };
+        let usable_for = fresh_for.saturating_add(policy.max_stale);
+        let usable_for = fetched.usable_for.map_or(usable_for, |most| usable_for.min(most));
+        let lifetime = Lifetime { fresh_for, usable_for, is_lease: fetched.usable_for.is_some() };
         if let Some(value) = fetched.value {
             let generation = self.last.as_ref().map_or(0, |last| last.generation) + 1;
             self.last = Some(Arc::new(Version { value, generation, unattended_until: OnceLock::new() }));
@@ -142,7 +158,11 @@ impl<T> Keeper<T> {
     fn failed(&self, error: BoxError) {
         let error: Arc<dyn std::error::Error + Send + Sync> = error.into();
         let failures = self.shared.status.borrow().failures.saturating_add(1);
-        let wait = self.shared.policy.backoff_after(failures, fastrand::f64());
+        let policy = &self.shared.policy;
+        let wait = policy.backoff_after(failures, fastrand::f64());
+        // A lease is tried for once more before it ends.
+        let left = self.shared.status.borrow().lease_left().filter(|left| !left.is_zero());
+        let wait = left.map_or(wait, |left| wait.min((left / 2).max(policy.backoff)));
         self.log_failure(failures, wait, &*error);
         self.shared.status.send_modify(|status| {
             status.failures = failures;

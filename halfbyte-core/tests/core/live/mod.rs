@@ -4,6 +4,7 @@ mod allocations;
 mod backoff;
 mod ending;
 mod first_load;
+mod leases;
 mod model;
 mod on_demand;
 mod racing;
