@@ -21,6 +21,12 @@ pub enum ErrorKind {
     Malformed,
     /// The backend cannot be reached, or did not answer in time.
     Unavailable,
+    /// The backend asks for patience.
+    Throttled,
+    /// It was [rejected](crate::Secret::reject), and the backend has nothing else.
+    Rejected,
+    /// It was not asked for while the process started: see [`Secrets::get`](crate::Secrets::get).
+    Undeclared,
     /// No secret can have this name: see [`Name`](crate::Name).
     InvalidName,
 }
@@ -83,6 +89,21 @@ impl Error {
         self.kind == ErrorKind::Unavailable
     }
 
+    /// Whether the backend asks for patience.
+    pub fn is_throttled(&self) -> bool {
+        self.kind == ErrorKind::Throttled
+    }
+
+    /// Whether it was rejected, and the backend has nothing else.
+    pub fn is_rejected(&self) -> bool {
+        self.kind == ErrorKind::Rejected
+    }
+
+    /// Whether it may work later though nobody changes anything.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.kind, ErrorKind::Pending | ErrorKind::Unavailable | ErrorKind::Throttled)
+    }
+
     /// When the next fetch is due: what a `Retry-After` may say. At least one second.
     pub fn retry_in(&self) -> Duration {
         self.retry_in.max(Duration::from_secs(1))
@@ -101,6 +122,9 @@ impl Error {
             ErrorKind::Denied => format!("the secret {name} may not be read"),
             ErrorKind::Malformed => format!("the secret {name} is not what it should be"),
             ErrorKind::Unavailable => format!("the secret {name} cannot be had now"),
+            ErrorKind::Throttled => format!("the secret {name} cannot be had now, the backend asks for patience"),
+            ErrorKind::Rejected => format!("the secret {name} was rejected, and there is no other"),
+            ErrorKind::Undeclared => format!("the secret {name} was not asked for at start, so it may not be read"),
             ErrorKind::InvalidName => "a secret was asked for by a name that none can have".to_owned(),
         };
         Self { retry_in: error.retry_in(), ..Self::new(kind, message).with_source(error) }

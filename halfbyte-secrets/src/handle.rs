@@ -8,7 +8,9 @@ use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretBox};
 use serde::{Serialize, Serializer};
 
-use crate::Error;
+use crate::journal::Journal;
+use crate::rotation::{Previous, Rotation, Verdict};
+use crate::{Error, ErrorKind};
 
 pub(crate) const REDACTED: &str = "[REDACTED]";
 
@@ -27,8 +29,9 @@ pub struct Secret<T: Zeroize>(pub(crate) Arc<Shared<T>>);
 
 /// What the handles to one secret share; the task behind `live` ends with the last of them.
 pub(crate) struct Shared<T: Zeroize> {
-    pub(crate) name: Box<str>,
-    pub(crate) live: Live<SecretBox<T>>,
+    pub(crate) live: Live<Arc<SecretBox<T>>>,
+    pub(crate) rotation: Arc<Rotation<T>>,
+    pub(crate) journal: Journal,
 }
 
 impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
@@ -73,9 +76,64 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
         self.0.live.refresh(seen).await.map(Snapshot).map_err(|error| self.error(error))
     }
 
+    /// Says that the backend which this credential is for did not accept generation `seen`, and answers another one: the
+    /// current one if that is newer by now; else what the secret's backend has now, by one read for all who ask meanwhile; else,
+    /// where there are such [stages](crate::Stage), the value that is about to be current, or the one that was before. All
+    /// readers have that from then on, until the backend has a new current value.
+    ///
+    /// A value is rejected for ten minutes, or until all that there is was rejected. Cancel safe.
+    ///
+    /// ```
+    /// # async fn call(_: &str) -> u16 { 200 }
+    /// use halfbyte_secrets::{Error, ExposeSecret, Secret};
+    ///
+    /// async fn call_with(token: &Secret<String>) -> Result<u16, Error> {
+    ///     let current = token.load()?;
+    ///     match call(current.expose_secret()).await {
+    ///         401 => Ok(call(token.reject(current.generation()).await?.expose_secret()).await),
+    ///         status => Ok(status),
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`](ErrorKind::Rejected): the backend has nothing else; or there were more than five rejections, and less than
+    /// ten seconds for each further one, so that who is refused for another reason does not make the backend work. Otherwise
+    /// as [`refresh`](Self::refresh). What was rejected is still served by [`load`](Self::load).
+    pub async fn reject(&self, seen: u64) -> Result<Snapshot<T>, Error> {
+        let Shared { live, rotation, journal } = &*self.0;
+        if let Ok(newer) = live.load()
+            && newer.generation() > seen
+        {
+            return Ok(Snapshot(newer));
+        }
+        let answer = match rotation.reject(seen) {
+            Verdict::TooMany => return Err(self.rejected("too many values of it were rejected of late")),
+            Verdict::Noted => {
+                journal.rejected(seen);
+                // A read that is under way does not know of it yet.
+                live.refetch(seen).await
+            }
+            Verdict::Known => live.refresh(seen).await,
+        };
+        let answer = answer.map_err(|error| self.error(error))?;
+        if answer.generation() > seen {
+            Ok(Snapshot(answer))
+        } else {
+            Err(self.rejected("its backend has no other value"))
+        }
+    }
+
+    /// The value before the current one, for the policy's [`rotation_window`](crate::Policy::rotation_window): accept both
+    /// when you verify, use the current one when you call. No waiting, no I/O, no allocation.
+    pub fn previous(&self) -> Option<PreviousValue<T>> {
+        self.0.rotation.previous().map(PreviousValue)
+    }
+
     /// The name that it was asked for by.
     pub fn name(&self) -> &str {
-        &self.0.name
+        self.0.journal.name()
     }
 
     /// State, age, generation, failures and the last error, as readiness shows them.
@@ -85,7 +143,12 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
 
     #[cold]
     fn error(&self, error: live::Error) -> Error {
-        Error::of_handle(&self.0.name, error)
+        Error::of_handle(self.name(), error)
+    }
+
+    #[cold]
+    fn rejected(&self, why: &str) -> Error {
+        Error::new(ErrorKind::Rejected, format!("the secret {} was rejected, and {why}", self.name()))
     }
 }
 
@@ -97,7 +160,7 @@ impl<T: Zeroize> Clone for Secret<T> {
 
 impl<T: Zeroize> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({}, {REDACTED})", self.0.name)
+        write!(f, "Secret({}, {REDACTED})", self.0.journal.name())
     }
 }
 
@@ -114,7 +177,7 @@ impl<T: Zeroize> Serialize for Secret<T> {
 }
 
 /// One generation of a [`Secret`]. It stays what it is while the secret moves on: keep it for one operation only.
-pub struct Snapshot<T: Zeroize>(live::Snapshot<SecretBox<T>>);
+pub struct Snapshot<T: Zeroize>(live::Snapshot<Arc<SecretBox<T>>>);
 
 impl<T: Zeroize> Snapshot<T> {
     /// Which generation this is, from 1.
@@ -144,6 +207,41 @@ impl<T: Zeroize> fmt::Display for Snapshot<T> {
 }
 
 impl<T: Zeroize> Serialize for Snapshot<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(REDACTED)
+    }
+}
+
+/// The value of a [`Secret`] before the current one.
+pub struct PreviousValue<T: Zeroize>(Arc<Previous<T>>);
+
+impl<T: Zeroize> PreviousValue<T> {
+    /// Which generation it was; 0 if it was current before this process started.
+    pub fn generation(&self) -> u64 {
+        self.0.generation
+    }
+}
+
+impl<T: Zeroize> ExposeSecret<T> for PreviousValue<T> {
+    #[inline]
+    fn expose_secret(&self) -> &T {
+        self.0.value.expose_secret()
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for PreviousValue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PreviousValue({REDACTED}, generation {})", self.generation())
+    }
+}
+
+impl<T: Zeroize> fmt::Display for PreviousValue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl<T: Zeroize> Serialize for PreviousValue<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(REDACTED)
     }

@@ -58,17 +58,24 @@
 mod error;
 mod from_secret;
 mod handle;
+mod journal;
+mod lease;
 mod local;
 mod name;
+mod policy;
 mod provider;
+mod reader;
+mod rotation;
 mod secrets;
 
+pub use halfbyte_core::live;
 pub use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize};
 
 pub use self::error::{Error, ErrorKind};
 pub use self::from_secret::{FromSecret, Json, ParseError, SecretUrl};
-pub use self::handle::{Secret, Snapshot};
+pub use self::handle::{PreviousValue, Secret, Snapshot};
 pub use self::local::Local;
 pub use self::name::Name;
-pub use self::provider::{Env, Files, Provider, Reading, Version};
-pub use self::secrets::Secrets;
+pub use self::policy::Policy;
+pub use self::provider::{Ask, Env, Files, Lease, Provider, Reading, Stage, Version};
+pub use self::secrets::{Builder, Secrets};

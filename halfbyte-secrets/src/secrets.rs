@@ -1,20 +1,26 @@
 //! Opens the backend that the configuration names, and hands out handles.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use halfbyte_core::config::{Config, SecretsBackend};
 use halfbyte_core::home::Home;
-use halfbyte_core::live::{Fetched, Policy, Source};
-use halfbyte_core::{BoxError, Lifecycle, Live};
-use secrecy::SecretBox;
+use halfbyte_core::lifecycle::Phase;
+use halfbyte_core::{Lifecycle, Live};
 
 use crate::handle::Shared;
-use crate::provider::{Erased, Provider, Reading, Version};
-use crate::{Env, Error, ErrorKind, Files, FromSecret, Local, Name, Secret};
+use crate::journal::Journal;
+use crate::lease::Ledger;
+use crate::provider::{Erased, Provider};
+use crate::reader::{Reader, give_back};
+use crate::rotation::Rotation;
+use crate::{Env, Error, ErrorKind, Files, FromSecret, Local, Name, Policy, Secret};
+
+/// How long giving leases back may take in all.
+const GIVING_BACK: Duration = Duration::from_secs(5);
 
 /// The secrets of one process. Cloning is cheap and clones share their handles.
 #[derive(Clone)]
@@ -23,9 +29,21 @@ pub struct Secrets(Arc<Inner>);
 struct Inner {
     provider: Arc<dyn Erased>,
     policy: Policy,
+    /// Of those that have one of their own.
+    policies: HashMap<Box<str>, Policy>,
     lifecycle: Lifecycle,
+    ledger: Ledger,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
     /// The handles that are alive, so that a name asked for twice is fetched once.
-    handles: Mutex<HashMap<(Box<str>, TypeId), Handle>>,
+    handles: HashMap<(Box<str>, TypeId), Handle>,
+    /// The names that may be asked for.
+    declared: BTreeSet<Box<str>>,
+    /// Somebody gives back what is lent, at the end.
+    is_attended: bool,
 }
 
 /// A handle's shared part, whatever its type; it does not keep the secret alive.
@@ -53,111 +71,140 @@ impl Secrets {
 
     /// Takes secrets from `provider`, by its own policy.
     pub fn new(provider: impl Provider, lifecycle: &Lifecycle) -> Self {
-        let policy = provider.policy();
-        Self::with_policy(provider, policy, lifecycle)
+        Self::builder(provider).build(lifecycle)
     }
 
-    /// Takes secrets from `provider`, by a policy of yours.
-    pub fn with_policy(provider: impl Provider, policy: Policy, lifecycle: &Lifecycle) -> Self {
-        Self(Arc::new(Inner {
-            provider: Arc::new(provider),
-            policy,
-            lifecycle: lifecycle.clone(),
-            handles: Mutex::default(),
-        }))
+    /// Takes secrets from `provider`, with more to say about how.
+    pub fn builder(provider: impl Provider) -> Builder {
+        let policy = Policy::from(provider.policy());
+        Builder { provider: Arc::new(provider), policy, policies: HashMap::new() }
     }
 
     /// A handle to the secret `name`. Does no I/O: the first fetch begins in the background, and the handle's
     /// [`ready`](Secret::ready) waits for it. Readiness shows it as `secret.NAME`.
     ///
     /// Asking twice for the same name and type shares one fetch and one value. An
-    /// [invalid](crate::ErrorKind::InvalidName) name gives a handle that answers just that.
+    /// [invalid](crate::ErrorKind::InvalidName) name gives a handle that answers just that. So does, with
+    /// [`Undeclared`](crate::ErrorKind::Undeclared), a name that was not asked for, or [declared](Self::declare), before the
+    /// process was [ready](Phase::Ready): what a request says must not choose what is read.
     ///
     /// # Panics
     ///
     /// Outside a Tokio runtime.
     pub fn get<T: FromSecret>(&self, name: &str) -> Secret<T> {
-        let mut handles = self.0.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let key = (Box::from(name), TypeId::of::<T>());
-        if let Some(Ok(shared)) = handles.get(&key).and_then(Weak::upgrade).map(Arc::downcast::<Shared<T>>) {
+        if let Some(Ok(shared)) = state.handles.get(&key).and_then(Weak::upgrade).map(Arc::downcast::<Shared<T>>) {
             return Secret(shared);
         }
-        let shared = Arc::new(self.start::<T>(name));
-        handles.retain(|_, handle| handle.strong_count() > 0);
-        handles.insert(key, Arc::downgrade(&shared) as Handle);
+        let valid = Name::new(name).and_then(|name| self.allow(&mut state, name));
+        let shared = Arc::new(self.start::<T>(name, valid));
+        state.handles.retain(|_, handle| handle.strong_count() > 0);
+        state.handles.insert(key, Arc::downgrade(&shared) as Handle);
+        if !std::mem::replace(&mut state.is_attended, true) {
+            self.attend();
+        }
         Secret(shared)
     }
 
-    fn start<T: FromSecret>(&self, name: &str) -> Shared<T> {
-        let valid = Name::new(name);
+    /// Says that `name` may be asked for later, once the process serves.
+    ///
+    /// # Errors
+    ///
+    /// The name is [invalid](crate::ErrorKind::InvalidName), or the process serves already.
+    pub fn declare(&self, name: &str) -> Result<(), Error> {
+        self.allow(&mut self.state(), Name::new(name)?).map(drop)
+    }
+
+    /// The names that were asked for or declared, in order: what the manifest of a product lists.
+    pub fn declared(&self) -> Vec<String> {
+        self.state().declared.iter().map(ToString::to_string).collect()
+    }
+
+    fn allow(&self, state: &mut State, name: Name) -> Result<Name, Error> {
+        if self.0.lifecycle.phase() < Phase::Ready {
+            state.declared.insert(name.as_str().into());
+        } else if !state.declared.contains(name.as_str()) {
+            let message = format!("the secret {name} was not asked for at start: get or declare it before serving");
+            let error = Error::new(ErrorKind::Undeclared, message);
+            Journal::new(name.as_str(), self.0.provider.name()).failed(&error);
+            return Err(error);
+        }
+        Ok(name)
+    }
+
+    fn start<T: FromSecret>(&self, name: &str, valid: Result<Name, Error>) -> Shared<T> {
+        let inner = &self.0;
         // What cannot be a name may be a value in the wrong place, and is shown nowhere.
-        let shown = valid.as_ref().map_or("(invalid)", Name::as_str);
-        let title = format!("secret.{shown}");
-        let (policy, name) = (self.0.policy.clone(), Box::from(shown));
-        let reader = Reader {
-            provider: self.0.provider.clone(),
-            name: valid,
-            last: Mutex::new(Last { version: None, digest: None }),
-            hasher: RandomState::new(),
-        };
-        Shared { name, live: Live::start(title, policy, reader, &self.0.lifecycle) }
+        let shown = Name::new(name).map_or_else(|_| "(invalid)".to_owned(), |name| name.to_string());
+        let policy = inner.policies.get(name).unwrap_or(&inner.policy).clone();
+        let (rotation, journal) = (Arc::new(Rotation::new()), Journal::new(&shown, inner.provider.name()));
+        let live = policy.live.clone();
+        let reader =
+            Reader::new(inner.provider.clone(), valid, policy, rotation.clone(), inner.ledger.clone(), journal.clone());
+        let live = Live::start(format!("secret.{shown}"), live, reader, &inner.lifecycle);
+        Shared { live, rotation, journal }
+    }
+
+    /// Gives back what is lent when the process is asked to end.
+    fn attend(&self) {
+        let Inner { provider, ledger, lifecycle, .. } = &*self.0;
+        let (provider, ledger, stopping) = (provider.clone(), ledger.clone(), lifecycle.stopping());
+        lifecycle.spawn("secrets", async move {
+            stopping.await;
+            let _ends_by_itself = tokio::time::timeout(GIVING_BACK, give_back(&*provider, &ledger)).await;
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How secrets are taken from a provider; see [`Secrets::builder`].
+pub struct Builder {
+    provider: Arc<dyn Erased>,
+    policy: Policy,
+    policies: HashMap<Box<str>, Policy>,
+}
+
+impl Builder {
+    /// The policy for all, in place of the provider's own.
+    #[must_use]
+    pub fn policy(mut self, policy: impl Into<Policy>) -> Self {
+        self.policy = policy.into();
+        self
+    }
+
+    /// The policy for the secret `name`.
+    #[must_use]
+    pub fn policy_for(mut self, name: &str, policy: impl Into<Policy>) -> Self {
+        self.policies.insert(name.into(), policy.into());
+        self
+    }
+
+    /// The secrets, which live as long as `lifecycle`.
+    pub fn build(self, lifecycle: &Lifecycle) -> Secrets {
+        let Self { provider, policy, policies } = self;
+        Secrets(Arc::new(Inner {
+            provider,
+            policy,
+            policies,
+            lifecycle: lifecycle.clone(),
+            ledger: Ledger::default(),
+            state: Mutex::default(),
+        }))
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Builder").field(&self.provider.name()).finish()
     }
 }
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Secrets").field(&self.0.provider.name()).finish()
-    }
-}
-
-/// Reads one secret of one type, and knows what it read last without keeping it.
-struct Reader {
-    provider: Arc<dyn Erased>,
-    name: Result<Name, Error>,
-    last: Mutex<Last>,
-    hasher: RandomState,
-}
-
-struct Last {
-    version: Option<Version>,
-    /// Of the value, under a random key: a backend that stores many secrets as one changes its version with each of them.
-    digest: Option<u64>,
-}
-
-impl Reader {
-    fn last(&self) -> MutexGuard<'_, Last> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether this differs from what was read last, which it is from now on.
-    fn is_news(&self, value: Option<&[u8]>, version: Option<Version>) -> bool {
-        let digest = Some(self.hasher.hash_one(value));
-        let mut last = self.last();
-        last.version = version;
-        std::mem::replace(&mut last.digest, digest) != digest
-    }
-}
-
-impl<T: FromSecret> Source<SecretBox<T>> for Reader {
-    async fn fetch(&self) -> Result<Fetched<SecretBox<T>>, BoxError> {
-        let name = self.name.as_ref().map_err(Clone::clone)?;
-        let known = self.last().version.clone();
-        let (value, parsed, version) = match self.provider.read(name, known.as_ref()).await {
-            Ok(Reading { value: None, .. }) => return Ok(Fetched::unchanged()),
-            Ok(Reading { value: Some(value), version }) => {
-                let parsed = T::from_secret(&value).map_err(|error| {
-                    Error::new(ErrorKind::Malformed, format!("the value of {name} cannot be used")).with_source(error)
-                })?;
-                (Some(value), parsed, version)
-            }
-            Err(error) => match T::absent() {
-                Some(absent) if error.is_not_found() => (None, absent, None),
-                _ => return Err(error.into()),
-            },
-        };
-        // Only now that nothing can fail any more: what could not be used must be read again.
-        let parsed = SecretBox::new(Box::new(parsed));
-        let news = self.is_news(value.as_deref().map(Vec::as_slice), version);
-        Ok(if news { Fetched::new(parsed) } else { Fetched::unchanged() })
     }
 }

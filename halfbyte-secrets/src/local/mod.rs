@@ -11,8 +11,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use self::key::Key;
 use self::sealed::Values;
-use crate::provider::{Stamp, blocking, read, stamp, watched};
-use crate::{Error, ErrorKind, Name, Provider, Reading, Version};
+use crate::provider::{Stamp, blocking, only_current, read, stamp, watched};
+use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Version};
 
 /// `local:`: one file, `secrets/secrets.age` in the home folder, encrypted for the key in `secrets/secrets.key`.
 ///
@@ -155,7 +155,8 @@ impl Local {
 impl Provider for Local {
     const NAME: &'static str = "local:";
 
-    async fn read(&self, name: &Name, known: Option<&Version>) -> Result<Reading, Error> {
+    async fn read(&self, ask: Ask<'_>) -> Result<Reading, Error> {
+        let (name, known) = only_current(&ask)?;
         let (local, name, known) = (self.clone(), name.clone(), known.cloned());
         blocking(move || local.look(&name, known.as_ref())).await
     }

@@ -3,7 +3,8 @@ use std::time::Duration;
 use halfbyte_core::config::Variables;
 use halfbyte_core::live::Policy;
 
-use crate::{Error, ErrorKind, Name, Provider, Reading, Version};
+use super::only_current;
+use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Version};
 
 /// `env:`: the secret `db-password` is the variable `DB_PASSWORD`.
 ///
@@ -22,7 +23,8 @@ impl Env {
 impl Provider for Env {
     const NAME: &'static str = "env:";
 
-    async fn read(&self, name: &Name, known: Option<&Version>) -> Result<Reading, Error> {
+    async fn read(&self, ask: Ask<'_>) -> Result<Reading, Error> {
+        let (name, known) = only_current(&ask)?;
         let variable = variable(name);
         match (self.0.get(&variable), known) {
             (Some(_), Some(_)) => Ok(Reading::unchanged()),

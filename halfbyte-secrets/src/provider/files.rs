@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use halfbyte_core::live::Policy;
 use secrecy::zeroize::Zeroizing;
 
-use super::{Contents, blocking, read, stamp, watched};
-use crate::{Error, ErrorKind, Name, Provider, Reading, Version};
+use super::{Contents, blocking, only_current, read, stamp, watched};
+use crate::{Ask, Error, ErrorKind, Provider, Reading, Version};
 
 /// `file:///dir`: the secret `db-password` is the file `db-password` in the folder.
 ///
@@ -26,7 +26,8 @@ impl Files {
 impl Provider for Files {
     const NAME: &'static str = "file:";
 
-    async fn read(&self, name: &Name, known: Option<&Version>) -> Result<Reading, Error> {
+    async fn read(&self, ask: Ask<'_>) -> Result<Reading, Error> {
+        let (name, known) = only_current(&ask)?;
         let path = self.0.join(name.as_str());
         let known = known.cloned();
         blocking(move || look(&path, known.as_ref()).map_err(|error| without_folder(&path, error))).await
@@ -46,7 +47,7 @@ fn look(path: &Path, known: Option<&Version>) -> Result<Reading, Error> {
     if bytes.is_empty() {
         return Err(Error::new(ErrorKind::Malformed, format!("{} is empty", path.display())));
     }
-    Ok(Reading { value: Some(bytes), version: stamp.settled() })
+    Ok(Reading { value: Some(bytes), version: stamp.settled(), lease: None })
 }
 
 fn trim_newline(bytes: &mut Zeroizing<Vec<u8>>) {

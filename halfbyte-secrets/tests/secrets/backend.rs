@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use halfbyte_core::live::Policy;
-use halfbyte_secrets::{Error, ErrorKind, Name, Provider, Reading, Version};
+use halfbyte_secrets::{Ask, Error, ErrorKind, Provider, Reading, Version};
 
 #[derive(Clone, Default)]
 pub struct Backend(Arc<Inner>);
@@ -50,7 +50,8 @@ impl Backend {
 impl Provider for Backend {
     const NAME: &'static str = "backend";
 
-    async fn read(&self, _name: &Name, known: Option<&Version>) -> Result<Reading, Error> {
+    async fn read(&self, ask: Ask<'_>) -> Result<Reading, Error> {
+        let known = ask.known();
         self.0.reads.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(1)).await;
         let version = self.0.version.lock().unwrap_or_else(PoisonError::into_inner).clone();

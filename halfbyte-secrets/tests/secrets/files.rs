@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use halfbyte_core::config::Config;
-use halfbyte_secrets::{Error, ErrorKind, ExposeSecret as _, Files, Name, Provider as _, Reading, Secrets};
+use halfbyte_secrets::{Ask, Error, ErrorKind, ExposeSecret as _, Files, Name, Provider as _, Reading, Secrets};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -131,25 +131,25 @@ async fn a_file_that_has_rested_is_known_by_a_look_at_it() {
     let (files, token) = (Files::new(folder.path()), Name::new("token").expect("a name"));
     let path = folder.path().join("token");
     fs::write(&path, "one").expect("written");
-    let young = files.read(&token, None).await.expect("read");
+    let young = files.read(Ask::current(&token)).await.expect("read");
     assert!(format!("{young:?}").contains("version: None"), "a new file may change and look the same: {young:?}");
 
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    let rested = files.read(&token, None).await.expect("read");
+    let rested = files.read(Ask::current(&token)).await.expect("read");
     let version = version_of(&rested);
-    let again = files.read(&token, Some(&version)).await.expect("read");
+    let again = files.read(Ask::current(&token).knowing(Some(&version))).await.expect("read");
     assert!(format!("{again:?}").contains("unchanged"), "{again:?}");
 
     let modified = fs::metadata(&path).and_then(|metadata| metadata.modified()).expect("there");
     let mut in_place = fs::OpenOptions::new().write(true).open(&path).expect("opened");
     in_place.write_all(b"two").expect("written");
     in_place.set_modified(modified).expect("set back");
-    let rewritten = files.read(&token, Some(&version)).await.expect("read");
+    let rewritten = files.read(Ask::current(&token).knowing(Some(&version))).await.expect("read");
     assert!(format!("{rewritten:?}").contains("REDACTED"), "the same file, size and time, rewritten: {rewritten:?}");
 
     fs::write(folder.path().join("draft"), "one").expect("written");
     fs::rename(folder.path().join("draft"), &path).expect("replaced");
-    let replaced = files.read(&token, Some(&version)).await.expect("read");
+    let replaced = files.read(Ask::current(&token).knowing(Some(&version))).await.expect("read");
     assert!(format!("{replaced:?}").contains("REDACTED"), "the same size, another file: {replaced:?}");
 }
 

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use halfbyte_secrets::{ErrorKind, ExposeSecret as _, Json, SecretSlice, SecretString, SecretUrl, Secrets};
+use halfbyte_secrets::{
+    Ask, Error, ErrorKind, ExposeSecret as _, Json, Reading, SecretSlice, SecretString, SecretUrl, Secrets,
+};
 use tokio::time::sleep;
 
 use super::backend::Backend;
@@ -39,11 +41,7 @@ async fn a_fetch_that_takes_too_long_is_unavailable() {
     struct Slow;
     impl halfbyte_secrets::Provider for Slow {
         const NAME: &'static str = "slow";
-        async fn read(
-            &self,
-            _name: &halfbyte_secrets::Name,
-            _known: Option<&halfbyte_secrets::Version>,
-        ) -> Result<halfbyte_secrets::Reading, halfbyte_secrets::Error> {
+        async fn read(&self, _ask: Ask<'_>) -> Result<Reading, Error> {
             std::future::pending().await
         }
     }

@@ -1,7 +1,7 @@
 use halfbyte_core::config::Config;
 use halfbyte_core::home::Home;
 use halfbyte_secrets::{
-    Env, ExposeSecret as _, FromSecret, Json, Local, Name, Provider as _, Reading, SecretUrl, Secrets,
+    Ask, Env, ExposeSecret as _, FromSecret, Json, Local, Name, Provider as _, Reading, SecretUrl, Secrets,
 };
 
 use super::backend::Backend;
@@ -61,7 +61,7 @@ async fn no_error_holds_a_part_of_a_value() {
 async fn no_provider_and_no_reading_prints_a_value() {
     let config = Config::parse([("TOKEN", CANARY)]).expect("configured");
     let env = Env::new(&config.other);
-    let reading = env.read(&Name::new("token").expect("a name"), None).await.expect("read");
+    let reading = env.read(Ask::current(&Name::new("token").expect("a name"))).await.expect("read");
     let folder = tempfile::tempdir().expect("a folder");
     let local = Local::open(&Home::open(folder.path().join("home")).expect("opened")).expect("opened");
     local.set("token", &CANARY.into()).expect("set");

@@ -74,7 +74,7 @@ fn quick() -> Policy {
 async fn eight_readers_see_each_of_fifty_rotations_of_a_file_whole() {
     let folder = tempfile::tempdir().expect("a folder");
     let home = Home::open(folder.path().join("mount")).expect("opened");
-    let secrets = Secrets::with_policy(Files::new(home.path()), quick(), &lifecycle());
+    let secrets = Secrets::builder(Files::new(home.path())).policy(quick()).build(&lifecycle());
     rotate(secrets, |next| home.replace("token", whole(next).as_bytes()).expect("replaced")).await;
 }
 
@@ -83,7 +83,7 @@ async fn eight_readers_see_each_of_fifty_rotations_of_the_local_file_whole() {
     let folder = tempfile::tempdir().expect("a folder");
     let home = Home::open(folder.path().join("home")).expect("opened");
     let local = Local::open(&home).expect("opened");
-    let secrets = Secrets::with_policy(local.clone(), quick(), &lifecycle());
+    let secrets = Secrets::builder(local.clone()).policy(quick()).build(&lifecycle());
     rotate(secrets, |next| local.set("token", &whole(next).into()).expect("set")).await;
 }
 
@@ -92,7 +92,7 @@ async fn a_file_rewritten_in_place_within_one_tick_is_noticed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("token");
     fs::write(&path, "aaaa").expect("written");
-    let secret = Secrets::with_policy(Files::new(folder.path()), quick(), &lifecycle()).get::<String>("token");
+    let secret = Secrets::builder(Files::new(folder.path())).policy(quick()).build(&lifecycle()).get::<String>("token");
     secret.ready().await.expect("loaded");
     // The same file, the same size, and often the same time stamp.
     for value in ["bbbb", "cccc", "dddd"] {

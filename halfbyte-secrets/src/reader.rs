@@ -1,0 +1,247 @@
+//! Reads one secret of one type for its live handle: which stage, which lease, and whether it is news.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use halfbyte_core::BoxError;
+use halfbyte_core::live::{Fetched, Source};
+use secrecy::SecretBox;
+use secrecy::zeroize::Zeroizing;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::journal::Journal;
+use crate::lease::{Due, Held, Ledger};
+use crate::provider::Erased;
+use crate::rotation::Rotation;
+use crate::{Ask, Error, ErrorKind, FromSecret, Name, Policy, Reading, Stage, Version};
+
+pub(crate) struct Reader<T: FromSecret> {
+    provider: Arc<dyn Erased>,
+    name: Result<Name, Error>,
+    policy: Policy,
+    rotation: Arc<Rotation<T>>,
+    ledger: Ledger,
+    journal: Journal,
+    /// Of digests, so that nobody learns a value by one.
+    hasher: RandomState,
+    /// One fetch at a time holds it.
+    state: Mutex<State<T>>,
+}
+
+struct State<T: FromSecret> {
+    /// As the live value counts.
+    generation: u64,
+    served: Option<Served<T>>,
+    lease: Option<Held>,
+    /// Of what the backend said last to be current; `None` if that has to be read anew.
+    version: Option<Version>,
+}
+
+struct Served<T: FromSecret> {
+    digest: u64,
+    value: Arc<SecretBox<T>>,
+}
+
+/// What is to be served from now on.
+struct News {
+    bytes: Zeroizing<Vec<u8>>,
+    digest: u64,
+    stage: Stage,
+    version: Option<Version>,
+    lease: Option<Held>,
+}
+
+impl<T: FromSecret> Reader<T> {
+    pub(crate) fn new(
+        provider: Arc<dyn Erased>,
+        name: Result<Name, Error>,
+        policy: Policy,
+        rotation: Arc<Rotation<T>>,
+        ledger: Ledger,
+        journal: Journal,
+    ) -> Self {
+        let state = State { generation: 0, served: None, lease: None, version: None };
+        Self { provider, name, policy, rotation, ledger, journal, hasher: RandomState::new(), state: Mutex::new(state) }
+    }
+
+    async fn next(&self, state: &mut State<T>) -> Result<Fetched<Arc<SecretBox<T>>>, Error> {
+        let name = self.name.as_ref().map_err(Clone::clone)?;
+        let rejected = self.rotation.rejected();
+        let served = state.served.as_ref().map(|served| served.digest);
+        if served.is_some_and(|served| !rejected.contains(&served))
+            && let Some(kept) = self.keep_lease(state).await?
+        {
+            return Ok(kept);
+        }
+        let known = state.version.clone().filter(|_| rejected.is_empty());
+        let asked = Instant::now();
+        let reading = match self.provider.read(Ask::current(name).knowing(known.as_ref())).await {
+            Ok(reading) => reading,
+            Err(error) if error.is_not_found() => return self.absent(state).ok_or(error),
+            Err(error) => return Err(error),
+        };
+        let Reading { value: Some(bytes), version, lease } = reading else {
+            self.journal.unchanged();
+            return Ok(Fetched::unchanged());
+        };
+        let digest = self.digest(Some(&bytes));
+        if rejected.contains(&digest) {
+            if served.is_some_and(|served| served != digest && !rejected.contains(&served)) {
+                // What is served in its place does.
+                return Ok(Fetched::unchanged());
+            }
+            if let Some(news) = self.another_stage(name, &rejected).await {
+                return self.publish(state, news).await;
+            }
+            // Everything that there is was rejected: the backend's word counts again.
+            self.rotation.forgive();
+        }
+        if served == Some(digest) && lease.is_none() {
+            state.version = version;
+            self.journal.unchanged();
+            return Ok(Fetched::unchanged());
+        }
+        let lease = lease.map(|lease| Held::new(lease, asked));
+        self.publish(state, News { bytes, digest, stage: Stage::Current, version, lease }).await
+    }
+
+    /// Renews the lease if that is what is due; `None` if another credential is to be read.
+    async fn keep_lease(&self, state: &mut State<T>) -> Result<Option<Fetched<Arc<SecretBox<T>>>>, Error> {
+        let Some(held) = &state.lease else { return Ok(None) };
+        let asked = Instant::now();
+        match held.due(asked) {
+            Due::Keep => Ok(Some(within(held, Fetched::unchanged()))),
+            Due::Replace => Ok(None),
+            Due::Renew => match self.provider.renew(&held.lease).await {
+                Ok(lease) => {
+                    let held = held.renewed(lease, asked);
+                    self.enter(&held);
+                    self.journal.renewed(state.generation);
+                    let kept = within(&held, Fetched::unchanged());
+                    state.lease = Some(held);
+                    Ok(Some(kept))
+                }
+                Err(error) if error.is_temporary() => Err(error),
+                // It is gone: another one.
+                Err(error) => {
+                    self.journal.failed(&error);
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    /// The first value of another stage that was not rejected.
+    async fn another_stage(&self, name: &Name, rejected: &[u64]) -> Option<News> {
+        for stage in [Stage::Pending, Stage::Previous] {
+            let reading = self.provider.read(Ask::current(name).stage_of(stage)).await;
+            let Ok(Reading { value: Some(bytes), .. }) = reading else { continue };
+            let digest = self.digest(Some(&bytes));
+            if !rejected.contains(&digest) {
+                return Some(News { bytes, digest, stage, version: None, lease: None });
+            }
+        }
+        None
+    }
+
+    async fn publish(&self, state: &mut State<T>, news: News) -> Result<Fetched<Arc<SecretBox<T>>>, Error> {
+        let News { bytes, digest, stage, version, lease } = news;
+        let value = self.parse(&bytes)?;
+        if state.generation == 0 && self.policy.previous_at_start {
+            self.look_back().await;
+        }
+        state.version = version;
+        state.lease = lease;
+        let mut fetched = self.serve(state, value, digest);
+        if let Some(held) = &state.lease {
+            self.enter(held);
+            fetched = within(held, fetched);
+        }
+        self.journal.read(state.generation, stage.as_str());
+        Ok(fetched)
+    }
+
+    fn serve(&self, state: &mut State<T>, value: T, digest: u64) -> Fetched<Arc<SecretBox<T>>> {
+        let value = Arc::new(SecretBox::new(Box::new(value)));
+        let before = state.served.replace(Served { digest, value: value.clone() });
+        if let Some(Served { value, .. }) = before {
+            self.rotation.keep_previous(value, state.generation, self.policy.rotation_window);
+        }
+        state.generation += 1;
+        self.rotation.serve(state.generation, digest);
+        Fetched::new(value)
+    }
+
+    /// The backend does not have it, which is all right for an `Option`.
+    fn absent(&self, state: &mut State<T>) -> Option<Fetched<Arc<SecretBox<T>>>> {
+        let absent = T::absent()?;
+        let digest = self.digest(None);
+        (state.version, state.lease) = (None, None);
+        if state.served.as_ref().is_some_and(|served| served.digest == digest) {
+            return Some(Fetched::unchanged());
+        }
+        Some(self.serve(state, absent, digest))
+    }
+
+    /// What was current before this process started. Verifying with it is an extra: without it, no error.
+    async fn look_back(&self) {
+        let Ok(name) = &self.name else { return };
+        let reading = self.provider.read(Ask::current(name).stage_of(Stage::Previous)).await;
+        if let Ok(Reading { value: Some(bytes), .. }) = reading
+            && let Ok(value) = self.parse(&bytes)
+        {
+            let value = Arc::new(SecretBox::new(Box::new(value)));
+            self.rotation.keep_previous(value, 0, self.policy.rotation_window);
+        }
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<T, Error> {
+        T::from_secret(bytes).map_err(|error| {
+            let name = self.journal.name();
+            Error::new(ErrorKind::Malformed, format!("the value of {name} cannot be used")).with_source(error)
+        })
+    }
+
+    fn enter(&self, held: &Held) {
+        self.ledger.enter(self.journal.name(), &held.lease, held.ends());
+    }
+
+    fn digest(&self, value: Option<&[u8]>) -> u64 {
+        self.hasher.hash_one(value)
+    }
+}
+
+/// Served no longer than the lease, and looked after before that.
+fn within<V>(held: &Held, fetched: Fetched<V>) -> Fetched<V> {
+    let now = Instant::now();
+    fetched.fresh_for(held.rest(now)).usable_for(held.left(now))
+}
+
+impl<T: FromSecret> Source<Arc<SecretBox<T>>> for Reader<T> {
+    async fn fetch(&self) -> Result<Fetched<Arc<SecretBox<T>>>, BoxError> {
+        let mut state = self.state.lock().await;
+        self.rotation.end_window();
+        let next = self.next(&mut state).await;
+        if let Err(error) = &next {
+            self.journal.failed(error);
+        }
+        Ok(next?)
+    }
+
+    async fn changed(&self) {
+        self.provider.changed().await;
+    }
+}
+
+/// Gives back what is lent.
+pub(crate) async fn give_back(provider: &dyn Erased, ledger: &Ledger) {
+    for entry in ledger.take() {
+        let journal = Journal::new(&entry.name, provider.name());
+        match provider.revoke(&entry.lease).await {
+            Ok(()) => journal.revoked(),
+            Err(error) => journal.failed(&error),
+        }
+    }
+    provider.close().await;
+}

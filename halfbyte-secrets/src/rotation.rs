@@ -1,0 +1,119 @@
+//! What a handle and what reads for it tell each other: the value before the current one, and which were rejected.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use secrecy::SecretBox;
+use secrecy::zeroize::Zeroize;
+use tokio::time::Instant;
+
+/// How long a value stays rejected: by then it may have been the backend's fault.
+const REJECTED_FOR: Duration = Duration::from_secs(600);
+
+/// How many values are remembered as rejected.
+const REMEMBERED: usize = 8;
+
+/// How many rejections there may be at once, and how long it takes for another one.
+const BURST: u32 = 5;
+const REFILL: Duration = Duration::from_secs(10);
+
+pub(crate) struct Rotation<T: Zeroize> {
+    previous: ArcSwapOption<Previous<T>>,
+    marks: Mutex<Marks>,
+}
+
+/// The value before the current one, while it is remembered.
+pub(crate) struct Previous<T: Zeroize> {
+    pub(crate) value: Arc<SecretBox<T>>,
+    pub(crate) generation: u64,
+    until: Instant,
+}
+
+#[derive(Debug)]
+struct Marks {
+    /// By digest, the last one at the end.
+    rejected: VecDeque<(u64, Instant)>,
+    /// Generation and digest of what is served.
+    served: Option<(u64, u64)>,
+    /// When the next rejection would be one too many less `BURST` refills.
+    spent: Option<Instant>,
+}
+
+/// What came of a rejection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nobody had said so before.
+    Noted,
+    /// Somebody has, or it is not served any more.
+    Known,
+    /// There were too many.
+    TooMany,
+}
+
+impl<T: Zeroize> Rotation<T> {
+    pub(crate) fn new() -> Self {
+        let marks = Marks { rejected: VecDeque::new(), served: None, spent: None };
+        Self { previous: ArcSwapOption::empty(), marks: Mutex::new(marks) }
+    }
+
+    /// The value before the current one, if its window is not over.
+    pub(crate) fn previous(&self) -> Option<Arc<Previous<T>>> {
+        self.previous.load_full().filter(|previous| Instant::now() < previous.until)
+    }
+
+    pub(crate) fn keep_previous(&self, value: Arc<SecretBox<T>>, generation: u64, window: Duration) {
+        let until = Instant::now().checked_add(window);
+        let previous = until.filter(|_| !window.is_zero()).map(|until| Previous { value, generation, until });
+        self.previous.store(previous.map(Arc::new));
+    }
+
+    /// Wipes the value before the current one, if its window is over.
+    pub(crate) fn end_window(&self) {
+        if self.previous.load().as_ref().is_some_and(|previous| Instant::now() >= previous.until) {
+            self.previous.store(None);
+        }
+    }
+
+    pub(crate) fn serve(&self, generation: u64, digest: u64) {
+        self.marks().served = Some((generation, digest));
+    }
+
+    /// Notes that `generation` was rejected.
+    pub(crate) fn reject(&self, generation: u64) -> Verdict {
+        let now = Instant::now();
+        let mut marks = self.marks();
+        let Some((_, digest)) = marks.served.filter(|(served, _)| *served == generation) else { return Verdict::Known };
+        if marks.rejected.iter().any(|(known, until)| *known == digest && now < *until) {
+            return Verdict::Known;
+        }
+        let spent = marks.spent.map_or(now, |spent| spent.max(now)) + REFILL;
+        if spent > now + REFILL * BURST {
+            return Verdict::TooMany;
+        }
+        marks.spent = Some(spent);
+        if marks.rejected.len() == REMEMBERED {
+            marks.rejected.pop_front();
+        }
+        marks.rejected.push_back((digest, now + REJECTED_FOR));
+        Verdict::Noted
+    }
+
+    /// The digests of what was rejected of late.
+    pub(crate) fn rejected(&self) -> Vec<u64> {
+        let now = Instant::now();
+        let mut marks = self.marks();
+        marks.rejected.retain(|(_, until)| now < *until);
+        marks.rejected.iter().map(|(digest, _)| *digest).collect()
+    }
+
+    /// Forgets all rejections.
+    pub(crate) fn forgive(&self) {
+        self.marks().rejected.clear();
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
