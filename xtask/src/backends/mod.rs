@@ -2,6 +2,7 @@
 //!
 //! A server is one [`Backend`] in a file of its own and one line in [`ALL`].
 
+mod http;
 mod install;
 mod nats;
 mod oidc_provider;
