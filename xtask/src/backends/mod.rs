@@ -4,6 +4,7 @@
 
 mod http;
 mod install;
+mod moto;
 mod nats;
 mod oidc_provider;
 mod openbao;
@@ -31,7 +32,7 @@ use crate::table;
 
 /// Every server there is, in the order in which they start.
 pub const ALL: &[Backend] =
-    &[nats::BACKEND, oidc_provider::BACKEND, openbao::BACKEND, postgres::BACKEND, rotel::BACKEND];
+    &[moto::BACKEND, nats::BACKEND, oidc_provider::BACKEND, openbao::BACKEND, postgres::BACKEND, rotel::BACKEND];
 
 /// A real server: where it comes from and how it starts.
 pub struct Backend {
@@ -165,7 +166,7 @@ mod tests {
         let error = chosen(&["rotle".to_owned()]).err().expect("there is no such backend");
         assert_eq!(
             error.to_string(),
-            "no backend is called rotle; there are: nats, oidc-provider, openbao, postgres, rotel"
+            "no backend is called rotle; there are: moto, nats, oidc-provider, openbao, postgres, rotel"
         );
     }
 
