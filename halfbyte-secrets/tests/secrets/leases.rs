@@ -82,6 +82,7 @@ async fn while_the_backend_is_away_it_is_tried_for_until_the_lease_ends_and_not_
     seconds(0.6).await;
     assert_eq!(value(&secret), "Unavailable");
     backend.fail(None);
+    backend.fail_to_renew(None);
     seconds(31.0).await;
     assert_eq!(value(&secret), "credential-2");
 }

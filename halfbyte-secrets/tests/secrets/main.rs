@@ -1,6 +1,7 @@
 //! What a product sees of `halfbyte-secrets`, over its public API and real files.
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect fails there")]
 
+mod audit;
 mod backend;
 mod declared;
 mod env;
