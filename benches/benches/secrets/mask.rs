@@ -15,11 +15,15 @@ pub fn run() {
         let mut line = String::with_capacity(1100);
         while line.len() < 1024 {
             let (id, took) = (fastrand::u64(..), fastrand::u16(..));
-            line.push_str(&format!("GET /labels/{id:x}?page={} 200 {took}us tenant=acme user-agent=curl/8.5 ", id % 97));
+            line.push_str(&format!(
+                "GET /labels/{id:x}?page={} 200 {took}us tenant=acme user-agent=curl/8.5 ",
+                id % 97
+            ));
         }
         line.truncate(1024);
         line
     };
-    let times: Vec<_> = (0..ROUNDS).map(|_| time_of(BATCH / 100, line, |line| fingerprint::mask(&line).len())).collect();
+    let times: Vec<_> =
+        (0..ROUNDS).map(|_| time_of(BATCH / 100, line, |line| fingerprint::mask(&line).len())).collect();
     count("secrets.mask.nanoseconds_per_kib", format_args!("{:.0}", nanoseconds(median(times))));
 }

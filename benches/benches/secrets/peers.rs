@@ -58,7 +58,9 @@ impl Aws {
         let config = aws_sdk_secretsmanager::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("eu-central-1"))
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::new("bench", "bench", None, None, "bench")))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "bench", "bench", None, None, "bench",
+            )))
             .http_client(http)
             .build();
         let client = aws_sdk_secretsmanager::Client::from_conf(config);
