@@ -95,8 +95,8 @@ use crate::propagation::Propagators;
 /// | `http.client.request.duration` | histogram | s | 0.005 to 10 | the span of the call, if it is sampled |
 /// | `rpc.client.call.duration` | histogram | s | 0.005 to 10 | the same |
 ///
-/// Of each there are at most 2,000 series; what is measured of any other is the one with `otel.metric.overflow`. A layer
-/// keeps those that it has measured, so make one and clone it rather than one for each call.
+/// Of each there are at most 2,000 series, over all layers; what is measured of any other is the one with
+/// `otel.metric.overflow`.
 ///
 /// A call failed, and the status of its span is Error without a description, when HTTP answered 400 or above
 /// (`error.type` is the status), when gRPC ended with any code but `OK` (it is the code), or else with one of
@@ -127,7 +127,7 @@ pub(super) struct Instruments {
     pub(super) propagators: Arc<Propagators>,
     meter: Meter,
     exemplars: Arc<Exemplars>,
-    // Made at the first call, since most layers have calls of one kind.
+    // Asked for at the first call, since most products have calls of one kind.
     http: OnceLock<Arc<Durations>>,
     rpc: OnceLock<Arc<Durations>>,
     /// Where requests go that do not say so.
@@ -174,18 +174,13 @@ impl ClientLayer {
 
 impl Instruments {
     pub(super) fn http(&self) -> &Durations {
-        self.http.get_or_init(|| self.durations("http.client.request.duration", "Duration of HTTP client requests."))
+        let description = "Duration of HTTP client requests.";
+        self.http.get_or_init(|| self.exemplars.shared(&self.meter, "http.client.request.duration", description))
     }
 
     pub(super) fn rpc(&self) -> &Durations {
         let description = "Measures the duration of an outgoing Remote Procedure Call (RPC).";
-        self.rpc.get_or_init(|| self.durations("rpc.client.call.duration", description))
-    }
-
-    fn durations(&self, name: &'static str, description: &'static str) -> Arc<Durations> {
-        let durations = Durations::new(&self.meter, self.exemplars.filter(), name, description);
-        self.exemplars.add(&durations);
-        durations
+        self.rpc.get_or_init(|| self.exemplars.shared(&self.meter, "rpc.client.call.duration", description))
     }
 }
 

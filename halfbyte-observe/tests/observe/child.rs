@@ -63,6 +63,7 @@ fn the_product() {
             "refused" => refused(&config),
             "unfit" => unfit(&config),
             "panic" => crate::panics::play(&config).await,
+            "outbound" => crate::outbound::play(&config).await,
             "outage" => crate::outage::play(&config).await,
             other => panic!("no such role: {other}"),
         }
