@@ -77,8 +77,8 @@ async fn durations_of_calls_are_exported_and_those_of_the_layer_with_exemplars()
     for (scope, exemplars, address) in
         [("halfbyte-core", 0, "127.0.0.1"), ("halfbyte-observe", 1, "parcel.example.com")]
     {
-        let durations = metrics.iter().filter(|metric| metric.name == "http.client.request.duration");
-        let metric = durations.filter(|metric| metric.scope.name == scope).next_back().expect(scope);
+        let mut durations = metrics.iter().filter(|metric| metric.name == "http.client.request.duration");
+        let metric = durations.rfind(|metric| metric.scope.name == scope).expect(scope);
         let [point] = &metric.points[..] else { panic!("one series of {scope}") };
         let span = receiver.spans().find(|span| span.scope.name == scope);
         assert_eq!((point.count, point.exemplars.len()), (1, exemplars), "{scope}");

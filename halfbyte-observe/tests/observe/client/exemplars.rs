@@ -1,6 +1,7 @@
 //! Durations point at the span that they are of, and there are only so many of them.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use halfbyte_observe::ClientLayer;
 use halfbyte_observe::testing::{Capture, Point, capture};
@@ -45,6 +46,21 @@ async fn a_duration_of_either_protocol_points_at_the_span_of_the_call() {
         assert_eq!((exemplar.trace_id.as_ref(), exemplar.span_id.as_ref()), of_span, "{metric}");
         assert!(exemplar.attributes.is_empty() && point.count == 1 && exemplar.value == point.sum.unwrap());
     }
+}
+
+#[tokio::test]
+async fn it_was_measured_when_the_call_ended() {
+    let capture = capture();
+    let layer = ClientLayer::with_instrumentation(&capture.instrumentation());
+    let slow = async |_: Request<Body>| {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        Ok::<_, Infallible>(ok())
+    };
+    let service = ServiceBuilder::new().layer(layer).service_fn(slow);
+    finish(service.oneshot(get("http://parcel.example.com/")).await.unwrap()).await;
+    let exemplar = &point(&capture, "http.client.request.duration", &[]).exemplars[0];
+    let began = capture.spans().named("GET").start_nanos;
+    assert!(exemplar.time_nanos.saturating_sub(began) > 30_000_000, "{} {began}", exemplar.time_nanos);
 }
 
 #[tokio::test]
