@@ -62,21 +62,6 @@ impl Durations {
         span: &SpanContext,
     ) {
         let series = key.and_then(|key| self.one(key, attributes)).unwrap_or_else(|| self.overflow());
-        self.measure(series, (took, at), span);
-    }
-
-    /// The same where no number stands for the attributes: they are compared, and are to be in the same order each time.
-    /// All that a histogram measures comes in one of these two ways.
-    pub(crate) fn record_listed(&self, attributes: &[KeyValue], at: (Duration, Instant), span: &SpanContext) {
-        static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        let make = || self.bind(0, attributes.to_vec());
-        let place =
-            self.series.find_or_insert(HASHER.hash_one(attributes), |series| series.attributes == attributes, make);
-        let series = place.and_then(|place| self.series.get(place)).unwrap_or_else(|| self.overflow());
-        self.measure(series, at, span);
-    }
-
-    fn measure(&self, series: &Series, (took, at): (Duration, Instant), span: &SpanContext) {
         let seconds = took.as_secs_f64();
         series.bound.record(seconds);
         if self.filter.takes(span) {
@@ -95,6 +80,20 @@ impl Durations {
 
     fn bind(&self, key: u128, attributes: Vec<KeyValue>) -> Series {
         Series { key, bound: self.histogram.bind(&attributes), attributes, reservoir: OnceLock::new() }
+    }
+
+    /// As [`record`](Self::record) where no number stands for the attributes: they are compared, and are to be in the same
+    /// order each time. All that a histogram measures comes in one of these two ways.
+    pub(crate) fn record_listed(&self, attributes: &[KeyValue], (took, at): (Duration, Instant), span: &SpanContext) {
+        static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let (hash, make) = (HASHER.hash_one(attributes), || self.bind(0, attributes.to_vec()));
+        let place = self.series.find_or_insert(hash, |series| series.attributes == attributes, make);
+        let series = place.and_then(|place| self.series.get(place)).unwrap_or_else(|| self.overflow());
+        let seconds = took.as_secs_f64();
+        series.bound.record(seconds);
+        if self.filter.takes(span) {
+            series.reservoir.get_or_init(|| Box::new(Reservoir::new(at))).offer(seconds, at, span);
+        }
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Series> {
