@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
 
+mod adoption;
 mod answers;
 mod backlog;
 mod metrics;

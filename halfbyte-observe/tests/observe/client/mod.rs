@@ -1,6 +1,7 @@
 //! The client layer: what it records of calls, and what it sends along.
 
 mod endings;
+mod exemplars;
 mod grpc;
 mod http;
 mod propagation;
