@@ -179,6 +179,8 @@ mod tests {
         Caller::tell(&principal("ada"));
         assert_eq!(current(), None);
         Caller::default().within(|| assert_eq!(current(), None));
+        Caller::tell(&principal("ada"));
+        assert_eq!(current(), None, "the request is over");
     }
 
     #[test]
