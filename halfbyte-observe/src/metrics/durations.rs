@@ -51,27 +51,31 @@ impl Durations {
         Arc::new(Self { name, filter, histogram, series: Table::new(CAP), overflow: OnceLock::new() })
     }
 
-    /// Records `took`, measured at `at`. `key` stands for the attributes, which are asked for when it is the first time; None if they are
+    /// Records `took`, measured `at` then. `key` stands for the attributes, which are asked for when it is the first time; None if they are
     /// too many to be told apart. Where the filter
     /// takes `span`, the measurement is an exemplar that points at it.
     pub(crate) fn record(
         &self,
         key: Option<u128>,
         attributes: impl FnOnce() -> Vec<KeyValue>,
-        (took, at): (Duration, Instant),
+        (took, at): (Duration, impl FnOnce() -> Instant),
         span: &SpanContext,
     ) {
         let series = key.and_then(|key| self.one(key, attributes)).unwrap_or_else(|| self.overflow());
         let seconds = took.as_secs_f64();
         series.bound.record(seconds);
         if self.filter.takes(span) {
+            let at = at();
             series.reservoir.get_or_init(|| Box::new(Reservoir::new(at))).offer(seconds, at, span);
         }
     }
 
     fn one(&self, key: u128, attributes: impl FnOnce() -> Vec<KeyValue>) -> Option<&Series> {
-        let make = || self.bind(key, attributes());
-        self.series.get(self.series.find_or_insert(hash_of_key(key), |series| series.key == key, make)?)
+        let (hash, is) = (hash_of_key(key), |series: &Series| series.key == key);
+        if let Some((_, known)) = self.series.look_up(hash, is) {
+            return Some(known);
+        }
+        self.series.get(self.series.find_or_insert(hash, is, || self.bind(key, attributes()))?)
     }
 
     fn overflow(&self) -> &Series {

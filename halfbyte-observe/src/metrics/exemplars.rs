@@ -259,7 +259,8 @@ mod tests {
             let span = SpanContext::new(ids.0, ids.1, flags, false, TraceState::NONE);
             let attributes = || vec![KeyValue::new("z", "last"), KeyValue::new("http.response.status_code", status)];
             let key = u128::try_from(status).expect("positive");
-            self.durations.record(Some(key), attributes, (Duration::from_millis(millis), self.began + later), &span);
+            let took = Duration::from_millis(millis);
+            self.durations.record(Some(key), attributes, (took, || self.began + later), &span);
         }
 
         fn export(&self) -> ExportMetricsServiceRequest {
@@ -367,12 +368,8 @@ mod tests {
     fn the_overflow_has_exemplars_too() {
         let bench = Bench::new();
         let span = SpanContext::new(TraceId::from(9), SpanId::from(7), TraceFlags::SAMPLED, false, TraceState::NONE);
-        bench.durations.record(
-            None,
-            || unreachable!("there is no key"),
-            (Duration::from_millis(1), Instant::now()),
-            &span,
-        );
+        let took = Duration::from_millis(1);
+        bench.durations.record(None, || unreachable!("there is no key"), (took, Instant::now), &span);
         assert_eq!(exemplars(points(&bench.export())[0]), [(9, 1.0)]);
     }
 
