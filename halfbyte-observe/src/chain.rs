@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use opentelemetry::InstrumentationScope;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_sdk::Resource;
@@ -14,6 +15,7 @@ use crate::keep::{Counts, Keeper, Limits, Recording, Sampler};
 use crate::metrics::{ExemplarFilter, Exemplars};
 use crate::redact::Scrub;
 use crate::stamp::Stamp;
+use crate::trace::{Pipeline, Shared, Stage, Tracer};
 use crate::{Error, Keep, Redaction, Settings};
 
 #[derive(Clone, Debug, Default)]
@@ -24,6 +26,22 @@ pub(crate) struct Chain {
     redaction: Redaction,
     keep: Option<Keep>,
     exemplars: Arc<Exemplars>,
+}
+
+/// What makes spans: tracers of the SDK for a product's own, and a cheaper one for what layers make. Both sample alike,
+/// have the same limits, and go the same way.
+#[derive(Clone, Debug)]
+pub(crate) struct Traces {
+    pub(crate) provider: SdkTracerProvider,
+    pub(crate) pipeline: Arc<Pipeline>,
+    /// What became of spans that were not sampled.
+    pub(crate) kept: Option<Counts>,
+}
+
+impl Traces {
+    pub(crate) fn tracer(&self, scope: InstrumentationScope) -> Tracer {
+        Tracer::new(self.pipeline.clone(), Some(self.provider.clone()), scope)
+    }
 }
 
 impl Chain {
@@ -42,31 +60,31 @@ impl Chain {
         self.exemplars.clone()
     }
 
-    /// Spans that go to `end`; without one they are made all the same, since their ids stand in logs, in refusals and in
+    /// What makes spans that go to `end`; without one they are made all the same, since their ids stand in logs, in refusals and in
     /// calls to others.
-    pub(crate) fn traces(
-        &self,
-        resource: &Resource,
-        end: Option<impl SpanProcessor + 'static>,
-    ) -> (SdkTracerProvider, Option<Counts>) {
+    pub(crate) fn traces(&self, resource: &Resource, end: Option<impl SpanProcessor + 'static>) -> Traces {
         let keep = self.keep.as_ref().filter(|_| end.is_some());
-        let mut traces = SdkTracerProvider::builder()
-            .with_resource(resource.clone())
-            .with_sampler(Recording::new(self.sampler, keep.is_some()))
-            .with_span_limits(self.limits.span_limits());
-        let mut counts = None;
-        if let Some(end) = end {
+        let (sampler, limits) = (Recording::new(self.sampler, keep.is_some()), self.limits.span_limits());
+        let mut kept = None;
+        let chain = end.map(|end| -> Box<dyn Stage> {
             let end = Scrub::new(self.redaction.clone(), self.limits, end);
-            traces = match keep {
+            match keep {
                 Some(keep) => {
                     let keeper = Keeper::new(keep, end);
-                    counts = Some(keeper.counts());
-                    traces.with_span_processor(self.stamp.clone().before(keeper))
+                    kept = Some(keeper.counts());
+                    Box::new(self.stamp.clone().before(keeper))
                 }
-                None => traces.with_span_processor(self.stamp.clone().before(Sampled(end))),
-            };
-        }
-        (traces.build(), counts)
+                None => Box::new(self.stamp.clone().before(Sampled(end))),
+            }
+        });
+        let pipeline = Pipeline::new(sampler.clone(), limits, chain);
+        let provider = SdkTracerProvider::builder()
+            .with_resource(resource.clone())
+            .with_sampler(sampler)
+            .with_span_limits(limits)
+            .with_span_processor(Shared(pipeline.clone()))
+            .build();
+        Traces { provider, pipeline, kept }
     }
 
     /// A record that is being made on this thread.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use halfbyte_core::{Caller, Principal};
 use opentelemetry::logs::LogRecord as _;
-use opentelemetry::trace::{Span as _, SpanKind};
+use opentelemetry::trace::{SpanContext, SpanKind};
 use opentelemetry::{Context, KeyValue, StringValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -14,6 +14,7 @@ use opentelemetry_sdk::logs::SdkLogRecord;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
 use crate::Error;
+use crate::trace::{self, Stage};
 
 const TENANT: &str = "halfbyte.tenant";
 const KIND: &str = "halfbyte.principal.kind";
@@ -85,6 +86,15 @@ impl Stamp {
         }
     }
 
+    /// Stamps a span that starts on this thread.
+    fn span(&self, span: &mut impl opentelemetry::trace::Span) {
+        Caller::with_current(|principal| {
+            if let Some(principal) = principal {
+                self.attributes(principal, |key, value| span.set_attribute(KeyValue::new(key, value)));
+            }
+        });
+    }
+
     /// Stamps a record that is being made on this thread, unless it says itself whose it is.
     pub(crate) fn log(&self, record: &mut SdkLogRecord) {
         Caller::with_current(|principal| {
@@ -104,13 +114,16 @@ pub(crate) struct Stamped<N> {
     next: N,
 }
 
+impl<N: Stage> Stage for Stamped<N> {
+    fn starting(&self, span: &mut trace::Span, parent: Option<&SpanContext>) {
+        self.stamp.span(span);
+        self.next.starting(span, parent);
+    }
+}
+
 impl<N: SpanProcessor> SpanProcessor for Stamped<N> {
     fn on_start(&self, span: &mut Span, parent: &Context) {
-        Caller::with_current(|principal| {
-            if let Some(principal) = principal {
-                self.stamp.attributes(principal, |key, value| span.set_attribute(KeyValue::new(key, value)));
-            }
-        });
+        self.stamp.span(span);
         self.next.on_start(span, parent);
     }
 
@@ -150,7 +163,7 @@ mod tests {
     use halfbyte_core::TenantId;
     use jiff::Timestamp;
     use opentelemetry::logs::{AnyValue, Logger as _, LoggerProvider as _};
-    use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+    use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
     use opentelemetry::{InstrumentationScope, Key};
     use opentelemetry_sdk::logs::{LogProcessor, SdkLoggerProvider};
     use opentelemetry_sdk::trace::SdkTracerProvider;

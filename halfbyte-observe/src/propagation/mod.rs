@@ -9,6 +9,7 @@ mod random;
 mod state;
 mod trust;
 
+pub(crate) use self::parent::RANDOM;
 pub use self::propagators::{BaggageKeys, Propagators};
 pub(crate) use self::random::{Flagged, flagged};
 pub use self::trust::TraceTrust;

@@ -9,6 +9,7 @@ use super::facts::Facts;
 use super::inbound::Inbound;
 use super::instruments::Instruments;
 use crate::instrumentation::Tracer;
+use crate::trace::{self, Beginning};
 use crate::wall;
 
 /// What is current for a request.
@@ -26,16 +27,57 @@ pub(super) struct Current {
 pub(super) fn start(
     instruments: &Instruments,
     facts: &Facts,
-    Inbound { parent, sampled_out, linked }: Inbound,
+    inbound: Inbound,
+    started: Instant,
+    describe: impl Fn() -> Vec<KeyValue>,
+) -> Current {
+    match &instruments.instrumentation.tracer {
+        Tracer::None => Current { context: inbound.into_parent(), recording: false, began: None },
+        Tracer::Own(tracer) => own(tracer, instruments, facts, inbound, started, describe),
+        tracer => foreign(tracer, instruments, facts, inbound, started, describe),
+    }
+}
+
+/// With our own tracer, which decides before anything is made.
+fn own(
+    tracer: &trace::Tracer,
+    instruments: &Instruments,
+    facts: &Facts,
+    Inbound { around, remote, linked }: Inbound,
+    started: Instant,
+    describe: impl Fn() -> Vec<KeyValue>,
+) -> Current {
+    let parent = remote.as_ref();
+    let trace = trace::trace_of(parent);
+    let Some(context) = tracer.record(trace, parent) else {
+        let context = match remote {
+            Some(remote) if tracer.is_shut_down() || !remote.is_sampled() => remote,
+            // A refusal always names a trace: that of the caller, or one that nobody else knows.
+            None if tracer.is_shut_down() => unknown(),
+            _ => trace::unrecorded(trace, parent),
+        };
+        return Current { context: around.with_remote_span_context(context), recording: false, began: None };
+    };
+    let at = wall::at(started);
+    let (name, kind, attributes) = (instruments.span_name(facts), SpanKind::Server, describe());
+    let span = tracer.start(context, parent, Beginning { name, kind, at, attributes, link: linked });
+    Current { context: around.with_span(span), recording: true, began: Some(at) }
+}
+
+/// With a tracer of somebody else's, whose sampler nobody knows.
+fn foreign(
+    tracer: &Tracer,
+    instruments: &Instruments,
+    facts: &Facts,
+    mut inbound: Inbound,
     started: Instant,
     describe: impl Fn() -> Vec<KeyValue>,
 ) -> Current {
     // Not sampled further up means, with almost every sampler, not recorded here: nothing is made for it then.
+    let sampled_out = inbound.remote.as_ref().is_some_and(|remote| !remote.is_sampled());
     let expectation = if sampled_out { &instruments.unsampled } else { &instruments.roots };
-    let tracer = &instruments.instrumentation.tracer;
-    if matches!(tracer, Tracer::None) {
-        return Current { context: parent, recording: false, began: None };
-    }
+    let linked = inbound.linked.take();
+    let parent = inbound.into_parent();
     let expected = expectation.get();
     let began = expected.then(|| wall::at(started));
     let builder = SpanBuilder {
@@ -53,7 +95,6 @@ pub(super) fn start(
     if recording && !expected {
         span.set_attributes(describe());
     }
-    // A refusal always names a trace: that of the caller, or one that nobody else knows.
     let context = if recording {
         span.within(&parent)
     } else if parent.has_active_span() && !(parent.span().span_context().is_sampled() && span.span_context().is_valid())
