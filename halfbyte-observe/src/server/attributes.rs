@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{HOST, USER_AGENT};
 use http::{Request, StatusCode};
 use opentelemetry::{KeyValue, StringValue};
 
@@ -11,7 +10,7 @@ use super::facts::{Facts, Target};
 use super::forwarded::{Client, Origin};
 use super::instruments::Instruments;
 use super::layer::Shared;
-use super::recent::Generation;
+use super::noted::Noted;
 use crate::conventions::{OTHER, clipped};
 use crate::grpc::Code;
 
@@ -23,90 +22,74 @@ pub(super) fn at_start<B>(
     shared: &Shared,
     facts: &Facts,
     request: &Request<B>,
+    noted: &Noted<'_>,
     (peer, origin): (Option<SocketAddr>, &Origin<'_>),
     path: StringValue,
 ) -> Vec<KeyValue> {
-    let policy = &shared.policy;
-    let recent = shared.instruments.recent.load();
+    let (policy, instruments) = (&shared.policy, &shared.instruments);
+    let recent = instruments.recent.load();
     let call = facts.is_call();
-    // Made all before they are moved: a processor waits for what it has just written in parts and reads as one.
-    let mut what = if call { of_call(shared, facts) } else { of_request(shared, facts, request, &recent, path) };
-    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let header = || request.headers().get(HOST).map(|value| value.as_bytes());
-    let authority = origin.host.map(str::as_bytes).or(authority).or_else(header);
-    let (server, server_port) = authority.and_then(|authority| recent.host(authority)).unzip();
-    let (peer, peer_port) = peer.map(|peer| (recent.address(peer.ip()), peer.port())).unzip();
+    let mut list = Vec::with_capacity(ROOM + policy.request_headers.len() + policy.response_headers.len());
+    if call {
+        list.push(KeyValue::new("rpc.system.name", "grpc"));
+        // One that is not known is named at the end, when it may be.
+        if let Target::Method(number) = facts.target
+            && let Some(method) = instruments.rpc_methods.get(number)
+        {
+            list.push(KeyValue::new("rpc.method", method.value()));
+        }
+        list.push(KeyValue::new("network.protocol.name", "http"));
+    } else {
+        let method = instruments.method_name(facts.method);
+        list.push(KeyValue::new("http.request.method", method));
+        if method == OTHER {
+            let original = clipped(request.method().as_str()).to_owned();
+            list.push(KeyValue::new("http.request.method_original", original));
+        }
+        list.push(KeyValue::new("url.path", path));
+        list.push(KeyValue::new("url.scheme", facts.scheme.as_str()));
+        if let Some(query) = request.uri().query().filter(|_| policy.query) {
+            let query = instruments.instrumentation.redaction.query(query);
+            list.push(KeyValue::new("url.query", clipped(&query).to_owned()));
+        }
+        if let Some(route) = instruments.route(&facts.target) {
+            list.push(KeyValue::new("http.route", route));
+        }
+        if let Some(agent) = noted.agent.and_then(|agent| recent.agent(agent)) {
+            list.push(KeyValue::new("user_agent.original", agent));
+        }
+    }
+    if let Some(version) = facts.version.as_str() {
+        list.push(KeyValue::new("network.protocol.version", version));
+    }
+    let authority = || request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let header = || noted.host.map(|value| value.as_bytes());
+    let authority = origin.host.map(str::as_bytes).or_else(authority).or_else(header);
+    if let Some((host, port)) = authority.and_then(|authority| recent.host(authority)) {
+        list.push(KeyValue::new("server.address", host));
+        list.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
+    }
+    let near = peer.map(|peer| recent.address(peer.ip()));
     let (client, client_port) = match origin.client {
-        Client::Peer => (peer.clone(), peer_port),
+        Client::Peer => (near.clone(), peer.map(|peer| peer.port())),
         Client::At(address, port) => (Some(recent.address(address)), port),
         Client::Unknown => (None, None),
     };
-    // Opt-in for HTTP, and recommended for RPC.
-    let client_port = client_port.filter(|_| call || policy.client_port);
-    let mut who = [
-        facts.version.as_str().map(|version| KeyValue::new("network.protocol.version", version)),
-        server.map(|host| KeyValue::new("server.address", host)),
-        port("server.port", server_port.flatten()),
-        client.map(|address| KeyValue::new("client.address", address)),
-        port("client.port", client_port),
-        peer.map(|address| KeyValue::new("network.peer.address", address)),
-        port("network.peer.port", peer_port),
-    ];
-
-    let mut attributes = Vec::with_capacity(ROOM + policy.request_headers.len() + policy.response_headers.len());
-    attributes.extend(what.iter_mut().filter_map(Option::take));
-    attributes.extend(who.iter_mut().filter_map(Option::take));
-    if !policy.request_headers.is_empty() {
-        attributes.extend(policy.request_headers.of(request.headers(), call));
+    if let Some(client) = client {
+        list.push(KeyValue::new("client.address", client));
     }
-    attributes
-}
-
-fn port(key: &'static str, port: Option<u16>) -> Option<KeyValue> {
-    port.map(|port| KeyValue::new(key, i64::from(port)))
-}
-
-fn of_request<B>(
-    shared: &Shared,
-    facts: &Facts,
-    request: &Request<B>,
-    recent: &Generation,
-    path: StringValue,
-) -> [Option<KeyValue>; 7] {
-    let instruments = &shared.instruments;
-    let method = instruments.method_name(facts.method);
-    let original = (method == OTHER).then(|| clipped(request.method().as_str()).to_owned());
-    let query = request.uri().query().filter(|_| shared.policy.query);
-    let agent = request.headers().get(USER_AGENT).and_then(|agent| recent.agent(agent));
-    [
-        Some(KeyValue::new("http.request.method", method)),
-        original.map(|method| KeyValue::new("http.request.method_original", method)),
-        Some(KeyValue::new("url.path", path)),
-        Some(KeyValue::new("url.scheme", facts.scheme.as_str())),
-        query.map(|query| {
-            let query = instruments.instrumentation.redaction.query(query);
-            KeyValue::new("url.query", clipped(&query).to_owned())
-        }),
-        instruments.route(&facts.target).map(|route| KeyValue::new("http.route", route)),
-        agent.map(|agent| KeyValue::new("user_agent.original", agent)),
-    ]
-}
-
-/// A method that is not known is named at the end, when it may be.
-fn of_call(shared: &Shared, facts: &Facts) -> [Option<KeyValue>; 7] {
-    let method = match facts.target {
-        Target::Method(number) => shared.instruments.rpc_methods.get(number),
-        _ => None,
-    };
-    [
-        Some(KeyValue::new("rpc.system.name", "grpc")),
-        method.map(|method| KeyValue::new("rpc.method", method.value())),
-        Some(KeyValue::new("network.protocol.name", "http")),
-        None,
-        None,
-        None,
-        None,
-    ]
+    // Opt-in for HTTP, and recommended for RPC.
+    if let Some(port) = client_port.filter(|_| call || policy.client_port) {
+        list.push(KeyValue::new("client.port", i64::from(port)));
+    }
+    if let (Some(near), Some(peer)) = (near, peer) {
+        list.push(KeyValue::new("network.peer.address", near));
+        list.push(KeyValue::new("network.peer.port", i64::from(peer.port())));
+    }
+    if !policy.request_headers.is_empty() {
+        list.extend(policy.request_headers.of(request.headers(), call));
+    }
+    list
 }
 
 /// What a request has that was taken for a call at first.

@@ -15,6 +15,7 @@ use super::facts::{Facts, Target};
 use super::forwarded::{self, Origin};
 use super::inbound::{Inbound, contains};
 use super::layer::Shared;
+use super::noted::Noted;
 use super::route::Route;
 use super::span::{self, Current};
 use crate::conventions::{OTHER, clipped};
@@ -80,17 +81,18 @@ impl Exchange {
             _ => Origin::default(),
         };
         let facts = Facts::of(request, instruments, origin.scheme);
+        let noted = Noted::of(request.headers());
         let path = clipped(request.uri().path());
         let logged = tracing::enabled!(target: "halfbyte::access", tracing::Level::INFO)
             .then(|| Box::new(Logged { path: path.into(), request_id: request.extensions().get().copied() }));
         let describe = || {
             // Shared with the line of the log, if there will be one.
             let path = logged.as_ref().map_or_else(|| path.to_owned().into(), |logged| logged.path.clone().into());
-            attributes::at_start(shared, &facts, request, (peer, &origin), path)
+            attributes::at_start(shared, &facts, request, &noted, (peer, &origin), path)
         };
 
         let propagators = &instruments.instrumentation.propagators;
-        let inbound = Inbound::of(request.headers(), peer.map(|peer| peer.ip()), &policy.traces, propagators);
+        let inbound = Inbound::of(&noted.carried, peer.map(|peer| peer.ip()), &policy.traces, propagators);
         let span = span::start(instruments, &facts, inbound, started, describe);
         if let Some(active) = instruments.active(&facts) {
             active.add(1);

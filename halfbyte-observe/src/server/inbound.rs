@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use ipnet::IpNet;
 use opentelemetry::Context;
 use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 
+use crate::propagation::Carried;
 use crate::{Propagators, TraceTrust};
 
 /// What a request starts in.
@@ -21,12 +21,12 @@ pub(super) struct Inbound {
 }
 
 impl Inbound {
-    pub(super) fn of(headers: &HeaderMap, peer: Option<IpAddr>, trust: &TraceTrust, propagators: &Propagators) -> Self {
-        let remote = propagators.extract(headers);
+    pub(super) fn of(carried: &Carried<'_>, peer: Option<IpAddr>, trust: &TraceTrust, propagators: &Propagators) -> Self {
+        let remote = propagators.extract(carried);
         if !trust.believes(peer) {
             return Self { around: Context::new(), remote: None, linked: remote };
         }
-        let baggage = propagators.extract_baggage(headers);
+        let baggage = propagators.extract_baggage(carried);
         let around = if baggage.is_empty() { Context::new() } else { Context::new().with_baggage(baggage) };
         Self { around, remote, linked: None }
     }
