@@ -1,10 +1,11 @@
 //! What is said of a request, by the semantic conventions for HTTP and RPC, version 1.42.
 
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Request, StatusCode};
-use opentelemetry::{KeyValue, StringValue};
+use opentelemetry::{KeyValue, StringValue, Value};
 
 use super::facts::{Facts, Target};
 use super::forwarded::{Client, Origin};
@@ -31,65 +32,73 @@ pub(super) fn at_start<B>(
     let call = facts.is_call();
     let mut list = Vec::with_capacity(ROOM + policy.request_headers.len() + policy.response_headers.len());
     if call {
-        list.push(KeyValue::new("rpc.system.name", "grpc"));
+        put(&mut list, "rpc.system.name", || "grpc");
         // One that is not known is named at the end, when it may be.
         if let Target::Method(number) = facts.target
             && let Some(method) = instruments.rpc_methods.get(number)
         {
-            list.push(KeyValue::new("rpc.method", method.value()));
+            put(&mut list, "rpc.method", || method.value());
         }
-        list.push(KeyValue::new("network.protocol.name", "http"));
+        put(&mut list, "network.protocol.name", || "http");
     } else {
         let method = instruments.method_name(facts.method);
-        list.push(KeyValue::new("http.request.method", method));
+        put(&mut list, "http.request.method", || method);
         if method == OTHER {
-            let original = clipped(request.method().as_str()).to_owned();
-            list.push(KeyValue::new("http.request.method_original", original));
+            put(&mut list, "http.request.method_original", || clipped(request.method().as_str()).to_owned());
         }
-        list.push(KeyValue::new("url.path", path));
-        list.push(KeyValue::new("url.scheme", facts.scheme.as_str()));
+        put(&mut list, "url.path", || path);
+        put(&mut list, "url.scheme", || facts.scheme.as_str());
         if let Some(query) = request.uri().query().filter(|_| policy.query) {
             let query = instruments.instrumentation.redaction.query(query);
-            list.push(KeyValue::new("url.query", clipped(&query).to_owned()));
+            put(&mut list, "url.query", || clipped(&query).to_owned());
         }
         if let Some(route) = instruments.route(&facts.target) {
-            list.push(KeyValue::new("http.route", route));
+            put(&mut list, "http.route", || route);
         }
         if let Some(agent) = noted.agent.and_then(|agent| recent.agent(agent)) {
-            list.push(KeyValue::new("user_agent.original", agent));
+            put(&mut list, "user_agent.original", || agent);
         }
     }
     if let Some(version) = facts.version.as_str() {
-        list.push(KeyValue::new("network.protocol.version", version));
+        put(&mut list, "network.protocol.version", || version);
     }
     let authority = || request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let header = || noted.host.map(|value| value.as_bytes());
     let authority = origin.host.map(str::as_bytes).or_else(authority).or_else(header);
     if let Some((host, port)) = authority.and_then(|authority| recent.host(authority)) {
-        list.push(KeyValue::new("server.address", host));
-        list.extend(port.map(|port| KeyValue::new("server.port", i64::from(port))));
+        put(&mut list, "server.address", || host);
+        if let Some(port) = port {
+            put(&mut list, "server.port", || i64::from(port));
+        }
     }
-    let near = peer.map(|peer| recent.address(peer.ip()));
-    let (client, client_port) = match origin.client {
-        Client::Peer => (near.clone(), peer.map(|peer| peer.port())),
-        Client::At(address, port) => (Some(recent.address(address)), port),
-        Client::Unknown => (None, None),
+    let near = peer.map(|peer| (recent.address(peer.ip()), i64::from(peer.port())));
+    let (client, client_port) = match (origin.client, &near) {
+        (Client::Peer, Some((address, port))) => (Some(address.clone()), Some(*port)),
+        (Client::At(address, port), _) => (Some(recent.address(address)), port.map(i64::from)),
+        (Client::Peer, None) | (Client::Unknown, _) => (None, None),
     };
     if let Some(client) = client {
-        list.push(KeyValue::new("client.address", client));
+        put(&mut list, "client.address", || client);
     }
     // Opt-in for HTTP, and recommended for RPC.
     if let Some(port) = client_port.filter(|_| call || policy.client_port) {
-        list.push(KeyValue::new("client.port", i64::from(port)));
+        put(&mut list, "client.port", || port);
     }
-    if let (Some(near), Some(peer)) = (near, peer) {
-        list.push(KeyValue::new("network.peer.address", near));
-        list.push(KeyValue::new("network.peer.port", i64::from(peer.port())));
+    if let Some((address, port)) = near {
+        put(&mut list, "network.peer.address", || address);
+        put(&mut list, "network.peer.port", || port);
     }
     if !policy.request_headers.is_empty() {
         list.extend(policy.request_headers.of(request.headers(), call));
     }
     list
+}
+
+/// Makes a pair where it stays. One that is made first, and pushed then, is written in parts and read as one at once, for
+/// which a processor has to wait.
+#[inline(always)]
+fn put<V: Into<Value>>(list: &mut Vec<KeyValue>, key: &'static str, value: impl FnOnce() -> V) {
+    list.extend(iter::once_with(|| KeyValue::new(key, value())));
 }
 
 /// What a request has that was taken for a call at first.

@@ -21,7 +21,12 @@ pub(super) struct Inbound {
 }
 
 impl Inbound {
-    pub(super) fn of(carried: &Carried<'_>, peer: Option<IpAddr>, trust: &TraceTrust, propagators: &Propagators) -> Self {
+    pub(super) fn of(
+        carried: &Carried<'_>,
+        peer: Option<IpAddr>,
+        trust: &TraceTrust,
+        propagators: &Propagators,
+    ) -> Self {
         let remote = propagators.extract(carried);
         if !trust.believes(peer) {
             return Self { around: Context::new(), remote: None, linked: remote };

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 use http::uri::Authority;
+use opentelemetry::StringValue;
 
 use crate::conventions::clipped;
 use crate::metrics::hash_of_bytes;
@@ -23,14 +24,14 @@ pub(super) struct Recent(ArcSwap<Generation>);
 /// All that was kept since the last new beginning; reading it takes no lock and counts no references.
 pub(super) struct Generation {
     hosts: Kept<Option<Host>>,
-    agents: Kept<Option<Arc<str>>>,
-    addresses: Kept<Arc<str>>,
-    tenants: Kept<Arc<str>>,
+    agents: Kept<Option<StringValue>>,
+    addresses: Kept<StringValue>,
+    tenants: Kept<StringValue>,
     misses: AtomicUsize,
 }
 
 /// `server.address` and `server.port`
-pub(super) type Host = (Arc<str>, Option<u16>);
+pub(super) type Host = (StringValue, Option<u16>);
 
 impl Recent {
     pub(super) fn new() -> Self {
@@ -60,26 +61,37 @@ impl Generation {
             let host = authority.host();
             let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
             let bare = clipped(bare);
-            (!bare.is_empty()).then(|| (bare.into(), authority.port_u16()))
+            (!bare.is_empty()).then(|| (lasting(bare), authority.port_u16()))
         })
     }
 
     /// `user_agent.original`, if it is a text.
-    pub(super) fn agent(&self, agent: &HeaderValue) -> Option<Arc<str>> {
-        self.agents.get(agent.as_bytes(), &self.misses, || agent.to_str().ok().map(|agent| clipped(agent).into()))
+    pub(super) fn agent(&self, agent: &HeaderValue) -> Option<StringValue> {
+        self.agents.get(agent.as_bytes(), &self.misses, || agent.to_str().ok().map(|agent| lasting(clipped(agent))))
     }
 
-    pub(super) fn address(&self, address: IpAddr) -> Arc<str> {
-        let text = || address.to_string().into();
+    pub(super) fn address(&self, address: IpAddr) -> StringValue {
+        let text = || lasting(&address.to_string());
         match address {
             IpAddr::V4(four) => self.addresses.get(&four.octets(), &self.misses, text),
             IpAddr::V6(six) => self.addresses.get(&six.octets(), &self.misses, text),
         }
     }
 
-    pub(super) fn tenant(&self, tenant: &str) -> Arc<str> {
-        self.tenants.get(tenant.as_bytes(), &self.misses, || tenant.into())
+    pub(super) fn tenant(&self, tenant: &str) -> StringValue {
+        self.tenants.get(tenant.as_bytes(), &self.misses, || lasting(tenant))
     }
+}
+
+/// How many bytes of such texts are leaked in a process. What comes later is shared, and those who share a text all write to
+/// its count of references.
+const ALLOWANCE: usize = 256 << 10;
+
+/// A value that is cheap to clone.
+fn lasting(text: &str) -> StringValue {
+    static LEFT: AtomicUsize = AtomicUsize::new(ALLOWANCE);
+    let take = LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(text.len()));
+    if take.is_ok() { StringValue::from(&*text.to_owned().leak()) } else { Arc::<str>::from(text).into() }
 }
 
 /// A place for each hash, in which the first one stands.
@@ -147,7 +159,7 @@ mod tests {
         let before = Arc::as_ptr(&recent.load());
         for n in 0..u32::try_from(MISSES + SLOTS).unwrap() {
             let address = IpAddr::from(n.to_be_bytes());
-            assert_eq!(*recent.load().address(address), *address.to_string());
+            assert_eq!(recent.load().address(address).as_str(), address.to_string());
         }
         assert_ne!(Arc::as_ptr(&recent.load()), before);
     }
@@ -166,7 +178,7 @@ mod tests {
         ] {
             for _ in 0..2 {
                 let host = recent.load().host(authority.as_bytes());
-                assert_eq!(host.as_ref().map(|(host, port)| (&**host, *port)), expected, "{authority}");
+                assert_eq!(host.as_ref().map(|(host, port)| (host.as_str(), *port)), expected, "{authority}");
             }
         }
     }

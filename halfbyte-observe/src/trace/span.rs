@@ -33,6 +33,12 @@ pub(crate) struct Span {
     name: Cow<'static, str>,
     start: SystemTime,
     attributes: Vec<KeyValue>,
+    rest: Option<Box<Rest>>,
+}
+
+/// What few spans have: a span is moved about, so it is kept small.
+#[derive(Debug, Default)]
+struct Rest {
     events: SpanEvents,
     links: SpanLinks,
     status: Status,
@@ -58,9 +64,7 @@ impl Span {
             name,
             start: at,
             attributes,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
+            rest: None,
         };
         span.dropped_attributes = cut(&mut span.attributes, source.pipeline.limits.max_attributes_per_span);
         if let Some(link) = link {
@@ -76,6 +80,7 @@ impl Span {
         let source = &self.source;
         // The value is made in place, where it is needed, since it is large.
         if let Some(chain) = source.pipeline.chain.as_ref().filter(|_| !source.pipeline.is_shut_down()) {
+            let Rest { events, links, status } = self.rest.take().map_or_else(Rest::default, |rest| *rest);
             chain.on_end(SpanData {
                 span_context: self.context.clone(),
                 parent_span_id: self.parent,
@@ -86,9 +91,9 @@ impl Span {
                 end_time: at.unwrap_or_else(opentelemetry::time::now),
                 attributes: mem::take(&mut self.attributes),
                 dropped_attributes_count: self.dropped_attributes,
-                events: mem::take(&mut self.events),
-                links: mem::take(&mut self.links),
-                status: mem::take(&mut self.status),
+                events,
+                links,
+                status,
                 instrumentation_scope: source.scope.clone(),
             });
         }
@@ -126,8 +131,12 @@ impl trace::Span for Span {
 
     fn set_status(&mut self, status: Status) {
         // Ok goes before Error, and Error before Unset.
-        if !self.has_ended && status > self.status {
-            self.status = status;
+        if self.has_ended {
+            return;
+        }
+        let rest = self.rest.get_or_insert_default();
+        if status > rest.status {
+            rest.status = status;
         }
     }
 
@@ -143,24 +152,28 @@ impl trace::Span for Span {
         at: SystemTime,
         mut attributes: Vec<KeyValue>,
     ) {
-        let limits = &self.source.pipeline.limits;
         if self.has_ended {
-        } else if self.events.events.len() < limits.max_events_per_span as usize {
+            return;
+        }
+        let (limits, events) = (&self.source.pipeline.limits, &mut self.rest.get_or_insert_default().events);
+        if events.len() < limits.max_events_per_span as usize {
             let dropped = cut(&mut attributes, limits.max_attributes_per_event);
-            self.events.events.push(Event::new(name, at, attributes, dropped));
+            events.events.push(Event::new(name, at, attributes, dropped));
         } else {
-            self.events.dropped_count += 1;
+            events.dropped_count += 1;
         }
     }
 
     fn add_link(&mut self, context: SpanContext, mut attributes: Vec<KeyValue>) {
-        let limits = &self.source.pipeline.limits;
         if self.has_ended {
-        } else if self.links.links.len() < limits.max_links_per_span as usize {
+            return;
+        }
+        let (limits, links) = (&self.source.pipeline.limits, &mut self.rest.get_or_insert_default().links);
+        if links.len() < limits.max_links_per_span as usize {
             let dropped = cut(&mut attributes, limits.max_attributes_per_link);
-            self.links.links.push(Link::new(context, attributes, dropped));
+            links.links.push(Link::new(context, attributes, dropped));
         } else {
-            self.links.dropped_count += 1;
+            links.dropped_count += 1;
         }
     }
 
