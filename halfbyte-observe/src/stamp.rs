@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use halfbyte_core::{Caller, Principal};
 use opentelemetry::logs::LogRecord as _;
-use opentelemetry::trace::{SpanContext, SpanKind};
+use opentelemetry::trace::{Span as _, SpanContext, SpanKind};
 use opentelemetry::{Context, KeyValue, StringValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -14,7 +14,7 @@ use opentelemetry_sdk::logs::SdkLogRecord;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
 use crate::Error;
-use crate::trace::{self, Stage};
+use crate::trace::Stage;
 
 const TENANT: &str = "halfbyte.tenant";
 const KIND: &str = "halfbyte.principal.kind";
@@ -87,10 +87,10 @@ impl Stamp {
     }
 
     /// Stamps a span that starts on this thread.
-    fn span(&self, span: &mut impl opentelemetry::trace::Span) {
+    fn span(&self, mut set: impl FnMut(KeyValue)) {
         Caller::with_current(|principal| {
             if let Some(principal) = principal {
-                self.attributes(principal, |key, value| span.set_attribute(KeyValue::new(key, value)));
+                self.attributes(principal, |key, value| set(KeyValue::new(key, value)));
             }
         });
     }
@@ -115,15 +115,15 @@ pub(crate) struct Stamped<N> {
 }
 
 impl<N: Stage> Stage for Stamped<N> {
-    fn starting(&self, span: &mut trace::Span, parent: Option<&SpanContext>) {
-        self.stamp.span(span);
-        self.next.starting(span, parent);
+    fn starting(&self, span: &SpanContext, parent: Option<&SpanContext>, attributes: &mut Vec<KeyValue>) {
+        self.stamp.span(|attribute| attributes.push(attribute));
+        self.next.starting(span, parent, attributes);
     }
 }
 
 impl<N: SpanProcessor> SpanProcessor for Stamped<N> {
     fn on_start(&self, span: &mut Span, parent: &Context) {
-        self.stamp.span(span);
+        self.stamp.span(|attribute| span.set_attribute(attribute));
         self.next.on_start(span, parent);
     }
 
@@ -163,7 +163,7 @@ mod tests {
     use halfbyte_core::TenantId;
     use jiff::Timestamp;
     use opentelemetry::logs::{AnyValue, Logger as _, LoggerProvider as _};
-    use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+    use opentelemetry::trace::{Tracer as _, TracerProvider as _};
     use opentelemetry::{InstrumentationScope, Key};
     use opentelemetry_sdk::logs::{LogProcessor, SdkLoggerProvider};
     use opentelemetry_sdk::trace::SdkTracerProvider;

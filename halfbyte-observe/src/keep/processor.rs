@@ -3,14 +3,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::{Span as _, SpanContext, Status, TraceContextExt as _};
-use opentelemetry::{Context, TraceId};
+use opentelemetry::{Context, KeyValue, TraceId};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
 use super::buffer::{Budget, Buffer, Ended, Kept};
 use super::{Keep, size};
-use crate::trace::{self, Stage};
+use crate::trace::Stage;
 
 /// How many locks there are: threads that work on different traces seldom meet.
 const SHARDS: usize = 16;
@@ -89,8 +89,8 @@ impl<N: SpanProcessor> Keeper<N> {
 
 /// Nobody behind it wants to know what starts.
 impl<N: SpanProcessor> Stage for Keeper<N> {
-    fn starting(&self, span: &mut trace::Span, parent: Option<&SpanContext>) {
-        self.begin(span.span_context(), parent);
+    fn starting(&self, span: &SpanContext, parent: Option<&SpanContext>, _attributes: &mut Vec<KeyValue>) {
+        self.begin(span, parent);
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanContext, TraceFlags, TraceId};
-use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     IdGenerator as _, RandomIdGenerator, SdkTracerProvider, Span as SdkSpan, SpanData, SpanLimits, SpanProcessor,
@@ -23,8 +23,9 @@ use crate::propagation::RANDOM;
 
 /// A span processor that is told of the spans of a [`Tracer`] as well.
 pub(crate) trait Stage: SpanProcessor {
-    /// What [`on_start`](SpanProcessor::on_start) is for those of the SDK. The parent is there if it is valid.
-    fn starting(&self, _span: &mut Span, _parent: Option<&SpanContext>) {}
+    /// What [`on_start`](SpanProcessor::on_start) is for those of the SDK: it may add to the attributes. The parent is there
+    /// if it is valid.
+    fn starting(&self, _span: &SpanContext, _parent: Option<&SpanContext>, _attributes: &mut Vec<KeyValue>) {}
 }
 
 /// What spans are made by and go through, whichever tracer they are of.
@@ -118,12 +119,12 @@ impl Tracer {
 
     /// Starts a span that is to be recorded, with the context that [`record`](Self::record) has answered.
     #[inline]
-    pub(crate) fn start(&self, context: SpanContext, parent: Option<&SpanContext>, beginning: Beginning) -> Span {
-        let mut span = Span::new(&self.0, context, parent, beginning);
+    pub(crate) fn start(&self, context: SpanContext, parent: Option<&SpanContext>, mut beginning: Beginning) -> Span {
         if let Some(chain) = &self.0.pipeline.chain {
-            chain.starting(&mut span, parent);
+            chain.starting(&context, parent, &mut beginning.attributes);
         }
-        span
+        // The last thing, so that it is made where it is moved to.
+        Span::new(&self.0, context, parent, beginning)
     }
 }
 
@@ -148,7 +149,6 @@ fn context(trace: TraceId, parent: Option<&SpanContext>, flags: TraceFlags) -> S
 #[cfg(test)]
 mod tests {
     use halfbyte_core::config::Config;
-    use opentelemetry::KeyValue;
     use opentelemetry::trace::{
         Span as _, SpanBuilder, SpanId, SpanKind, Status, TraceContextExt as _, TraceState, Tracer as _,
         TracerProvider as _,

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status};
 use opentelemetry::{KeyValue, trace};
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLimits, SpanLinks};
 
 use super::Source;
 
@@ -52,25 +52,27 @@ impl Span {
         parent: Option<&SpanContext>,
         beginning: Beginning,
     ) -> Self {
-        let Beginning { name, kind, at, attributes, link } = beginning;
-        let mut span = Self {
+        let Beginning { name, kind, at, mut attributes, link } = beginning;
+        let limits = &source.pipeline.limits;
+        let dropped_attributes = cut(&mut attributes, limits.max_attributes_per_span);
+        let rest = link.map(|link| {
+            let mut links = SpanLinks::default();
+            add(&mut links, limits, link, Vec::new());
+            Box::new(Rest { links, ..Rest::default() })
+        });
+        Self {
             source: source.clone(),
             context,
             has_ended: false,
             parent_is_remote: parent.is_some_and(SpanContext::is_remote),
             parent: parent.map_or(SpanId::INVALID, SpanContext::span_id),
             kind,
-            dropped_attributes: 0,
+            dropped_attributes,
             name,
             start: at,
             attributes,
-            rest: None,
-        };
-        span.dropped_attributes = cut(&mut span.attributes, source.pipeline.limits.max_attributes_per_span);
-        if let Some(link) = link {
-            trace::Span::add_link(&mut span, link, Vec::new());
+            rest,
         }
-        span
     }
 
     fn finish(&mut self, at: Option<SystemTime>) {
@@ -107,6 +109,15 @@ fn cut(attributes: &mut Vec<KeyValue>, most: u32) -> u32 {
         attributes.truncate(most as usize);
     }
     u32::try_from(dropped).unwrap_or(u32::MAX)
+}
+
+fn add(links: &mut SpanLinks, limits: &SpanLimits, context: SpanContext, mut attributes: Vec<KeyValue>) {
+    if links.links.len() < limits.max_links_per_span as usize {
+        let dropped = cut(&mut attributes, limits.max_attributes_per_link);
+        links.links.push(Link::new(context, attributes, dropped));
+    } else {
+        links.dropped_count += 1;
+    }
 }
 
 impl trace::Span for Span {
@@ -164,16 +175,9 @@ impl trace::Span for Span {
         }
     }
 
-    fn add_link(&mut self, context: SpanContext, mut attributes: Vec<KeyValue>) {
-        if self.has_ended {
-            return;
-        }
-        let (limits, links) = (&self.source.pipeline.limits, &mut self.rest.get_or_insert_default().links);
-        if links.len() < limits.max_links_per_span as usize {
-            let dropped = cut(&mut attributes, limits.max_attributes_per_link);
-            links.links.push(Link::new(context, attributes, dropped));
-        } else {
-            links.dropped_count += 1;
+    fn add_link(&mut self, context: SpanContext, attributes: Vec<KeyValue>) {
+        if !self.has_ended {
+            add(&mut self.rest.get_or_insert_default().links, &self.source.pipeline.limits, context, attributes);
         }
     }
 
