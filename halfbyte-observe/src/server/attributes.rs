@@ -1,6 +1,6 @@
 //! What is said of a request, by the semantic conventions for HTTP and RPC, version 1.42.
 
-use std::iter;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) fn at_start<B>(
     request: &Request<B>,
     noted: &Noted<'_>,
     (peer, origin): (Option<SocketAddr>, &Origin<'_>),
-    path: StringValue,
+    path: impl Fn() -> StringValue,
 ) -> Vec<KeyValue> {
     let (policy, instruments) = (&shared.policy, &shared.instruments);
     let recent = instruments.recent.load();
@@ -46,17 +46,19 @@ pub(super) fn at_start<B>(
         if method == OTHER {
             put(&mut list, "http.request.method_original", || clipped(request.method().as_str()).to_owned());
         }
-        put(&mut list, "url.path", || path);
+        put(&mut list, "url.path", path);
         put(&mut list, "url.scheme", || facts.scheme.as_str());
         if let Some(query) = request.uri().query().filter(|_| policy.query) {
             let query = instruments.instrumentation.redaction.query(query);
             put(&mut list, "url.query", || clipped(&query).to_owned());
         }
         if let Some(route) = instruments.route(&facts.target) {
-            put(&mut list, "http.route", || route);
+            put(&mut list, "http.route", || route.clone());
         }
-        if let Some(agent) = noted.agent.and_then(|agent| recent.agent(agent)) {
-            put(&mut list, "user_agent.original", || agent);
+        if let Some(agent) = noted.agent.map(|agent| recent.agent(agent))
+            && let Some(agent) = agent.as_ref()
+        {
+            put(&mut list, "user_agent.original", || agent.clone());
         }
     }
     if let Some(version) = facts.version.as_str() {
@@ -65,28 +67,29 @@ pub(super) fn at_start<B>(
     let authority = || request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let header = || noted.host.map(|value| value.as_bytes());
     let authority = origin.host.map(str::as_bytes).or_else(authority).or_else(header);
-    if let Some((host, port)) = authority.and_then(|authority| recent.host(authority)) {
-        put(&mut list, "server.address", || host);
+    let asked = authority.map(|authority| recent.host(authority));
+    if let Some(Some((host, port))) = asked.as_deref() {
+        put(&mut list, "server.address", || host.clone());
         if let Some(port) = port {
-            put(&mut list, "server.port", || i64::from(port));
+            put(&mut list, "server.port", || i64::from(*port));
         }
     }
     let near = peer.map(|peer| (recent.address(peer.ip()), i64::from(peer.port())));
     let (client, client_port) = match (origin.client, &near) {
-        (Client::Peer, Some((address, port))) => (Some(address.clone()), Some(*port)),
+        (Client::Peer, Some((address, port))) => (Some(Cow::Borrowed(&**address)), Some(*port)),
         (Client::At(address, port), _) => (Some(recent.address(address)), port.map(i64::from)),
         (Client::Peer, None) | (Client::Unknown, _) => (None, None),
     };
     if let Some(client) = client {
-        put(&mut list, "client.address", || client);
+        put(&mut list, "client.address", || StringValue::clone(&client));
     }
     // Opt-in for HTTP, and recommended for RPC.
     if let Some(port) = client_port.filter(|_| call || policy.client_port) {
         put(&mut list, "client.port", || port);
     }
-    if let Some((address, port)) = near {
-        put(&mut list, "network.peer.address", || address);
-        put(&mut list, "network.peer.port", || port);
+    if let Some((address, port)) = &near {
+        put(&mut list, "network.peer.address", || StringValue::clone(address));
+        put(&mut list, "network.peer.port", || *port);
     }
     if !policy.request_headers.is_empty() {
         list.extend(policy.request_headers.of(request.headers(), call));
@@ -97,8 +100,8 @@ pub(super) fn at_start<B>(
 /// Makes a pair where it stays. One that is made first, and pushed then, is written in parts and read as one at once, for
 /// which a processor has to wait.
 #[inline(always)]
-fn put<V: Into<Value>>(list: &mut Vec<KeyValue>, key: &'static str, value: impl FnOnce() -> V) {
-    list.extend(iter::once_with(|| KeyValue::new(key, value())));
+fn put<V: Into<Value>>(list: &mut Vec<KeyValue>, key: &'static str, value: impl Fn() -> V) {
+    list.resize_with(list.len() + 1, || KeyValue::new(key, value()));
 }
 
 /// What a request has that was taken for a call at first.

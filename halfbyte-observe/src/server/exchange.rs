@@ -87,7 +87,7 @@ impl Exchange {
             .then(|| Box::new(Logged { path: path.into(), request_id: request.extensions().get().copied() }));
         let describe = || {
             // Shared with the line of the log, if there will be one.
-            let path = logged.as_ref().map_or_else(|| path.to_owned().into(), |logged| logged.path.clone().into());
+            let path = || logged.as_ref().map_or_else(|| path.to_owned().into(), |logged| logged.path.clone().into());
             attributes::at_start(shared, &facts, request, &noted, (peer, &origin), path)
         };
 
@@ -253,7 +253,7 @@ impl Exchange {
         let users = instruments.instrumentation.users.as_ref();
         let tenant = principal.map(|principal| {
             let tenant = principal.tenant().as_str();
-            KeyValue::new("halfbyte.tenant", instruments.recent.load().tenant(tenant))
+            KeyValue::new("halfbyte.tenant", instruments.recent.load().tenant(tenant).into_owned())
         });
         let pseudonym =
             principal.zip(users).map(|(principal, users)| KeyValue::new("enduser.pseudo.id", users.hash(principal)));

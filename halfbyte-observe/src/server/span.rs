@@ -112,3 +112,75 @@ fn unknown() -> SpanContext {
     let (trace, span) = (TraceId::from(fastrand::u128(1..)), SpanId::from(fastrand::u64(1..)));
     SpanContext::new(trace, span, TraceFlags::default(), false, TraceState::NONE)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use halfbyte_core::config::Config;
+    use http::{Request, Response};
+    use opentelemetry::InstrumentationScope;
+    use opentelemetry_sdk::metrics::SdkMeterProvider;
+    use opentelemetry_sdk::trace::SpanLimits;
+    use tower::{Layer as _, ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::keep::testing::Collected;
+    use crate::keep::{Recording, Sampler};
+    use crate::trace::{Pipeline, Shared};
+    use crate::{Instrumentation, ServerLayer, TraceTrust};
+
+    /// What was current for a request with a parent of these flags, and how many spans ended.
+    async fn ask(sampler: &str, keeping: bool, flags: Option<&str>) -> (SpanContext, usize) {
+        let variables = Config::parse([("OTEL_TRACES_SAMPLER", sampler)]).unwrap().other;
+        let (sampler, collected) = (Recording::new(Sampler::read(&variables).unwrap(), keeping), Collected::default());
+        let end = Box::new(Shared(Arc::new(collected.clone())));
+        let pipeline = Pipeline::new(sampler, SpanLimits::default(), Some(end));
+        let tracer = Tracer::Own(trace::Tracer::new(pipeline, None, InstrumentationScope::default()));
+        let metrics = SdkMeterProvider::default();
+        let instrumentation = Instrumentation { tracer, ..Instrumentation::metrics_only(&metrics) };
+        let layer = ServerLayer::with(&instrumentation).trace_from(TraceTrust::danger_everybody());
+        let seen = Mutex::new(None);
+        let service = service_fn(async |_: Request<String>| {
+            *seen.lock().unwrap() = Some(Context::current().span().span_context().clone());
+            Ok::<_, Infallible>(Response::new(String::new()))
+        });
+        let mut request = Request::new(String::new());
+        if let Some(flags) = flags {
+            let parent = format!("00-{:032x}-{:016x}-{flags}", 7, 9);
+            request.headers_mut().insert("traceparent", parent.parse().unwrap());
+        }
+        drop(layer.layer(service).oneshot(request).await.unwrap());
+        (seen.into_inner().unwrap().unwrap(), collected.spans().len())
+    }
+
+    #[tokio::test]
+    async fn the_sampler_decides_what_is_current_and_whether_there_is_a_span() {
+        let remote = SpanId::from(9);
+        for (sampler, keeping, parent, flags, goes_on, spans) in [
+            ("parentbased_always_on", false, None, 3, false, 1),
+            ("parentbased_always_on", false, Some("01"), 1, false, 1),
+            ("parentbased_always_on", false, Some("03"), 3, false, 1),
+            // Not recorded: what came goes on as it came.
+            ("parentbased_always_on", false, Some("00"), 0, true, 0),
+            ("parentbased_always_on", false, Some("02"), 2, true, 0),
+            // Recorded, so that it can be kept, but not sampled.
+            ("parentbased_always_on", true, Some("00"), 0, false, 1),
+            ("parentbased_always_on", true, Some("02"), 2, false, 1),
+            ("always_on", false, Some("00"), 1, false, 1),
+            ("always_off", false, Some("00"), 0, true, 0),
+            // The sampler is heard: nobody further down takes it for sampled.
+            ("always_off", false, Some("01"), 0, false, 0),
+            ("always_off", false, Some("03"), 2, false, 0),
+            ("always_off", false, None, 2, false, 0),
+            ("always_off", true, None, 2, false, 1),
+        ] {
+            let (current, ended) = ask(sampler, keeping, parent).await;
+            let what = format!("{sampler} {keeping} {parent:?}: {current:?}");
+            assert_eq!((current.trace_flags().to_u8(), ended), (flags, spans), "{what}");
+            assert_eq!((current.is_valid(), current.span_id() == remote), (true, goes_on), "{what}");
+            assert_eq!(current.trace_id() == TraceId::from(7), parent.is_some(), "{what}");
+        }
+    }
+}
