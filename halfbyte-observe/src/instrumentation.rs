@@ -173,7 +173,6 @@ impl fmt::Debug for Tracer {
 }
 
 /// A span before it is shared.
-#[expect(clippy::large_enum_variant, reason = "a box for it is what this spares")]
 pub(crate) enum Started {
     Own(trace::Span),
     /// Nobody will see it, but it has an id.

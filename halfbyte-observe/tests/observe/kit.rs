@@ -53,7 +53,6 @@ impl Kit {
     }
 
     /// As [`of_sdk`](Self::of_sdk).
-
     pub fn with_sampler(sampler: Sampler) -> Self {
         LazyLock::force(&NOBODY);
         let (spans, measured) = (InMemorySpanExporter::default(), InMemoryMetricExporter::default());
