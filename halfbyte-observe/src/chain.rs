@@ -104,3 +104,60 @@ impl Chain {
         self.redaction.metrics(request);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use halfbyte_core::config::Config;
+    use halfbyte_core::{Caller, Principal, TenantId};
+    use jiff::Timestamp;
+    use opentelemetry::trace::{SpanBuilder, Status, TraceContextExt as _, Tracer as _, TracerProvider as _};
+    use opentelemetry::{Context, KeyValue};
+
+    use super::*;
+    use crate::instrumentation::Tracer as Either;
+    use crate::keep::testing::{Collected, names};
+
+    /// The spans of a layer and of a product's own code, in one trace that is not sampled.
+    fn run(errs: bool) -> (Collected, Traces) {
+        let off = Config::parse([("OTEL_TRACES_SAMPLER", "parentbased_always_off")]).unwrap().other;
+        let (sampler, keep) = (Sampler::read(&off).unwrap(), Some(Keep::default()));
+        let (chain, collected) = (Chain { sampler, keep, ..Chain::default() }, Collected::default());
+        let traces = chain.traces(&Resource::builder_empty().build(), Some(collected.clone()));
+        let own = Either::Own(traces.tracer(InstrumentationScope::default()));
+        let start = |name, parent: &Context| own.start(SpanBuilder::from_name(name), parent).within(parent);
+        Caller::default().within(|| {
+            let root = start("root", &Context::new());
+            let theirs = root.with_span(traces.provider.tracer("theirs").start_with_context("theirs", &root));
+            Caller::tell(&Principal::builder("ada", TenantId::new("acme").unwrap(), Timestamp::MAX).build());
+            let inner = start("inner", &theirs);
+            inner.span().set_attribute(KeyValue::new("password", "hunter2"));
+            for context in [&inner, &theirs] {
+                context.span().end();
+            }
+            if errs {
+                root.span().set_status(Status::error("password=hunter2"));
+            }
+        });
+        (collected, traces)
+    }
+
+    #[test]
+    fn spans_of_both_tracers_are_stamped_kept_together_and_freed_of_secrets() {
+        let (collected, traces) = run(true);
+        assert_eq!(names(&collected), ["inner", "theirs", "root"]);
+        let spans = collected.spans();
+        let shown: Vec<_> = spans[0].attributes.iter().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
+        assert_eq!(shown, ["halfbyte.tenant=acme", "halfbyte.principal.kind=user", "password=REDACTED"]);
+        assert_eq!(spans[2].status, Status::error("password=REDACTED"));
+        assert_eq!(spans[0].parent_span_id, spans[1].span_context.span_id());
+        assert_eq!(spans[1].parent_span_id, spans[2].span_context.span_id());
+        assert_eq!(traces.kept.unwrap().read(), crate::Kept { kept: 3, ..Default::default() });
+    }
+
+    #[test]
+    fn spans_of_both_tracers_are_forgotten_together() {
+        let (collected, traces) = run(false);
+        assert!(collected.spans().is_empty());
+        assert_eq!(traces.kept.unwrap().read(), crate::Kept { discarded: 3, ..Default::default() });
+    }
+}
