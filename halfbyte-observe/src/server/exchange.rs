@@ -15,6 +15,7 @@ use super::facts::{Facts, Target};
 use super::forwarded::{self, Origin};
 use super::inbound::{Inbound, contains};
 use super::layer::Shared;
+use super::noted::Noted;
 use super::route::Route;
 use super::span::{self, Current};
 use crate::conventions::{OTHER, clipped};
@@ -86,18 +87,19 @@ impl Exchange {
             _ => Origin::default(),
         };
         let facts = Facts::of(request, instruments, origin.scheme);
+        let noted = if asks { Noted::of(request.headers()) } else { Noted::nothing(request.headers()) };
         let path = clipped(request.uri().path());
         let logged = tracing::enabled!(target: "halfbyte::access", tracing::Level::INFO)
             .then(|| Box::new(Logged { path: path.into(), request_id: request.extensions().get().copied() }));
         let describe = || {
             // Shared with the line of the log, if there will be one.
-            let path = logged.as_ref().map_or_else(|| path.to_owned().into(), |logged| logged.path.clone().into());
-            attributes::at_start(shared, &facts, request, (peer, &origin), path)
+            let path = || logged.as_ref().map_or_else(|| path.to_owned().into(), |logged| logged.path.clone().into());
+            attributes::at_start(shared, &facts, request, &noted, (peer, &origin), path)
         };
 
         let propagators = &instruments.instrumentation.propagators;
         let span = if asks {
-            let inbound = Inbound::of(request.headers(), peer.map(|peer| peer.ip()), &policy.traces, propagators);
+            let inbound = Inbound::of(&noted.carried, peer.map(|peer| peer.ip()), &policy.traces, propagators);
             span::start(instruments, &facts, inbound, started, describe)
         } else {
             Current { context: Context::new(), recording: false, began: None }
@@ -264,7 +266,7 @@ impl Exchange {
         let users = instruments.instrumentation.users.as_ref();
         let tenant = principal.map(|principal| {
             let tenant = principal.tenant().as_str();
-            KeyValue::new("halfbyte.tenant", instruments.recent.load().tenant(tenant))
+            KeyValue::new("halfbyte.tenant", instruments.recent.load().tenant(tenant).into_owned())
         });
         let pseudonym =
             principal.zip(users).map(|(principal, users)| KeyValue::new("enduser.pseudo.id", users.hash(principal)));

@@ -56,7 +56,7 @@ impl Product {
     }
 
     fn spans(&self, count: usize) {
-        let tracer = self.providers.traces.as_ref().expect("traces").tracer("test");
+        let tracer = self.providers.traces.as_ref().expect("traces").provider.tracer("test");
         (0..count).for_each(|number| tracer.start(format!("span {number}")).end());
     }
 
