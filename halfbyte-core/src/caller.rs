@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,8 +13,17 @@ use pin_project_lite::pin_project;
 use crate::Principal;
 
 thread_local! {
-    /// None outside of any request.
-    static CURRENT: RefCell<Option<Caller>> = const { RefCell::new(None) };
+    /// Whoever works [within](Caller::within) a caller takes it away again, so nothing is left to drop when a thread ends,
+    /// and saying so spares each access a look at whether the thread has.
+    static CURRENT: ManuallyDrop<RefCell<Place>> =
+        const { ManuallyDrop::new(RefCell::new(Place { in_request: false, caller: Caller(None) })) };
+}
+
+/// What a thread works for.
+struct Place {
+    in_request: bool,
+    /// Outside of any request it is nobody, and stays so.
+    caller: Caller,
 }
 
 /// Who makes the request that this thread is working on: nobody yet, or the [`Principal`] that authentication found.
@@ -50,10 +59,9 @@ impl Caller {
     /// not heard.
     pub fn tell(principal: &Principal) {
         let _ended = CURRENT.try_with(|current| {
-            if let Some(Self(known)) = &mut *current.borrow_mut()
-                && known.is_none()
-            {
-                *known = Some(principal.clone());
+            let mut current = current.borrow_mut();
+            if current.in_request && current.caller.0.is_none() {
+                current.caller.0 = Some(principal.clone());
             }
         });
     }
@@ -71,7 +79,7 @@ impl Caller {
         let seen = CURRENT.try_with(|current| {
             let current = current.try_borrow().ok()?;
             let look = look.take()?;
-            Some(look(current.as_ref().and_then(Self::principal)))
+            Some(look(current.caller.principal()))
         });
         match (seen.ok().flatten(), look) {
             (Some(seen), _) => seen,
@@ -81,16 +89,23 @@ impl Caller {
     }
 
     /// Runs `work` for this request. What is told meanwhile is known here afterwards, also when `work` panics.
+    #[inline]
     pub fn within<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        // A thread that ends has no place for it any more; what its destructors do is done for nobody.
-        let mut mine = Some(mem::take(self));
-        let outer = CURRENT.try_with(|current| current.replace(mine.take())).ok().flatten();
-        if let Some(mine) = mine {
-            *self = mine;
-            return work();
-        }
-        let _entered = Entered { caller: self, outer };
+        let was_in_request = self.change_places(true);
+        let _entered = Entered { caller: self, was_in_request };
         work()
+    }
+
+    /// With the one that this thread works for; answers whether it did for any. A thread that ends may have no place for
+    /// one any more; what its destructors do is done for nobody.
+    #[inline]
+    fn change_places(&mut self, in_request: bool) -> bool {
+        let changed = CURRENT.try_with(|current| {
+            let mut current = current.borrow_mut();
+            mem::swap(&mut current.caller, self);
+            mem::replace(&mut current.in_request, in_request)
+        });
+        changed.unwrap_or_default()
     }
 
     /// A future that runs for the request that this thread is working on, wherever it is polled.
@@ -107,14 +122,15 @@ impl Caller {
 }
 
 struct Entered<'a> {
+    /// Holds the one around it meanwhile.
     caller: &'a mut Caller,
-    outer: Option<Caller>,
+    was_in_request: bool,
 }
 
 impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let mine = CURRENT.try_with(|current| current.replace(self.outer.take()));
-        *self.caller = mine.ok().flatten().unwrap_or_default();
+        self.caller.change_places(self.was_in_request);
     }
 }
 
@@ -163,6 +179,8 @@ mod tests {
         Caller::tell(&principal("ada"));
         assert_eq!(current(), None);
         Caller::default().within(|| assert_eq!(current(), None));
+        Caller::tell(&principal("ada"));
+        assert_eq!(current(), None, "the request is over");
     }
 
     #[test]
@@ -191,6 +209,28 @@ mod tests {
             assert_eq!(current().as_deref(), Some("ada"));
         });
         assert_eq!(inner.principal().map(Principal::subject), Some("bob"));
+    }
+
+    #[test]
+    fn what_runs_while_a_thread_ends_has_a_caller_as_well() {
+        struct Last(std::sync::mpsc::Sender<Option<String>>);
+
+        impl Drop for Last {
+            fn drop(&mut self) {
+                let mut caller = Caller::default();
+                caller.within(|| Caller::tell(&principal("ada")));
+                let _heard = self.0.send(caller.principal().map(|principal| principal.subject().to_owned()));
+                let _heard = self.0.send(current());
+            }
+        }
+
+        thread_local! {
+            static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+        }
+
+        let (said, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(|| LAST.set(Some(Last(said)))).join().expect("no panic");
+        assert_eq!(heard.into_iter().collect::<Vec<_>>(), [Some("ada".to_owned()), None]);
     }
 
     #[tokio::test(flavor = "current_thread")]

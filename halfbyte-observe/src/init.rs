@@ -68,8 +68,8 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     if let Some(provider) = &providers.logs {
         layers.push(subscriber::logs(provider, log_filter));
     }
-    if let Some(provider) = &providers.traces {
-        layers.push(subscriber::traces(provider));
+    if let Some(traces) = &providers.traces {
+        layers.push(subscriber::traces(&traces.provider));
     }
     layers.push(repeats.tell().boxed());
     let instrumentation = Instrumentation::of_process(&providers, propagators.clone(), &settings, chain.exemplars());
@@ -102,8 +102,8 @@ fn set_globals(providers: Providers, propagators: Propagators) {
     // The SDK may log that it was done: on the console alone, as everything that telemetry says of itself.
     let _suppressed = Context::enter_telemetry_suppressed_scope();
     global::set_text_map_propagator(propagators);
-    if let Some(provider) = providers.traces {
-        global::set_tracer_provider(provider);
+    if let Some(traces) = providers.traces {
+        global::set_tracer_provider(traces.provider);
     }
     if let Some(provider) = providers.metrics {
         global::set_meter_provider(provider);

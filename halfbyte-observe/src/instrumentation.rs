@@ -4,13 +4,19 @@ use std::sync::{Arc, OnceLock};
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
 use opentelemetry::metrics::noop::NoopMeterProvider;
 use opentelemetry::metrics::{Meter, MeterProvider};
-use opentelemetry::trace::{Span, SpanBuilder, SpanContext, TraceContextExt as _, Tracer as _, TracerProvider};
+use opentelemetry::trace::{
+    Span, SpanBuilder, SpanContext, SpanKind, TraceContextExt as _, Tracer as _, TracerProvider,
+};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span as SdkSpan};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span as SdkSpan, SpanLimits, SpanProcessor};
 
+#[cfg(feature = "testing")]
+use crate::chain::Traces;
 use crate::export::Providers;
+use crate::keep::{Recording, Sampler};
 use crate::metrics::Exemplars;
 use crate::propagation::{Flagged, flagged};
+use crate::trace::{self, Beginning, Pipeline, Shared};
 use crate::{Propagators, Redaction, Settings, UserHasher};
 
 /// What [`init`](crate::init) has set up for this process.
@@ -42,6 +48,22 @@ impl Instrumentation {
     /// that start here say so to whom they call.
     pub fn new(traces: &SdkTracerProvider, metrics: &impl MeterProvider) -> Self {
         Self::of(Tracer::Sdk(traces.tracer_with_scope(scope())), metrics.meter_with_scope(scope()))
+    }
+
+    /// Spans of layers are made as [`init`](crate::init) has it: by a tracer of this library, which costs less than the
+    /// SDK's, and are handed to `end` when they have ended. They are sampled as `parentbased_always_on` has it, with the
+    /// limits of the specification; those that are not sampled are not made.
+    ///
+    /// `end` is not told of what starts, since that is no span of the SDK; flush it and shut it down yourself.
+    pub fn ending_in<P: SpanProcessor + 'static>(end: Arc<P>, metrics: &impl MeterProvider) -> Self {
+        let sampler = Recording::new(Sampler::default(), false);
+        let pipeline = Pipeline::new(sampler, SpanLimits::default(), Some(Box::new(Shared(end))));
+        Self::of(Tracer::Own(trace::Tracer::new(pipeline, None, scope())), metrics.meter_with_scope(scope()))
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn made_by(traces: &Traces, metrics: &impl MeterProvider) -> Self {
+        Self::of(Tracer::Own(traces.tracer(scope())), metrics.meter_with_scope(scope()))
     }
 
     /// Metrics alone: requests make no spans, and belong to a trace only if they came with one.
@@ -96,7 +118,7 @@ impl Instrumentation {
         exemplars: Arc<Exemplars>,
     ) -> Self {
         let tracer = match &providers.traces {
-            Some(traces) => Tracer::Sdk(traces.tracer_with_scope(scope())),
+            Some(traces) => Tracer::Own(traces.tracer(scope())),
             None => Tracer::None,
         };
         let meter = match &providers.metrics {
@@ -123,9 +145,10 @@ fn scope() -> InstrumentationScope {
     InstrumentationScope::builder(crate::SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
 }
 
-/// A tracer. The SDK's own spares its spans a box.
+/// A tracer: ours, or one of somebody else's, of which the SDK's spares its spans a box.
 #[derive(Clone)]
 pub(crate) enum Tracer {
+    Own(trace::Tracer),
     Sdk(SdkTracer),
     Global(Arc<BoxedTracer>),
     None,
@@ -135,6 +158,7 @@ impl Tracer {
     /// Starts a span that is not current yet.
     pub(crate) fn start(&self, builder: SpanBuilder, parent: &Context) -> Started {
         match self {
+            Self::Own(tracer) => Started::own(tracer, builder, parent),
             Self::Sdk(tracer) => Started::Sdk(tracer.build_with_context(builder, parent)),
             Self::Global(tracer) => Started::Boxed(tracer.build_with_context(builder, parent)),
             Self::None => Started::None,
@@ -149,8 +173,10 @@ impl fmt::Debug for Tracer {
 }
 
 /// A span before it is shared.
-#[expect(clippy::large_enum_variant, reason = "a box for it is what this spares")]
 pub(crate) enum Started {
+    Own(trace::Span),
+    /// Nobody will see it, but it has an id.
+    Unrecorded(SpanContext),
     Sdk(SdkSpan),
     Boxed(BoxedSpan),
     /// There are to be none.
@@ -160,8 +186,35 @@ pub(crate) enum Started {
 static NONE: SpanContext = SpanContext::NONE;
 
 impl Started {
+    fn own(tracer: &trace::Tracer, builder: SpanBuilder, parent: &Context) -> Self {
+        if parent.is_telemetry_suppressed() || tracer.is_shut_down() {
+            return Self::None;
+        }
+        let span = parent.span();
+        let before = Some(span.span_context()).filter(|before| before.is_valid());
+        let trace = trace::trace_of(before);
+        let Some(context) = tracer.record(trace, before) else {
+            return Self::Unrecorded(trace::unrecorded(trace, before));
+        };
+        let SpanBuilder { name, span_kind, start_time, attributes, links, .. } = builder;
+        let beginning = Beginning {
+            name,
+            kind: span_kind.unwrap_or(SpanKind::Internal),
+            at: start_time.unwrap_or_else(opentelemetry::time::now),
+            attributes: attributes.unwrap_or_default(),
+            link: None,
+        };
+        let mut span = tracer.start(context, before, beginning);
+        for link in links.into_iter().flatten() {
+            span.add_link(link.span_context, link.attributes);
+        }
+        Self::Own(span)
+    }
+
     pub(crate) fn span_context(&self) -> &SpanContext {
         match self {
+            Self::Own(span) => span.span_context(),
+            Self::Unrecorded(context) => context,
             Self::Sdk(span) => span.span_context(),
             Self::Boxed(span) => span.span_context(),
             Self::None => &NONE,
@@ -173,7 +226,8 @@ impl Started {
         match self {
             Self::Sdk(span) => span.is_recording(),
             Self::Boxed(span) => span.is_recording(),
-            Self::None => false,
+            Self::Own(_) => true,
+            Self::Unrecorded(_) | Self::None => false,
         }
     }
 
@@ -182,24 +236,31 @@ impl Started {
         match self {
             Self::Sdk(span) => span.set_attributes(attributes),
             Self::Boxed(span) => span.set_attributes(attributes),
-            Self::None => {}
+            Self::Own(span) => span.set_attributes(attributes),
+            Self::Unrecorded(_) | Self::None => {}
         }
     }
 
     /// `parent` with this as its span, which keeps the random flag of the trace, or starts a trace with it.
     pub(crate) fn within(self, parent: &Context) -> Context {
-        let span = parent.span();
-        let before = span.span_context();
-        // Of an SDK that is not ours nobody knows how it makes its ids.
-        let ids_are_random = matches!(self, Self::Sdk(_));
         match self {
-            // Nothing is ever said to it, so its context is all there is.
-            _ if !self.is_recording() => {
-                parent.with_remote_span_context(flagged(self.span_context(), before, ids_are_random))
-            }
-            Self::Sdk(span) => parent.with_span(Flagged::new(span, before, ids_are_random)),
-            Self::Boxed(span) => parent.with_span(Flagged::new(span, before, ids_are_random)),
+            Self::Own(span) => parent.with_span(span),
+            Self::Unrecorded(context) => parent.with_remote_span_context(context),
+            Self::Sdk(span) => within(span, parent, true),
+            // Of an SDK that is not ours nobody knows how it makes its ids.
+            Self::Boxed(span) => within(span, parent, false),
             Self::None => parent.clone(),
         }
+    }
+}
+
+fn within<S: Span + Send + Sync + 'static>(span: S, parent: &Context, ids_are_random: bool) -> Context {
+    let before = parent.span();
+    let before = before.span_context();
+    if span.is_recording() {
+        parent.with_span(Flagged::new(span, before, ids_are_random))
+    } else {
+        // Nothing is ever said to it, so its context is all there is.
+        parent.with_remote_span_context(flagged(span.span_context(), before, ids_are_random))
     }
 }

@@ -27,6 +27,7 @@ mod subscriber;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod trace;
 mod wall;
 
 #[doc(no_inline)]

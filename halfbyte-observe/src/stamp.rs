@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use halfbyte_core::{Caller, Principal};
 use opentelemetry::logs::LogRecord as _;
-use opentelemetry::trace::{Span as _, SpanKind};
+use opentelemetry::trace::{Span as _, SpanContext, SpanKind};
 use opentelemetry::{Context, KeyValue, StringValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -14,6 +14,7 @@ use opentelemetry_sdk::logs::SdkLogRecord;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
 use crate::Error;
+use crate::trace::Stage;
 
 const TENANT: &str = "halfbyte.tenant";
 const KIND: &str = "halfbyte.principal.kind";
@@ -85,6 +86,15 @@ impl Stamp {
         }
     }
 
+    /// Stamps a span that starts on this thread.
+    fn span(&self, mut set: impl FnMut(KeyValue)) {
+        Caller::with_current(|principal| {
+            if let Some(principal) = principal {
+                self.attributes(principal, |key, value| set(KeyValue::new(key, value)));
+            }
+        });
+    }
+
     /// Stamps a record that is being made on this thread, unless it says itself whose it is.
     pub(crate) fn log(&self, record: &mut SdkLogRecord) {
         Caller::with_current(|principal| {
@@ -104,13 +114,16 @@ pub(crate) struct Stamped<N> {
     next: N,
 }
 
+impl<N: Stage> Stage for Stamped<N> {
+    fn starting(&self, span: &SpanContext, parent: Option<&SpanContext>, attributes: &mut Vec<KeyValue>) {
+        self.stamp.span(|attribute| attributes.push(attribute));
+        self.next.starting(span, parent, attributes);
+    }
+}
+
 impl<N: SpanProcessor> SpanProcessor for Stamped<N> {
     fn on_start(&self, span: &mut Span, parent: &Context) {
-        Caller::with_current(|principal| {
-            if let Some(principal) = principal {
-                self.stamp.attributes(principal, |key, value| span.set_attribute(KeyValue::new(key, value)));
-            }
-        });
+        self.stamp.span(|attribute| span.set_attribute(attribute));
         self.next.on_start(span, parent);
     }
 

@@ -49,13 +49,13 @@ impl Telemetry {
     /// What became of spans that were not sampled; see [`Keep`](crate::Keep). What was kept of them is part of
     /// [`Stats::traces`] as well.
     pub fn kept(&self) -> Kept {
-        let counts = self.inner.as_ref().and_then(|inner| inner.providers.kept.as_ref());
+        let counts = self.inner.as_ref().and_then(|inner| inner.providers.kept());
         counts.map(Counts::read).unwrap_or_default()
     }
 
     /// What spans that are not sampled take of memory until it is decided whether they are kept, in bytes.
     pub fn held_bytes(&self) -> usize {
-        self.inner.as_ref().and_then(|inner| inner.providers.kept.as_ref()).map_or(0, Counts::bytes)
+        self.inner.as_ref().and_then(|inner| inner.providers.kept()).map_or(0, Counts::bytes)
     }
 
     /// What became of all that was made so far. The books are exact at any time, and cost three short locks.

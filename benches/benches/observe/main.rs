@@ -1,7 +1,8 @@
 //! What `halfbyte-observe` costs a request, beside its peers.
 //!
 //! Every contestant stands in front of the same empty service, whose own time is taken off; spans end in a processor that
-//! drops them. Budget: sampled at most 0.3 of each peer's time and 5 allocations; with a parent that is not sampled 0.15
+//! drops them. Those of peers are made by the SDK; ours by the tracer that `init` installs, which hands the same processor
+//! the same whole spans. Budget: sampled at most 0.3 of each peer's time and 5 allocations; with a parent that is not sampled 0.15
 //! and 1; metrics alone 150 ns and none. And a million requests of 10,000 routes and 1,000 tenants keep memory within
 //! bounds, which is printed.
 

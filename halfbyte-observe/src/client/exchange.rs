@@ -103,13 +103,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let outcome = self.call.outcome(self.ending);
-        // Current once more: the measurement can be linked to the span.
-        let attached = self.context.clone().attach();
-        let duration = if self.call.is_grpc() { &self.instruments.rpc } else { &self.instruments.http };
-        self.call.with_metric(&outcome, |attributes| duration.record(took.as_secs_f64(), attributes));
-        drop(attached);
+        let durations = if self.call.is_grpc() { self.instruments.rpc() } else { self.instruments.http() };
+        let (at, span) = ((took, self.started + took), self.context.span());
+        self.call.with_metric(&outcome, |attributes| durations.record_listed(attributes, at, span.span_context()));
         if self.is_recording {
-            let span = self.context.span();
             let failed = outcome.error_type.is_some();
             self.call.at_end(outcome, |attribute| span.set_attribute(attribute));
             if failed {

@@ -1,14 +1,14 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::Uri;
-use opentelemetry::metrics::{Histogram, Meter};
+use opentelemetry::metrics::Meter;
 use tower_layer::Layer;
 
 use super::Client;
 use super::target::Server;
 use crate::Instrumentation;
 use crate::instrumentation::Tracer;
-use crate::metrics::BOUNDARIES;
+use crate::metrics::{Durations, Exemplars};
 use crate::propagation::Propagators;
 
 /// Makes one client span and one measurement of each call, and sends its trace context along.
@@ -90,10 +90,13 @@ use crate::propagation::Propagators;
 /// | `rpc.response.status_code` | gRPC, when known | the same | `OK`, `NOT_FOUND` |
 /// | `error.type` | when it failed | the same | see below |
 ///
-/// | metric | kind | unit | boundaries |
-/// |---|---|---|---|
-/// | `http.client.request.duration` | histogram | s | 0.005 to 10 |
-/// | `rpc.client.call.duration` | histogram | s | 0.005 to 10 |
+/// | metric | kind | unit | boundaries | exemplars |
+/// |---|---|---|---|---|
+/// | `http.client.request.duration` | histogram | s | 0.005 to 10 | the span of the call, if it is sampled |
+/// | `rpc.client.call.duration` | histogram | s | 0.005 to 10 | the same |
+///
+/// Of each there are at most 2,000 series, over all layers; what is measured of any other is the one with
+/// `otel.metric.overflow`.
 ///
 /// A call failed, and the status of its span is Error without a description, when HTTP answered 400 or above
 /// (`error.type` is the status), when gRPC ended with any code but `OK` (it is the code), or else with one of
@@ -122,8 +125,11 @@ pub struct ClientLayer(Arc<Instruments>);
 pub(super) struct Instruments {
     pub(super) tracer: Tracer,
     pub(super) propagators: Arc<Propagators>,
-    pub(super) http: Histogram<f64>,
-    pub(super) rpc: Histogram<f64>,
+    meter: Meter,
+    exemplars: Arc<Exemplars>,
+    // Asked for at the first call, since most products have calls of one kind.
+    http: OnceLock<Arc<Durations>>,
+    rpc: OnceLock<Arc<Durations>>,
     /// Where requests go that do not say so.
     pub(super) server: Option<Server>,
     /// In place of those of the conventions.
@@ -138,16 +144,14 @@ impl ClientLayer {
 
     /// A layer that records with `instrumentation`, such as that of a test.
     pub fn with_instrumentation(instrumentation: &Instrumentation) -> Self {
-        let Instrumentation { tracer, meter, propagators, .. } = instrumentation.clone();
+        let Instrumentation { tracer, meter, propagators, exemplars, .. } = instrumentation.clone();
         Self(Arc::new(Instruments {
             tracer,
             propagators,
-            http: duration(&meter, "http.client.request.duration", "Duration of HTTP client requests."),
-            rpc: duration(
-                &meter,
-                "rpc.client.call.duration",
-                "Measures the duration of an outgoing Remote Procedure Call (RPC).",
-            ),
+            meter,
+            exemplars,
+            http: OnceLock::new(),
+            rpc: OnceLock::new(),
             server: None,
             methods: None,
         }))
@@ -168,9 +172,16 @@ impl ClientLayer {
     }
 }
 
-fn duration(meter: &Meter, name: &'static str, description: &'static str) -> Histogram<f64> {
-    let histogram = meter.f64_histogram(name).with_description(description).with_unit("s");
-    histogram.with_boundaries(BOUNDARIES.to_vec()).build()
+impl Instruments {
+    pub(super) fn http(&self) -> &Durations {
+        let description = "Duration of HTTP client requests.";
+        self.http.get_or_init(|| self.exemplars.shared(&self.meter, "http.client.request.duration", description))
+    }
+
+    pub(super) fn rpc(&self) -> &Durations {
+        let description = "Measures the duration of an outgoing Remote Procedure Call (RPC).";
+        self.rpc.get_or_init(|| self.exemplars.shared(&self.meter, "rpc.client.call.duration", description))
+    }
 }
 
 impl Default for ClientLayer {

@@ -5,6 +5,8 @@ use http::uri::Authority;
 use http::{HeaderValue, Uri};
 use reqwest::Url;
 
+use crate::conventions::clipped;
+
 /// The longest `url.full`, in bytes.
 const LONGEST: usize = 2048;
 
@@ -60,11 +62,11 @@ impl<'a> Target<'a> {
         self.path
     }
 
-    /// `server.address`, without brackets.
+    /// `server.address`, without brackets. Longer than 256 there is no such name.
     pub(super) fn address(&self) -> Option<Arc<str>> {
         let host = self.host?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        (!bare.is_empty()).then(|| bare.into())
+        (!bare.is_empty()).then(|| clipped(bare).into())
     }
 
     /// `server.port`, also when it goes without saying.
@@ -185,5 +187,7 @@ mod tests {
     fn an_address_is_told_up_to_a_length() {
         let uri: Uri = format!("http://example.com/{}", "x".repeat(9000)).parse().unwrap();
         assert_eq!(Target::of_uri(&uri, None).full().len(), LONGEST);
+        let uri: Uri = format!("http://{}/", "x".repeat(300)).parse().unwrap();
+        assert_eq!(Target::of_uri(&uri, None).address().unwrap().len(), 256);
     }
 }

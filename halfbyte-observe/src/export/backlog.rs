@@ -87,15 +87,15 @@ impl Backlog {
     }
 
     pub(super) fn items(&self) -> u64 {
-        self.safe() + self.memory.items
+        self.disk.as_ref().map_or(0, Spool::items) + self.memory.items
     }
 
     /// How many of the items outlive this process.
     pub(super) fn safe(&self) -> u64 {
-        self.disk.as_ref().map_or(0, Spool::items)
+        self.disk.as_ref().map_or(0, |disk| disk.items() - disk.loose())
     }
 
-    /// Whether it is there for longer than this process, all of it.
+    /// Whether it is there for longer than this process, all of it that there is room for.
     pub(super) fn is_safe(&self) -> bool {
         self.disk.is_some() && self.memory.items == 0
     }
@@ -117,6 +117,8 @@ impl Backlog {
             left.push_back(refused);
         }
         left.into_iter().for_each(|batch| self.memory.push(batch));
+        // What is shown has made room, perhaps just now.
+        evicted += self.disk.as_mut().map_or(0, Spool::let_go);
         (evicted, self.memory.items)
     }
 

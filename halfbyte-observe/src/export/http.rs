@@ -18,6 +18,9 @@ use super::destination::Destination;
 use super::transport::{KEEP_ALIVE, Pem, USER_AGENT, unusable};
 use crate::{Error, Signal};
 
+const NO_CLIENT: &str = "the HTTP client that sends telemetry cannot be made; if this machine trusts no authority, install \
+                         its certificates, or set OTEL_EXPORTER_OTLP_CERTIFICATE";
+
 pub(super) struct Http {
     signal: Signal,
     client: Client,
@@ -51,14 +54,15 @@ impl Http {
         if let Some(authorities) = pem.authorities {
             let authorities = Certificate::from_pem_bundle(&authorities).map_err(|_| unusable(&to.tls))?;
             client = client.tls_certs_only(authorities);
+        } else if to.url.scheme() == "http" {
+            // Without TLS the machine need not have any, and they are not read.
+            client = client.tls_certs_only([]);
         }
         if let Some((key, certificate)) = pem.client {
             let both = [certificate, b"\n".to_vec(), key].concat();
             client = client.identity(Identity::from_pem(&both).map_err(|_| unusable(&to.tls))?);
         }
-        let client = client.build().map_err(|error| {
-            Error::setup("the client that sends telemetry cannot be made: is TLS set up?", error.without_url())
-        })?;
+        let client = client.build().map_err(|error| Error::setup(NO_CLIENT, error.without_url()))?;
         let mut headers = to.headers.clone();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         if to.gzip {

@@ -33,7 +33,6 @@ use std::path::Path;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::trace::SdkTracerProvider;
 
 pub(crate) use self::pipeline::{Export, Pipeline, Unsent};
 pub(crate) use self::plan::Plan;
@@ -41,18 +40,16 @@ pub(crate) use self::spans::Sampled;
 use self::spans::SpanQueue;
 pub use self::stats::{Dropped, SignalStats, Stats};
 use crate::Error;
-use crate::chain::Chain;
+use crate::chain::{Chain, Traces};
 use crate::keep::Counts;
 
 /// What collects the signals. Spans have a provider also when they go nowhere: their ids stand in logs, in refusals
 /// and in calls to others, whose traces then hang together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Providers {
-    pub(crate) traces: Option<SdkTracerProvider>,
+    pub(crate) traces: Option<Traces>,
     pub(crate) metrics: Option<SdkMeterProvider>,
     pub(crate) logs: Option<SdkLoggerProvider>,
-    /// What became of spans that were not sampled.
-    pub(crate) kept: Option<Counts>,
 }
 
 /// What [`Providers::build`] answers.
@@ -71,22 +68,27 @@ impl Providers {
             return Ok(Built::default());
         }
         if plan.is_empty() {
-            let (traces, _none_held) = chain.traces(resource, None::<SpanQueue>);
+            let traces = chain.traces(resource, None::<SpanQueue>);
             return Ok(Built { providers: Self { traces: Some(traces), ..Self::default() }, ..Built::default() });
         }
         let Pipeline { spans, logs, metrics, export, complaints } = Pipeline::start(plan, resource, chain, spool)?;
-        let (traces, kept) = chain.traces(resource, spans);
+        let traces = chain.traces(resource, spans);
         let logs = logs.map(|queue| {
             SdkLoggerProvider::builder().with_resource(resource.clone()).with_log_processor(queue).build()
         });
-        let providers = Self { traces: Some(traces), metrics, logs, kept };
+        let providers = Self { traces: Some(traces), metrics, logs };
         Ok(Built { providers, export: Some(export), complaints })
+    }
+
+    /// What became of spans that were not sampled.
+    pub(crate) fn kept(&self) -> Option<&Counts> {
+        self.traces.as_ref()?.kept.as_ref()
     }
 
     /// Nothing is made any more, but for measurements: those end with the last collection. Never blocks.
     pub(crate) fn shut_down(&self) {
         // Fails if it was done before, which is as good.
-        let _again = self.traces.as_ref().map(SdkTracerProvider::shutdown);
+        let _again = self.traces.as_ref().map(|traces| traces.provider.shutdown());
         let _again = self.logs.as_ref().map(SdkLoggerProvider::shutdown);
     }
 }

@@ -14,6 +14,7 @@ use prost::Message as _;
 use super::pack::{Packer, Speaker};
 use super::queue::Queue;
 use crate::spool::Batch;
+use crate::trace::Stage;
 
 /// The end of the chain of span processors: queues every span that it is given, sampled or not. Whoever is in front of it
 /// decides; without anybody who does, put [`Sampled`] there.
@@ -63,6 +64,9 @@ impl<P: SpanProcessor> SpanProcessor for Sampled<P> {
         self.0.shutdown_with_timeout(timeout)
     }
 }
+
+/// Nobody behind it wants to know what starts.
+impl<P: SpanProcessor> Stage for Sampled<P> {}
 
 /// About the memory that a span takes.
 fn size(span: &SpanData) -> usize {

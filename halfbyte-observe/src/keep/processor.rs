@@ -2,14 +2,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use opentelemetry::trace::{Span as _, Status, TraceContextExt as _};
-use opentelemetry::{Context, TraceId};
+use opentelemetry::trace::{Span as _, SpanContext, Status, TraceContextExt as _};
+use opentelemetry::{Context, KeyValue, TraceId};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
 use super::buffer::{Budget, Buffer, Ended, Kept};
 use super::{Keep, size};
+use crate::trace::Stage;
 
 /// How many locks there are: threads that work on different traces seldom meet.
 const SHARDS: usize = 16;
@@ -73,18 +74,29 @@ fn lock(shard: &Mutex<Buffer<SpanData>>) -> MutexGuard<'_, Buffer<SpanData>> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<N: SpanProcessor> SpanProcessor for Keeper<N> {
-    fn on_start(&self, span: &mut Span, parent: &Context) {
-        let context = span.span_context();
-        if !context.is_sampled() {
-            let parent = parent.span();
-            let parent = Some(parent.span_context()).filter(|parent| parent.is_valid() && !parent.is_remote());
+impl<N: SpanProcessor> Keeper<N> {
+    fn begin(&self, span: &SpanContext, parent: Option<&SpanContext>) {
+        if !span.is_sampled() {
+            let parent = parent.filter(|parent| !parent.is_remote());
             let now = self.shared.since.elapsed();
-            let mut shard = self.shared.shard(context.trace_id());
-            let released = shard.start(now, context.span_id(), parent.map(|parent| parent.span_id()));
+            let mut shard = self.shared.shard(span.trace_id());
+            let released = shard.start(now, span.span_id(), parent.map(SpanContext::span_id));
             drop(shard);
             released.into_iter().for_each(|span| self.next.on_end(span));
         }
+    }
+}
+
+/// Nobody behind it wants to know what starts.
+impl<N: SpanProcessor> Stage for Keeper<N> {
+    fn starting(&self, span: &SpanContext, parent: Option<&SpanContext>, _attributes: &mut Vec<KeyValue>) {
+        self.begin(span, parent);
+    }
+}
+
+impl<N: SpanProcessor> SpanProcessor for Keeper<N> {
+    fn on_start(&self, span: &mut Span, parent: &Context) {
+        self.begin(span.span_context(), Some(parent.span().span_context()).filter(|parent| parent.is_valid()));
         self.next.on_start(span, parent);
     }
 
@@ -145,7 +157,7 @@ impl fmt::Debug for Counts {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceState, Tracer as _, TracerProvider as _};
+    use opentelemetry::trace::{SpanId, TraceFlags, TraceState, Tracer as _, TracerProvider as _};
     use opentelemetry_sdk::trace::SdkTracerProvider;
     use std::time::SystemTime;
 

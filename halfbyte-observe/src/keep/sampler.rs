@@ -95,6 +95,13 @@ impl Recording {
     pub(crate) fn new(sampler: Sampler, keeping: bool) -> Self {
         Self { sampler, keeping }
     }
+
+    /// Whether a span is sampled, if it is recorded at all; `parent` says whether its parent was.
+    #[inline]
+    pub(crate) fn decide(&self, parent: Option<bool>, trace: TraceId) -> Option<bool> {
+        let sampled = self.sampler.samples(parent, trace);
+        (sampled || self.keeping).then_some(sampled)
+    }
 }
 
 impl ShouldSample for Recording {
@@ -109,10 +116,10 @@ impl ShouldSample for Recording {
     ) -> SamplingResult {
         let span = parent.filter(|parent| parent.has_active_span()).map(|parent| parent.span());
         let parent = span.as_ref().map(|span| span.span_context()).filter(|parent| parent.is_valid());
-        let decision = match self.sampler.samples(parent.map(|parent| parent.is_sampled()), trace) {
-            true => SamplingDecision::RecordAndSample,
-            false if self.keeping => SamplingDecision::RecordOnly,
-            false => SamplingDecision::Drop,
+        let decision = match self.decide(parent.map(|parent| parent.is_sampled()), trace) {
+            Some(true) => SamplingDecision::RecordAndSample,
+            Some(false) => SamplingDecision::RecordOnly,
+            None => SamplingDecision::Drop,
         };
         let trace_state = parent.map(|parent| parent.trace_state().clone()).unwrap_or_default();
         SamplingResult { decision, attributes: Vec::new(), trace_state }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use opentelemetry::metrics::Meter;
 use opentelemetry::trace::SpanContext;
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -23,11 +24,13 @@ use crate::wall;
 pub(crate) struct Exemplars {
     filter: ExemplarFilter,
     sources: Mutex<Vec<Weak<Durations>>>,
+    /// Those that stay.
+    shared: Mutex<Vec<Arc<Durations>>>,
 }
 
 impl Exemplars {
     pub(crate) fn of(filter: ExemplarFilter) -> Self {
-        Self { filter, sources: Mutex::default() }
+        Self { filter, ..Self::default() }
     }
 
     pub(crate) fn filter(&self) -> ExemplarFilter {
@@ -39,6 +42,19 @@ impl Exemplars {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.retain(|source| source.strong_count() > 0);
         sources.push(Arc::downgrade(durations));
+    }
+
+    /// The histogram of that name for all layers that record with `meter`, which is the same each time. It stays, so that
+    /// what was measured by a layer that is gone is exported with its exemplars.
+    pub(crate) fn shared(&self, meter: &Meter, name: &'static str, description: &'static str) -> Arc<Durations> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(durations) = shared.iter().find(|durations| durations.name == name) {
+            return durations.clone();
+        }
+        let durations = Durations::new(meter, self.filter, name, description);
+        self.add(&durations);
+        shared.push(durations.clone());
+        durations
     }
 
     /// Puts what there is on the data points of the same metric and attributes, and forgets it: call it once for each
@@ -243,7 +259,8 @@ mod tests {
             let span = SpanContext::new(ids.0, ids.1, flags, false, TraceState::NONE);
             let attributes = || vec![KeyValue::new("z", "last"), KeyValue::new("http.response.status_code", status)];
             let key = u128::try_from(status).expect("positive");
-            self.durations.record(Some(key), attributes, (Duration::from_millis(millis), self.began + later), &span);
+            let took = Duration::from_millis(millis);
+            self.durations.record(Some(key), attributes, (took, || self.began + later), &span);
         }
 
         fn export(&self) -> ExportMetricsServiceRequest {
@@ -351,12 +368,8 @@ mod tests {
     fn the_overflow_has_exemplars_too() {
         let bench = Bench::new();
         let span = SpanContext::new(TraceId::from(9), SpanId::from(7), TraceFlags::SAMPLED, false, TraceState::NONE);
-        bench.durations.record(
-            None,
-            || unreachable!("there is no key"),
-            (Duration::from_millis(1), Instant::now()),
-            &span,
-        );
+        let took = Duration::from_millis(1);
+        bench.durations.record(None, || unreachable!("there is no key"), (took, Instant::now), &span);
         assert_eq!(exemplars(points(&bench.export())[0]), [(9, 1.0)]);
     }
 

@@ -6,7 +6,7 @@ mod filter;
 mod table;
 mod texts;
 
-pub(crate) use self::durations::{BOUNDARIES, Durations};
+pub(crate) use self::durations::Durations;
 pub(crate) use self::exemplars::Exemplars;
 pub(crate) use self::filter::ExemplarFilter;
 pub(crate) use self::table::{Table, hash_of_bytes};

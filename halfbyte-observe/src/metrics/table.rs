@@ -60,10 +60,17 @@ impl<V> Table<V> {
 
     /// Where the value is, if it is there.
     pub(crate) fn find(&self, hash: u64, is: impl Fn(&V) -> bool) -> Option<usize> {
+        self.look_up(hash, is).map(|(at, _)| at)
+    }
+
+    /// The value too.
+    #[inline]
+    pub(crate) fn look_up(&self, hash: u64, is: impl Fn(&V) -> bool) -> Option<(usize, &V)> {
         let mut at = self.start(hash);
         for _ in 0..self.slots.len() {
-            if is(self.slots[at].get()?) {
-                return Some(at);
+            let value = self.slots[at].get()?;
+            if is(value) {
+                return Some((at, value));
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
@@ -92,14 +99,25 @@ fn mix(value: u64) -> u64 {
 
 /// Quick, for texts that are short and hashed on every request. Whoever could choose texts to collide does not know where
 /// this process begins.
+#[inline]
 pub(crate) fn hash_of_bytes(bytes: &[u8]) -> u64 {
     static BEGIN: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));
     let (words, rest) = bytes.as_chunks::<8>();
-    let hash = words.iter().fold(*BEGIN ^ bytes.len() as u64, |hash, word| mix(hash ^ u64::from_le_bytes(*word)));
-    let last = rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte));
+    let begin = BEGIN.wrapping_add((bytes.len() as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9));
+    let hash = words.iter().fold(begin, |hash, word| mix(hash ^ u64::from_le_bytes(*word)));
+    // With the length, what overlaps is as good as the rest itself, and is read at once.
+    let last = match (bytes.last_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
+        _ if rest.is_empty() => 0,
+        (Some(last), ..) => u64::from_le_bytes(*last),
+        (None, Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+        }
+        _ => rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte)),
+    };
     mix(hash.rotate_left(23) ^ last)
 }
 
+#[inline]
 pub(crate) fn hash_of_key(key: u128) -> u64 {
     let [low, high] = [key as u64, (key >> 64) as u64];
     mix(low ^ high.rotate_left(32).wrapping_mul(0xbf58_476d_1ce4_e5b9))
@@ -137,6 +155,23 @@ mod tests {
         assert!(put(&table, "b").is_some());
         assert_eq!(table.find(hash_of_bytes(b"d"), |known| known == "d"), None);
         assert_eq!(Table::<String>::new(0).find_or_insert(1, |_| true, String::new), None);
+    }
+
+    #[test]
+    fn every_byte_and_the_length_count_in_a_hash() {
+        let mut seen = std::collections::HashMap::new();
+        for length in 0..30 {
+            let plain = vec![b'a'; length];
+            let changed = (0..length).map(|at| {
+                let mut text = plain.clone();
+                text[at] = b'b';
+                text
+            });
+            for text in std::iter::once(plain.clone()).chain(changed) {
+                let before = seen.insert(hash_of_bytes(&text), text.clone());
+                assert_eq!(before, None, "{:?}", String::from_utf8(text));
+            }
+        }
     }
 
     #[test]

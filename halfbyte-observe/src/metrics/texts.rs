@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -25,24 +26,35 @@ impl Texts {
         Self(Table::new(cap))
     }
 
-    /// The number of `text`, which is not 0; None if there are too many texts already. It will be asked for the
+    /// The number of `text`; None if there are too many texts already. It will be asked for the
     /// [names](Text::name) of up to `prefixes` prefixes.
-    pub(crate) fn intern(&self, text: &str, prefixes: usize) -> Option<u32> {
+    #[inline]
+    pub(crate) fn intern(&self, text: &str, prefixes: usize) -> Option<NonZeroU32> {
+        let hash = hash_of_bytes(text.as_bytes());
+        if let Some(place) = self.0.find(hash, |known| *known.text == *text) {
+            return number(place);
+        }
+        self.add(text, hash, prefixes)
+    }
+
+    #[cold]
+    fn add(&self, text: &str, hash: u64, prefixes: usize) -> Option<NonZeroU32> {
         let make = || Text {
             text: text.into(),
             leaked: within_allowance(text.len()).then(|| &*text.to_owned().leak()),
             names: std::iter::repeat_with(OnceLock::new).take(prefixes).collect(),
         };
-        number(self.0.find_or_insert(hash_of_bytes(text.as_bytes()), |known| *known.text == *text, make)?)
+        number(self.0.find_or_insert(hash, |known| *known.text == *text, make)?)
     }
 
     /// The number of a text that is known already.
-    pub(crate) fn find(&self, text: &str) -> Option<u32> {
+    pub(crate) fn find(&self, text: &str) -> Option<NonZeroU32> {
         number(self.0.find(hash_of_bytes(text.as_bytes()), |known| *known.text == *text)?)
     }
 
-    pub(crate) fn get(&self, number: u32) -> Option<&Text> {
-        self.0.get(usize::try_from(number).ok()?.checked_sub(1)?)
+    #[inline]
+    pub(crate) fn get(&self, number: NonZeroU32) -> Option<&Text> {
+        self.0.get(usize::try_from(number.get() - 1).ok()?)
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
@@ -50,8 +62,8 @@ impl Texts {
     }
 }
 
-fn number(place: usize) -> Option<u32> {
-    u32::try_from(place + 1).ok()
+fn number(place: usize) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(place + 1).ok()?)
 }
 
 impl Text {
@@ -104,7 +116,6 @@ mod tests {
             matches!(text.name(2, "PUT"), Cow::Owned(name) if name == "PUT /labels/{id}"),
             "no place is kept for it"
         );
-        assert!(texts.get(0).is_none());
         assert!(texts.intern("/b", 2).is_some());
         assert_eq!(texts.intern("/c", 2), None);
     }

@@ -8,9 +8,14 @@ use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use proptest::prelude::*;
 
-use super::parent::{extract, inject};
+use super::carried::Carried;
+use super::parent::{self, inject};
 
 const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+fn extract(headers: &HeaderMap) -> Option<SpanContext> {
+    parent::extract(&Carried::by(headers))
+}
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();

@@ -7,6 +7,7 @@ use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 
 use super::baggage::BAGGAGE;
+use super::carried::Carried;
 use super::parent::{TRACEPARENT, TRACESTATE};
 use super::{baggage, parent, state};
 use crate::Error;
@@ -94,18 +95,18 @@ impl Propagators {
     }
 
     /// The trace that a request says it belongs to. Whether that is believed is for [`TraceTrust`](super::TraceTrust).
-    pub(crate) fn extract(&self, headers: &HeaderMap) -> Option<SpanContext> {
-        if self.trace_context { parent::extract(headers) } else { None }
+    pub(crate) fn extract(&self, carried: &Carried<'_>) -> Option<SpanContext> {
+        if self.trace_context { parent::extract(carried) } else { None }
     }
 
     /// The baggage that may be taken from a request; allocates nothing where there is none.
-    pub(crate) fn extract_baggage(&self, headers: &HeaderMap) -> Baggage {
-        if !self.baggage {
+    pub(crate) fn extract_baggage(&self, carried: &Carried<'_>) -> Baggage {
+        if !self.baggage || !carried.has_baggage {
             return Baggage::new();
         }
         // Of a line that is no text, the members that are stay.
         let lines: Vec<_> =
-            headers.get_all(BAGGAGE).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+            carried.headers.get_all(BAGGAGE).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         baggage::parse(lines.iter().map(AsRef::as_ref), &self.taken)
     }
 
@@ -231,7 +232,7 @@ mod tests {
     }
 
     fn of(headers: &HeaderMap) -> SpanContext {
-        parent::extract(headers).unwrap_or(SpanContext::NONE)
+        parent::extract(&Carried::by(headers)).unwrap_or(SpanContext::NONE)
     }
 
     #[test]
@@ -256,7 +257,7 @@ mod tests {
             assert_eq!(context.span().span_context(), &of(&received), "{list:?}");
             assert_eq!(
                 context.baggage().to_string().len(),
-                ours.extract_baggage(&received).to_string().len(),
+                ours.extract_baggage(&Carried::by(&received)).to_string().len(),
                 "{list:?}"
             );
             let (mut by_injector, mut by_function) = (HeaderMap::new(), HeaderMap::new());
@@ -282,6 +283,7 @@ mod tests {
             .take_baggage(BaggageKeys::danger_all())
             .extract_with_context(&Context::new(), &HeaderExtractor(&received));
         let none = Propagators::none().take_baggage(BaggageKeys::danger_all()).send_baggage(BaggageKeys::danger_all());
+        let received = Carried::by(&received);
         assert!(none.extract(&received).is_none() && none.extract_baggage(&received).is_empty());
         let mut sent = headers(&[("traceparent", "theirs"), ("baggage", "theirs=1")]);
         none.inject(&context, &mut sent);

@@ -1,17 +1,17 @@
 //! What is said of a request, by the semantic conventions for HTTP and RPC, version 1.42.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{HOST, USER_AGENT};
 use http::{Request, StatusCode};
-use opentelemetry::{KeyValue, StringValue};
+use opentelemetry::{KeyValue, StringValue, Value};
 
 use super::facts::{Facts, Target};
 use super::forwarded::{Client, Origin};
 use super::instruments::Instruments;
 use super::layer::Shared;
-use super::recent::Generation;
+use super::noted::Noted;
 use crate::conventions::{OTHER, clipped};
 use crate::grpc::Code;
 
@@ -23,90 +23,85 @@ pub(super) fn at_start<B>(
     shared: &Shared,
     facts: &Facts,
     request: &Request<B>,
+    noted: &Noted<'_>,
     (peer, origin): (Option<SocketAddr>, &Origin<'_>),
-    path: StringValue,
+    path: impl Fn() -> StringValue,
 ) -> Vec<KeyValue> {
-    let policy = &shared.policy;
-    let recent = shared.instruments.recent.load();
+    let (policy, instruments) = (&shared.policy, &shared.instruments);
+    let recent = instruments.recent.load();
     let call = facts.is_call();
-    // Made all before they are moved: a processor waits for what it has just written in parts and reads as one.
-    let mut what = if call { of_call(shared, facts) } else { of_request(shared, facts, request, &recent, path) };
-    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let header = || request.headers().get(HOST).map(|value| value.as_bytes());
-    let authority = origin.host.map(str::as_bytes).or(authority).or_else(header);
-    let (server, server_port) = authority.and_then(|authority| recent.host(authority)).unzip();
-    let (peer, peer_port) = peer.map(|peer| (recent.address(peer.ip()), peer.port())).unzip();
-    let (client, client_port) = match origin.client {
-        Client::Peer => (peer.clone(), peer_port),
-        Client::At(address, port) => (Some(recent.address(address)), port),
-        Client::Unknown => (None, None),
-    };
-    // Opt-in for HTTP, and recommended for RPC.
-    let client_port = client_port.filter(|_| call || policy.client_port);
-    let mut who = [
-        facts.version.as_str().map(|version| KeyValue::new("network.protocol.version", version)),
-        server.map(|host| KeyValue::new("server.address", host)),
-        port("server.port", server_port.flatten()),
-        client.map(|address| KeyValue::new("client.address", address)),
-        port("client.port", client_port),
-        peer.map(|address| KeyValue::new("network.peer.address", address)),
-        port("network.peer.port", peer_port),
-    ];
-
-    let mut attributes = Vec::with_capacity(ROOM + policy.request_headers.len() + policy.response_headers.len());
-    attributes.extend(what.iter_mut().filter_map(Option::take));
-    attributes.extend(who.iter_mut().filter_map(Option::take));
-    if !policy.request_headers.is_empty() {
-        attributes.extend(policy.request_headers.of(request.headers(), call));
-    }
-    attributes
-}
-
-fn port(key: &'static str, port: Option<u16>) -> Option<KeyValue> {
-    port.map(|port| KeyValue::new(key, i64::from(port)))
-}
-
-fn of_request<B>(
-    shared: &Shared,
-    facts: &Facts,
-    request: &Request<B>,
-    recent: &Generation,
-    path: StringValue,
-) -> [Option<KeyValue>; 7] {
-    let instruments = &shared.instruments;
-    let method = instruments.method_name(facts.method);
-    let original = (method == OTHER).then(|| clipped(request.method().as_str()).to_owned());
-    let query = request.uri().query().filter(|_| shared.policy.query);
-    let agent = request.headers().get(USER_AGENT).and_then(|agent| recent.agent(agent));
-    [
-        Some(KeyValue::new("http.request.method", method)),
-        original.map(|method| KeyValue::new("http.request.method_original", method)),
-        Some(KeyValue::new("url.path", path)),
-        Some(KeyValue::new("url.scheme", facts.scheme.as_str())),
-        query.map(|query| {
+    let mut list = Vec::with_capacity(ROOM + policy.request_headers.len() + policy.response_headers.len());
+    if call {
+        put(&mut list, "rpc.system.name", || "grpc");
+        // One that is not known is named at the end, when it may be.
+        if let Target::Method(number) = facts.target
+            && let Some(method) = instruments.rpc_methods.get(number)
+        {
+            put(&mut list, "rpc.method", || method.value());
+        }
+        put(&mut list, "network.protocol.name", || "http");
+    } else {
+        let method = instruments.method_name(facts.method);
+        put(&mut list, "http.request.method", || method);
+        if method == OTHER {
+            put(&mut list, "http.request.method_original", || clipped(request.method().as_str()).to_owned());
+        }
+        put(&mut list, "url.path", path);
+        put(&mut list, "url.scheme", || facts.scheme.as_str());
+        if let Some(query) = request.uri().query().filter(|_| policy.query) {
             let query = instruments.instrumentation.redaction.query(query);
-            KeyValue::new("url.query", clipped(&query).to_owned())
-        }),
-        instruments.route(&facts.target).map(|route| KeyValue::new("http.route", route)),
-        agent.map(|agent| KeyValue::new("user_agent.original", agent)),
-    ]
+            put(&mut list, "url.query", || clipped(&query).to_owned());
+        }
+        if let Some(route) = instruments.route(&facts.target) {
+            put(&mut list, "http.route", || route.clone());
+        }
+        if let Some(agent) = noted.agent.map(|agent| recent.agent(agent))
+            && let Some(agent) = agent.as_ref()
+        {
+            put(&mut list, "user_agent.original", || agent.clone());
+        }
+    }
+    if let Some(version) = facts.version.as_str() {
+        put(&mut list, "network.protocol.version", || version);
+    }
+    let authority = || request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let header = || noted.host.map(|value| value.as_bytes());
+    let authority = origin.host.map(str::as_bytes).or_else(authority).or_else(header);
+    let asked = authority.map(|authority| recent.host(authority));
+    if let Some(Some((host, port))) = asked.as_deref() {
+        put(&mut list, "server.address", || host.clone());
+        if let Some(port) = port {
+            put(&mut list, "server.port", || i64::from(*port));
+        }
+    }
+    let near = peer.map(|peer| (recent.address(peer.ip()), i64::from(peer.port())));
+    let (client, client_port) = match (origin.client, &near) {
+        (Client::Peer, Some((address, port))) => (Some(Cow::Borrowed(&**address)), Some(*port)),
+        (Client::At(address, port), _) => (Some(recent.address(address)), port.map(i64::from)),
+        (Client::Peer, None) | (Client::Unknown, _) => (None, None),
+    };
+    if let Some(client) = client {
+        put(&mut list, "client.address", || StringValue::clone(&client));
+    }
+    // Opt-in for HTTP, and recommended for RPC.
+    if let Some(port) = client_port.filter(|_| call || policy.client_port) {
+        put(&mut list, "client.port", || port);
+    }
+    if let Some((address, port)) = &near {
+        put(&mut list, "network.peer.address", || StringValue::clone(address));
+        put(&mut list, "network.peer.port", || *port);
+    }
+    if !policy.request_headers.is_empty() {
+        list.extend(policy.request_headers.of(request.headers(), call));
+    }
+    list
 }
 
-/// A method that is not known is named at the end, when it may be.
-fn of_call(shared: &Shared, facts: &Facts) -> [Option<KeyValue>; 7] {
-    let method = match facts.target {
-        Target::Method(number) => shared.instruments.rpc_methods.get(number),
-        _ => None,
-    };
-    [
-        Some(KeyValue::new("rpc.system.name", "grpc")),
-        method.map(|method| KeyValue::new("rpc.method", method.value())),
-        Some(KeyValue::new("network.protocol.name", "http")),
-        None,
-        None,
-        None,
-        None,
-    ]
+/// Makes a pair where it stays. One that is made first, and pushed then, is written in parts and read as one at once, for
+/// which a processor has to wait.
+#[inline(always)]
+fn put<V: Into<Value>>(list: &mut Vec<KeyValue>, key: &'static str, value: impl Fn() -> V) {
+    list.resize_with(list.len() + 1, || KeyValue::new(key, value()));
 }
 
 /// What a request has that was taken for a call at first.

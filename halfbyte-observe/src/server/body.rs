@@ -32,22 +32,24 @@ pin_project! {
 }
 
 impl<B: Body> ServerBody<B> {
-    pub(super) fn wrap(response: Response<B>, exchange: Option<Exchange>) -> Response<Self> {
-        let Some(mut exchange) = exchange else {
-            return response.map(|body| Self { body: Some(body), exchange: None, left: None });
-        };
-        let has_content = exchange.answered(&response);
-        response.map(|body| {
+    /// Takes the exchange over from the future, unless the response is complete.
+    #[inline]
+    pub(super) fn wrap(response: Response<B>, exchange: &mut Option<Exchange>) -> Response<Self> {
+        let mut left = None;
+        if let Some(going) = exchange {
+            let has_content = going.answered(response.status(), response.headers(), response.extensions());
+            let body = response.body();
             if body.is_end_stream() {
-                exchange.end(Ending::Complete);
-                return Self { body: Some(body), exchange: None, left: None };
+                Exchange::end(exchange, Ending::Complete);
+            } else {
+                left = if has_content { body.size_hint().exact() } else { Some(0) };
+                if left == Some(0) && !going.awaits_trailers() {
+                    going.will_end(Ending::Complete);
+                }
             }
-            let left = if has_content { body.size_hint().exact() } else { Some(0) };
-            if left == Some(0) && !exchange.awaits_trailers() {
-                exchange.will_end(Ending::Complete);
-            }
-            Self { body: Some(body), exchange: Some(exchange), left }
-        })
+        }
+        let (parts, body) = response.into_parts();
+        Response::from_parts(parts, Self { body: Some(body), exchange: exchange.take(), left })
     }
 }
 
@@ -79,10 +81,8 @@ impl<B: Body> Body for ServerBody<B> {
                 }
             }
         };
-        if let Some(ending) = ending
-            && let Some(exchange) = this.exchange.take()
-        {
-            exchange.end(ending);
+        if let Some(ending) = ending {
+            Exchange::end(this.exchange, ending);
         }
         Poll::Ready(frame)
     }

@@ -5,26 +5,30 @@ use std::time::{Duration, Instant};
 
 use halfbyte_core::problem::{Kind, is_grpc};
 use halfbyte_core::{Caller, PeerAddress, RequestId};
-use http::{HeaderMap, Request, Response, StatusCode};
-use opentelemetry::KeyValue;
+use http::{Extensions, HeaderMap, Request, StatusCode};
 use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::trace::{Status, TraceContextExt as _};
+use opentelemetry::{Context, KeyValue};
 
 use super::attributes::{self, ErrorType, Measured};
 use super::facts::{Facts, Target};
 use super::forwarded::{self, Origin};
 use super::inbound::{Inbound, contains};
 use super::layer::Shared;
+use super::noted::Noted;
 use super::route::Route;
 use super::span::{self, Current};
 use crate::conventions::{OTHER, clipped};
 use crate::grpc::{self, Code};
+use crate::instrumentation::Tracer;
 
 /// One request and its response: owned by whatever drives them, so that it ends exactly once, when it is dropped.
 #[derive(Debug)]
 pub(super) struct Exchange {
     shared: Arc<Shared>,
     span: Current,
+    /// Whether the context is to be current, which is only where there is a trace or baggage.
+    attaches: bool,
     started: Instant,
     facts: Facts,
     logged: Option<Box<Logged>>,
@@ -73,31 +77,41 @@ impl Exchange {
     pub(super) fn start<B>(shared: &Arc<Shared>, request: &Request<B>) -> Self {
         let started = Instant::now();
         let (instruments, policy) = (&shared.instruments, &shared.policy);
-        let peer = request.extensions().get::<PeerAddress>().map(|PeerAddress(address)| *address);
+        // Else there is neither a span nor anybody who is believed.
+        let asks = !matches!(instruments.instrumentation.tracer, Tracer::None) || policy.depends_on_the_peer();
+        let peer = if asks { request.extensions().get() } else { None };
+        let peer = peer.map(|PeerAddress(address)| *address);
         let peer = peer.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
         let origin = match peer {
             Some(peer) if contains(&policy.proxies, peer.ip()) => forwarded::origin(request.headers(), &policy.proxies),
             _ => Origin::default(),
         };
         let facts = Facts::of(request, instruments, origin.scheme);
+        let noted = if asks { Noted::of(request.headers()) } else { Noted::nothing(request.headers()) };
         let path = clipped(request.uri().path());
         let logged = tracing::enabled!(target: "halfbyte::access", tracing::Level::INFO)
             .then(|| Box::new(Logged { path: path.into(), request_id: request.extensions().get().copied() }));
         let describe = || {
             // Shared with the line of the log, if there will be one.
-            let path = logged.as_ref().map_or_else(|| path.to_owned().into(), |logged| logged.path.clone().into());
-            attributes::at_start(shared, &facts, request, (peer, &origin), path)
+            let path = || logged.as_ref().map_or_else(|| path.to_owned().into(), |logged| logged.path.clone().into());
+            attributes::at_start(shared, &facts, request, &noted, (peer, &origin), path)
         };
 
         let propagators = &instruments.instrumentation.propagators;
-        let inbound = Inbound::of(request.headers(), peer.map(|peer| peer.ip()), &policy.traces, propagators);
-        let span = span::start(instruments, &facts, inbound, started, describe);
+        let span = if asks {
+            let inbound = Inbound::of(&noted.carried, peer.map(|peer| peer.ip()), &policy.traces, propagators);
+            span::start(instruments, &facts, inbound, started, describe)
+        } else {
+            Current { context: Context::new(), recording: false, began: None }
+        };
+        let attaches = asks && (span.context.has_active_span() || !span.context.baggage().is_empty());
         if let Some(active) = instruments.active(&facts) {
             active.add(1);
         }
         Self {
             shared: shared.clone(),
             span,
+            attaches,
             started,
             facts,
             logged,
@@ -112,9 +126,7 @@ impl Exchange {
     /// Runs `work` with the span as the current one. Inlined, so that what it returns is not copied once more.
     #[inline(always)]
     pub(super) fn within<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        // Nothing is to be current where there is neither a trace nor baggage.
-        let context = &self.span.context;
-        let _attached = (context.has_active_span() || !context.baggage().is_empty()).then(|| context.clone().attach());
+        let _attached = self.attaches.then(|| self.span.context.clone().attach());
         // Stays so if `work` unwinds.
         let ending = mem::replace(&mut self.ending, Ending::Panicked);
         let output = self.caller.within(work);
@@ -123,28 +135,27 @@ impl Exchange {
     }
 
     /// Takes note of the response; answers whether it may have content.
-    pub(super) fn answered<B>(&mut self, response: &Response<B>) -> bool {
-        let status = response.status();
+    pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, extensions: &Extensions) -> bool {
         self.status = Some(status);
-        self.refusal = response.extensions().get::<Kind>().copied();
+        self.refusal = extensions.get::<Kind>().copied();
         if self.facts.is_call() {
-            self.code = Code::of(response.headers());
-            if self.code.is_none() && !is_grpc(response.headers()) {
+            self.code = Code::of(headers);
+            if self.code.is_none() && !is_grpc(headers) {
                 self.was_no_call();
             }
         }
         let call = self.facts.is_call();
         if matches!(self.facts.target, Target::NoRoute)
-            && let Some(route) = response.extensions().get::<Route>()
+            && let Some(route) = extensions.get::<Route>()
         {
             self.routed(route);
         }
         let allowed = &self.shared.policy.response_headers;
         if self.span.recording && !allowed.is_empty() {
-            self.span.context.span().set_attributes(allowed.of(response.headers(), call));
+            self.span.context.span().set_attributes(allowed.of(headers, call));
         }
         let no_content = status.is_informational() || matches!(status.as_u16(), 204 | 205 | 304);
-        !(no_content || self.facts.is_head(&self.shared.instruments))
+        !(no_content || self.facts.is_head)
     }
 
     /// What answers is no gRPC: whatever the client has said, it is a plain request.
@@ -186,8 +197,12 @@ impl Exchange {
         self.ending = ending;
     }
 
-    pub(super) fn end(mut self, ending: Ending) {
-        self.ending = ending;
+    /// Ends the one that is there, in its place: it is too large to be passed around for nothing.
+    pub(super) fn end(exchange: &mut Option<Self>, ending: Ending) {
+        if let Some(exchange) = exchange {
+            exchange.ending = ending;
+        }
+        *exchange = None;
     }
 
     /// A response of gRPC that is complete and has no status has the one that its client makes of it.
@@ -251,7 +266,7 @@ impl Exchange {
         let users = instruments.instrumentation.users.as_ref();
         let tenant = principal.map(|principal| {
             let tenant = principal.tenant().as_str();
-            KeyValue::new("halfbyte.tenant", instruments.recent.load().tenant(tenant))
+            KeyValue::new("halfbyte.tenant", instruments.recent.load().tenant(tenant).into_owned())
         });
         let pseudonym =
             principal.zip(users).map(|(principal, users)| KeyValue::new("enduser.pseudo.id", users.hash(principal)));
@@ -275,7 +290,7 @@ impl Exchange {
         let (instruments, facts) = (&self.shared.instruments, &self.facts);
         let (number, tenant) = match (&self.shared.policy.tenants, self.caller.principal()) {
             (Some(tenants), Some(principal)) => match tenants.intern(principal.tenant().as_str(), 0) {
-                Some(number) => (number, tenants.get(number).map(|tenant| tenant.value())),
+                Some(number) => (number.get(), tenants.get(number).map(|tenant| tenant.value())),
                 None => (u32::MAX, Some(OTHER.into())),
             },
             _ => (0, None),
@@ -287,21 +302,22 @@ impl Exchange {
         let context = self.span.context.span();
         let span = context.span_context();
         let (call, target) = match &facts.target {
-            Target::Method(number) => (true, Some(*number)),
+            Target::Method(number) => (true, Some(number.get())),
             Target::Original(..) => (true, Some(0)),
             Target::NoRoute => (false, Some(0)),
-            Target::Route(number) => (false, Some(*number)),
+            Target::Route(number) => (false, Some(number.get())),
             Target::TooMany(_) => (false, None),
         };
         let common = target.map(|target| u128::from(target) << 32 | ending | tenant);
-        let at = (took, self.started + took);
+        let at = || self.started + took;
         if call {
             let code = code.map_or(u128::from(u8::MAX), |code| u128::from(code.number()));
-            instruments.rpc().record(common.map(|common| common | code), || of.attributes(), at, span);
+            instruments.rpc().record(common.map(|common| common | code), || of.attributes(), (took, at), span);
         } else {
             let status = status.map_or(0, |status| u128::from(status.as_u16())) << 16;
             let rest = u128::from(facts.method) | (facts.scheme as u128) << 8 | (facts.version as u128) << 16;
-            instruments.http.record(common.map(|common| common | status | rest << 96), || of.attributes(), at, span);
+            let key = common.map(|common| common | status | rest << 96);
+            instruments.http.record(key, || of.attributes(), (took, at), span);
         }
     }
 

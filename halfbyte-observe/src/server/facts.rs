@@ -1,5 +1,6 @@
 //! What is known of a request before it is answered, small enough to be kept until its end.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use halfbyte_core::problem::is_grpc;
@@ -16,6 +17,8 @@ pub(super) struct Facts {
     pub(super) method: u8,
     pub(super) scheme: Scheme,
     pub(super) version: HttpVersion,
+    /// Whether its answer has no content, whatever its headers say.
+    pub(super) is_head: bool,
     pub(super) target: Target,
 }
 
@@ -24,13 +27,13 @@ pub(super) struct Facts {
 pub(super) enum Target {
     NoRoute,
     /// By its number.
-    Route(u32),
+    Route(NonZeroU32),
     /// One of so many that it makes no series of its own.
     TooMany(Arc<str>),
     /// A method of gRPC that is known, by its number.
-    Method(u32),
+    Method(NonZeroU32),
     /// One that a client may have made up, and the number of the route that it has if it is no call at all.
-    Original(Arc<str>, Option<u32>),
+    Original(Arc<str>, Option<NonZeroU32>),
 }
 
 impl Facts {
@@ -50,12 +53,9 @@ impl Facts {
             method: instruments.method(request.method()),
             scheme: scheme.unwrap_or_else(|| Scheme::of(request.uri())),
             version: HttpVersion::of(request.version()),
+            is_head: request.method() == Method::HEAD,
             target,
         }
-    }
-
-    pub(super) fn is_head(&self, instruments: &Instruments) -> bool {
-        instruments.method_name(self.method) == Method::HEAD.as_str()
     }
 
     /// Whether it is a call of gRPC.

@@ -51,13 +51,10 @@ where
             Some(exchange) => ready!(exchange.within(|| inner.poll(cx))),
             None => ready!(inner.poll(cx)),
         };
-        let exchange = this.exchange.take();
         Poll::Ready(match outcome {
-            Ok(response) => Ok(ServerBody::wrap(response, exchange)),
+            Ok(response) => Ok(ServerBody::wrap(response, this.exchange)),
             Err(error) => {
-                if let Some(exchange) = exchange {
-                    exchange.end(Ending::Failed);
-                }
+                Exchange::end(this.exchange, Ending::Failed);
                 Err(error)
             }
         })

@@ -2,34 +2,46 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use ipnet::IpNet;
 use opentelemetry::Context;
 use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 
+use crate::propagation::Carried;
 use crate::{Propagators, TraceTrust};
 
 /// What a request starts in.
 pub(super) struct Inbound {
-    pub(super) parent: Context,
-    /// Whether the trace that the parent is of goes on without being sampled.
-    pub(super) sampled_out: bool,
+    /// The baggage.
+    pub(super) around: Context,
+    /// The parent, where it is believed.
+    pub(super) remote: Option<SpanContext>,
     /// What it says it belongs to, where it is not believed.
     pub(super) linked: Option<SpanContext>,
 }
 
 impl Inbound {
-    pub(super) fn of(headers: &HeaderMap, peer: Option<IpAddr>, trust: &TraceTrust, propagators: &Propagators) -> Self {
-        let remote = propagators.extract(headers);
+    pub(super) fn of(
+        carried: &Carried<'_>,
+        peer: Option<IpAddr>,
+        trust: &TraceTrust,
+        propagators: &Propagators,
+    ) -> Self {
+        let remote = propagators.extract(carried);
         if !trust.believes(peer) {
-            return Self { parent: Context::new(), sampled_out: false, linked: remote };
+            return Self { around: Context::new(), remote: None, linked: remote };
         }
-        let sampled_out = remote.as_ref().is_some_and(|remote| !remote.is_sampled());
-        let parent = remote.map_or_else(Context::new, |remote| Context::new().with_remote_span_context(remote));
-        let baggage = propagators.extract_baggage(headers);
-        let parent = if baggage.is_empty() { parent } else { parent.with_baggage(baggage) };
-        Self { parent, sampled_out, linked: None }
+        let baggage = propagators.extract_baggage(carried);
+        let around = if baggage.is_empty() { Context::new() } else { Context::new().with_baggage(baggage) };
+        Self { around, remote, linked: None }
+    }
+
+    /// As it is where no span of ours is.
+    pub(super) fn into_parent(self) -> Context {
+        match self.remote {
+            Some(remote) => self.around.with_remote_span_context(remote),
+            None => self.around,
+        }
     }
 }
 

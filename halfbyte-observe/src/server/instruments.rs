@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +25,8 @@ const RPC_METHODS: usize = 512;
 pub(super) struct Instruments {
     pub(super) instrumentation: Instrumentation,
     pub(super) methods: Vec<&'static str>,
+    // The same in the same order, as requests have them; None of a text that no request can have.
+    known: Vec<Option<Method>>,
     pub(super) http: Arc<Durations>,
     rpc: OnceLock<Arc<Durations>>,
     active: UpDownCounter<i64>,
@@ -60,6 +63,7 @@ impl Instruments {
             recent: Recent::new(),
             roots: Expectation::new(true),
             unsampled: Expectation::new(false),
+            known: methods.iter().map(|method| Method::from_bytes(method.as_bytes()).ok()).collect(),
             methods,
             instrumentation,
         }
@@ -88,7 +92,8 @@ impl Instruments {
     }
 
     pub(super) fn method(&self, method: &Method) -> u8 {
-        let place = self.methods.iter().position(|known| *known == method.as_str()).unwrap_or(self.methods.len());
+        let is = |known: &Option<Method>| known.as_ref() == Some(method);
+        let place = self.known.iter().position(is).unwrap_or(self.known.len());
         u8::try_from(place).unwrap_or(u8::MAX)
     }
 
@@ -96,11 +101,11 @@ impl Instruments {
         self.methods.get(usize::from(method)).copied().unwrap_or(OTHER)
     }
 
-    pub(super) fn intern_route(&self, route: &str) -> Option<u32> {
+    pub(super) fn intern_route(&self, route: &str) -> Option<NonZeroU32> {
         self.routes.intern(route, self.methods.len() + 1)
     }
 
-    pub(super) fn intern_rpc(&self, method: &str) -> Option<u32> {
+    pub(super) fn intern_rpc(&self, method: &str) -> Option<NonZeroU32> {
         self.rpc_methods.intern(method, 1)
     }
 

@@ -52,6 +52,13 @@ pub(super) struct Policy {
     pub(super) tenants: Option<Arc<Texts>>,
 }
 
+impl Policy {
+    /// Whether anything that is believed depends on who is at the other end.
+    pub(super) fn depends_on_the_peer(&self) -> bool {
+        !self.proxies.is_empty() || self.traces != TraceTrust::nobody()
+    }
+}
+
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policy").field("proxies", &self.proxies).field("traces", &self.traces).finish_non_exhaustive()

@@ -10,6 +10,7 @@ mod headers;
 mod inbound;
 mod instruments;
 mod layer;
+mod noted;
 mod recent;
 mod route;
 mod service;

@@ -208,6 +208,18 @@ impl Spool {
         self.items
     }
 
+    /// How many of them are in no file any more: they were [shown](Self::front), and had to make room.
+    pub(crate) fn loose(&self) -> u64 {
+        self.shown.as_ref().filter(|shown| shown.mark.is_none()).map_or(0, |shown| shown.batch.items)
+    }
+
+    /// Lets go what is [loose](Self::loose); answers how many items that were.
+    pub(crate) fn let_go(&mut self) -> u64 {
+        let loose = self.shown.take_if(|shown| shown.mark.is_none()).map_or(0, |shown| shown.batch.items);
+        self.items = self.items.saturating_sub(loose);
+        loose
+    }
+
     fn segment_cap(&self) -> u64 {
         (self.cap / PARTS).min(MAX_SEGMENT)
     }

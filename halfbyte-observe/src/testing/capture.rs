@@ -23,7 +23,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry;
 
 use super::{All, Log, Metric, Span, log, metric, span};
-use crate::chain::Chain;
+use crate::chain::{Chain, Traces};
 use crate::{Instrumentation, subscriber};
 
 /// Captures all three signals of one test: no globals, so that tests run in parallel and see nothing of each other.
@@ -53,14 +53,14 @@ pub fn capture() -> Capture {
     let resource = Resource::builder_empty().with_service_name("captured").build();
     let chain = Chain::default();
     let end = Keep { kept: kept.clone(), resource: (&resource).into(), chain: chain.clone() };
-    let (traces, _none_held) = chain.traces(&resource, Some(end));
+    let traces = chain.traces(&resource, Some(end));
     let logs = SdkLoggerProvider::builder()
         .with_resource(resource.clone())
         .with_log_processor(Keep { kept: kept.clone(), resource: (&resource).into(), chain: chain.clone() })
         .build();
     let reader = Reader(Arc::new(ManualReader::builder().with_temporality(Temporality::Cumulative).build()));
     let metrics = SdkMeterProvider::builder().with_resource(resource).with_reader(reader.clone()).build();
-    let layers = vec![subscriber::logs(&logs, LevelFilter::TRACE), subscriber::traces(&traces)];
+    let layers = vec![subscriber::logs(&logs, LevelFilter::TRACE), subscriber::traces(&traces.provider)];
     let dispatch = Dispatch::new(registry().with(layers));
     Capture { kept, traces, metrics, reader, dispatch, chain }
 }
@@ -68,7 +68,7 @@ pub fn capture() -> Capture {
 /// What [`capture`] has begun. Everything is here as soon as it has happened; it ends with this.
 pub struct Capture {
     kept: Arc<Kept>,
-    traces: SdkTracerProvider,
+    traces: Traces,
     metrics: SdkMeterProvider,
     reader: Reader,
     dispatch: Dispatch,
@@ -78,12 +78,12 @@ pub struct Capture {
 impl Capture {
     /// What layers and clients record with.
     pub fn instrumentation(&self) -> Instrumentation {
-        Instrumentation::new(&self.traces, &self.metrics).with_exemplars(self.chain.exemplars())
+        Instrumentation::made_by(&self.traces, &self.metrics).with_exemplars(self.chain.exemplars())
     }
 
     /// Where spans are made: of every trace, unless a remote parent says that it is not sampled.
     pub fn tracer_provider(&self) -> &SdkTracerProvider {
-        &self.traces
+        &self.traces.provider
     }
 
     /// Where instruments are made.

@@ -61,7 +61,9 @@ fn the_product() {
             "shutdown" => shutdown(&config).await,
             "drop" => drop_in_a_runtime(&config).await,
             "refused" => refused(&config),
+            "unfit" => unfit(&config),
             "panic" => crate::panics::play(&config).await,
+            "outbound" => crate::outbound::play(&config).await,
             "outage" => crate::outage::play(&config).await,
             other => panic!("no such role: {other}"),
         }
@@ -173,6 +175,13 @@ fn refused(config: &Config) {
     println!("REFUSED {error}");
     // Nothing was set up, so that a right configuration still can be.
     drop(halfbyte_observe::init(settings(&Config::parse([("RUST_LOG", "warn")]).unwrap())).unwrap());
+}
+
+/// The configuration is right, and the machine is not.
+fn unfit(config: &Config) {
+    let error = halfbyte_observe::init(settings(config)).unwrap_err();
+    assert!(!error.is_configuration(), "{error:?}");
+    println!("UNFIT {error}");
 }
 
 /// A collector that takes connections and never answers.

@@ -142,6 +142,18 @@ async fn a_response_without_content_is_complete_although_its_body_is_never_asked
 }
 
 #[tokio::test]
+async fn a_response_to_head_has_no_content_whether_or_not_the_method_is_told_apart() {
+    let kit = Kit::new();
+    let service = service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::from("not sent"))));
+    let request = Request::head("/").body(Body::default()).unwrap();
+    let response = kit.layer().known_methods(["GET"]).layer(service).oneshot(request).await.unwrap();
+    drop(response);
+    let (span, _) = kit.once();
+    assert_eq!(attribute(&span, "http.request.method").as_deref(), Some("_OTHER"));
+    assert_eq!(attribute(&span, "error.type"), None);
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_is_an_error_of_the_request() {
     let kit = Kit::new();
     let service = service_fn(async |_: Request<Body>| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use halfbyte_observe::{Instrumentation, ServerLayer, TraceTrust};
@@ -11,7 +11,7 @@ use http_body_util::Full;
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, HistogramDataPoint, Metric, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SimpleSpanProcessor, SpanData};
 use tracing::Dispatch;
 use tracing::subscriber::NoSubscriber;
 
@@ -26,6 +26,8 @@ pub struct Kit {
     pub metrics: SdkMeterProvider,
     spans: InMemorySpanExporter,
     measured: InMemoryMetricExporter,
+    // None if spans are the SDK's.
+    own: Option<Arc<SimpleSpanProcessor<InMemorySpanExporter>>>,
 }
 
 /// One series of the duration.
@@ -38,10 +40,19 @@ pub struct Series {
 }
 
 impl Kit {
+    /// With the tracer that `init` installs.
     pub fn new() -> Self {
+        let kit = Self::of_sdk();
+        let own = Some(Arc::new(SimpleSpanProcessor::new(kit.spans.clone())));
+        Self { own, ..kit }
+    }
+
+    /// With a tracer of the SDK.
+    pub fn of_sdk() -> Self {
         Self::with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
     }
 
+    /// As [`of_sdk`](Self::of_sdk).
     pub fn with_sampler(sampler: Sampler) -> Self {
         LazyLock::force(&NOBODY);
         let (spans, measured) = (InMemorySpanExporter::default(), InMemoryMetricExporter::default());
@@ -50,11 +61,15 @@ impl Kit {
             metrics: SdkMeterProvider::builder().with_reader(PeriodicReader::builder(measured.clone()).build()).build(),
             spans,
             measured,
+            own: None,
         }
     }
 
     pub fn instrumentation(&self) -> Instrumentation {
-        Instrumentation::new(&self.traces, &self.metrics)
+        match &self.own {
+            Some(own) => Instrumentation::ending_in(own.clone(), &self.metrics),
+            None => Instrumentation::new(&self.traces, &self.metrics),
+        }
     }
 
     /// Believes everybody's trace context.

@@ -5,6 +5,7 @@
 mod allocations;
 mod audit;
 mod audit_process;
+mod authorities;
 mod axum_route;
 mod capture;
 mod child;

@@ -134,21 +134,30 @@ async fn a_root_that_is_not_sampled_still_has_a_trace_of_its_own() {
 
 #[tokio::test]
 async fn after_the_end_of_the_sdk_every_request_still_has_a_trace_id() {
-    let kit = Kit::new();
+    let (kit, capture) = (Kit::of_sdk(), halfbyte_observe::testing::capture());
     kit.traces.shutdown().unwrap();
-    let layer = kit.layer();
-    let service = ServiceBuilder::new().layer(layer).service_fn(traced);
-    assert_eq!(finish(service.clone().oneshot(from(PARENT)).await.unwrap()).await, TRACE);
-    let first = finish(service.clone().oneshot(get("/")).await.unwrap()).await;
-    let second = finish(service.oneshot(get("/")).await.unwrap()).await;
-    assert_eq!(first.len(), 32);
-    assert_ne!(first, second);
-    assert_ne!(first, "0".repeat(32));
+    capture.tracer_provider().shutdown().unwrap();
+    let own = ServerLayer::with(&capture.instrumentation()).trace_from(TraceTrust::danger_everybody());
+    for layer in [kit.layer(), own] {
+        let service = ServiceBuilder::new().layer(layer).service_fn(traced);
+        assert_eq!(finish(service.clone().oneshot(from(PARENT)).await.unwrap()).await, TRACE);
+        let first = finish(service.clone().oneshot(get("/")).await.unwrap()).await;
+        let second = finish(service.oneshot(get("/")).await.unwrap()).await;
+        assert_eq!(first.len(), 32);
+        assert_ne!(first, second);
+        assert_ne!(first, "0".repeat(32));
+    }
+    assert!(capture.spans().is_empty());
 }
 
 #[tokio::test]
 async fn spans_of_the_products_own_code_are_children_of_the_server_span() {
-    let kit = Kit::new();
+    for kit in [Kit::new(), Kit::of_sdk()] {
+        are_children(kit).await;
+    }
+}
+
+async fn are_children(kit: Kit) {
     let spans = tracing_opentelemetry::layer().with_tracer(kit.traces.tracer("tracing"));
     let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans));
     let handler = service_fn(async |_: Request<Body>| {

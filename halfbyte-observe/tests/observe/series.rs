@@ -1,10 +1,14 @@
 //! Which series of the duration there are, and how many.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 
-use halfbyte_core::{Caller, Principal, TenantId};
-use halfbyte_observe::{Instrumentation, Route, ServerLayer};
+use halfbyte_core::{Caller, PeerAddress, Principal, TenantId};
+use halfbyte_observe::{Instrumentation, Route, ServerLayer, TraceTrust};
 use http::{Method, Request, Response, Version};
+use http_body_util::BodyExt as _;
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt as _;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 
 use crate::kit::{Body, Kit, attribute, finish, get, ok};
@@ -113,6 +117,28 @@ async fn a_product_of_few_tenants_tells_durations_apart_by_them_up_to_its_cap() 
     series.sort();
     let named = |name: &str| Some(name.to_owned());
     assert_eq!(series, [(None, 1), (named("_OTHER"), 8), (named("tenant-0"), 1), (named("tenant-1"), 1)]);
+}
+
+#[tokio::test]
+async fn metrics_alone_depend_on_who_is_at_the_other_end_only_as_far_as_he_is_believed() {
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let near = "10.0.0.0/8".parse().unwrap();
+    for (peer, scheme, trace) in [([10, 0, 0, 1], "https", true), ([192, 0, 2, 1], "http", false)] {
+        let kit = Kit::new();
+        let layer = ServerLayer::with(&Instrumentation::metrics_only(&kit.metrics));
+        let layer = layer.trusted_proxies([near]).trace_from(TraceTrust::networks([near]));
+        let current = service_fn(async |_: Request<Body>| {
+            let has_parent = Context::current().span().span_context().is_valid();
+            Ok::<_, Infallible>(Response::new(Body::from(has_parent.to_string())))
+        });
+        let mut request = get("/");
+        request.headers_mut().insert("traceparent", parent.parse().unwrap());
+        request.headers_mut().insert("x-forwarded-proto", "https".parse().unwrap());
+        request.extensions_mut().insert(PeerAddress(SocketAddr::from((peer, 4711))));
+        let response = layer.layer(current).oneshot(request).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!((body, &*kit.durations()[0].attributes["url.scheme"]), (trace.to_string().into(), scheme));
+    }
 }
 
 #[tokio::test]

@@ -6,18 +6,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::{Server, client, respond};
+use super::{Server, client, nobody, respond};
 
-/// An address on this machine where nobody listens.
-async fn nobody(rest: &str) -> Url {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("bound").port();
-    format!("http://user:hunter2@127.0.0.1:{port}/path{rest}").parse().expect("a URL")
+fn nobodys_url(rest: &str) -> Url {
+    format!("http://user:hunter2@{}/path{rest}", nobody()).parse().expect("a URL")
 }
 
 #[tokio::test]
 async fn where_nobody_listens_there_is_no_connection() {
-    let error = client(Limits::default()).get(nobody("").await).send().await.expect_err("nobody");
+    let error = client(Limits::default()).get(nobodys_url("")).send().await.expect_err("nobody");
     assert!(error.is_connect() && !error.is_timeout(), "{error:?}");
     assert_eq!((error.kind(), error.status()), (ErrorKind::Connect, None));
 }
@@ -34,7 +31,7 @@ async fn no_error_holds_a_query_a_user_a_password_or_a_header() {
     let server = Server::start(|_, _| respond(500, &[], "{\"token\": \"hunter2\"}")).await;
     let client = client(Limits { max_body: 100, timeout: Duration::from_secs(5), ..Limits::default() });
     let (bearer, secret) = (&"hunter2".into(), "?token=hunter2#hunter2");
-    let refused = client.get(nobody(secret).await).bearer(bearer).send().await.expect_err("nobody");
+    let refused = client.get(nobodys_url(secret)).bearer(bearer).send().await.expect_err("nobody");
     let mut url = server.url(&format!("path{secret}"));
     url.set_username("user").expect("set");
     url.set_password(Some("hunter2")).expect("set");

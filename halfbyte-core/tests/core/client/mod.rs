@@ -2,9 +2,11 @@
 
 mod failures;
 mod limits;
+mod metrics;
 mod retries;
 mod tracing;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +16,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use halfbyte_core::client::{Client, Limits};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use url::Url;
 
@@ -80,6 +82,15 @@ fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<axum::body::Bo
         response = response.header(*name, *value);
     }
     response.body(body.into()).expect("a response")
+}
+
+/// An address on this machine where nobody listens, not even another test: it is taken as long as there are tests.
+fn nobody() -> SocketAddr {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+    let address = socket.local_addr().expect("bound");
+    std::mem::forget(socket);
+    address
 }
 
 fn client(limits: Limits) -> Client {

@@ -14,7 +14,7 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::{Server, client, respond};
+use super::{Server, client, nobody, respond};
 
 /// The client records with the global provider, which is set once for all tests.
 static TRACES: LazyLock<(SdkTracerProvider, InMemorySpanExporter)> = LazyLock::new(|| {
@@ -156,13 +156,12 @@ async fn a_method_that_is_not_known_is_other() {
 
 #[tokio::test]
 async fn what_fails_without_an_answer_is_named_and_what_breaks_behind_one_too() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound");
     let slow = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let large = Server::start(|_, _| respond(200, &[], "x".repeat(101))).await;
     let refused = Server::start(|_, _| respond(500, &[], "x".repeat(101))).await;
     let url = |address| -> Url { format!("http://{address}/").parse().expect("a URL") };
     for (url, error, status) in [
-        (url(nobody), "connect", None),
+        (url(nobody()), "connect", None),
         (url(slow.local_addr().expect("bound")), "timeout", None),
         (large.url(""), "too_large", Some("200")),
         (refused.url(""), "500", Some("500")),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test, helpers included")]
 
+mod adoption;
 mod answers;
 mod backlog;
 mod metrics;
@@ -55,7 +56,7 @@ impl Product {
     }
 
     fn spans(&self, count: usize) {
-        let tracer = self.providers.traces.as_ref().expect("traces").tracer("test");
+        let tracer = self.providers.traces.as_ref().expect("traces").provider.tracer("test");
         (0..count).for_each(|number| tracer.start(format!("span {number}")).end());
     }
 

@@ -91,7 +91,7 @@ async fn the_order_is_kept_through_an_outage() {
     let (receiver, home) = (Receiver::start().await.unwrap(), tempfile::tempdir().unwrap());
     receiver.close().await;
     let product = Product::of_traces(&receiver, &[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "7")], Some(home.path()));
-    let tracer = product.providers.traces.as_ref().unwrap().tracer("test");
+    let tracer = product.providers.traces.as_ref().unwrap().provider.tracer("test");
     for number in 0..100 {
         tracer.start(format!("{number:03}")).end();
         if number == 50 {

@@ -101,7 +101,7 @@ async fn a_request_that_would_be_too_large_is_several() {
     for protocol in PROTOCOLS {
         let receiver = Receiver::start().await.unwrap();
         let product = Product::of_traces(&receiver, &[("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)], None);
-        let tracer = product.providers.traces.as_ref().unwrap().tracer("test");
+        let tracer = product.providers.traces.as_ref().unwrap().provider.tracer("test");
         for _ in 0..5 {
             let mut span = tracer.start("large");
             span.set_attribute(KeyValue::new("text", "x".repeat(1_500_000)));

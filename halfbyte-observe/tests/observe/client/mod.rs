@@ -1,12 +1,14 @@
 //! The client layer: what it records of calls, and what it sends along.
 
 mod endings;
+mod exemplars;
 mod grpc;
 mod http;
 mod propagation;
 mod reqwest;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ::http::{Request, Response};
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use halfbyte_observe::{ClientLayer, Instrumentation};
 use http_body_util::Full;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SimpleSpanProcessor, SpanData};
 
 type Body = Full<Bytes>;
 
@@ -24,6 +26,8 @@ struct Recorder {
     metrics: SdkMeterProvider,
     spans: InMemorySpanExporter,
     measured: InMemoryMetricExporter,
+    // None if spans are the SDK's.
+    own: Option<Arc<SimpleSpanProcessor<InMemorySpanExporter>>>,
 }
 
 /// One series of a duration.
@@ -36,19 +40,26 @@ struct Series {
 }
 
 impl Recorder {
+    /// With the tracer that `init` installs.
     fn new() -> Self {
-        Self::sampling(Sampler::AlwaysOn)
+        let recorder = Self::sampling(Sampler::AlwaysOn);
+        let own = Some(Arc::new(SimpleSpanProcessor::new(recorder.spans.clone())));
+        Self { own, ..recorder }
     }
 
+    /// With a tracer of the SDK.
     fn sampling(sampler: Sampler) -> Self {
         let (spans, measured) = (InMemorySpanExporter::default(), InMemoryMetricExporter::default());
         let traces = SdkTracerProvider::builder().with_sampler(sampler).with_simple_exporter(spans.clone()).build();
         let reader = PeriodicReader::builder(measured.clone()).build();
-        Self { traces, metrics: SdkMeterProvider::builder().with_reader(reader).build(), spans, measured }
+        Self { traces, metrics: SdkMeterProvider::builder().with_reader(reader).build(), spans, measured, own: None }
     }
 
     fn instrumentation(&self) -> Instrumentation {
-        Instrumentation::new(&self.traces, &self.metrics)
+        match &self.own {
+            Some(own) => Instrumentation::ending_in(own.clone(), &self.metrics),
+            None => Instrumentation::new(&self.traces, &self.metrics),
+        }
     }
 
     fn layer(&self) -> ClientLayer {

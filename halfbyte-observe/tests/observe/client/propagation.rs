@@ -78,7 +78,7 @@ async fn a_trace_that_starts_here_says_that_its_id_is_random() {
 
 #[tokio::test]
 async fn after_the_end_of_the_sdk_the_trace_that_is_there_goes_on_and_its_span_is_left_alone() {
-    let recorder = Recorder::new();
+    let recorder = Recorder::sampling(Sampler::AlwaysOn);
     let theirs = Recorder::new();
     recorder.traces.shutdown().unwrap();
     let outer = Context::new().with_span(theirs.traces.tracer("test").start("outer"));
