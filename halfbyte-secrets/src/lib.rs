@@ -62,6 +62,7 @@ mod journal;
 mod lease;
 mod local;
 mod name;
+pub mod openbao;
 mod policy;
 mod provider;
 mod reader;
