@@ -5,6 +5,7 @@ mod env;
 mod files;
 mod handles;
 mod local;
+mod openbao;
 mod redaction;
 mod rotation;
 mod writers;
