@@ -59,7 +59,7 @@ fn answer(platform: &Platform, request: &Request<Incoming>) -> Response<Full<Byt
             let checks: Vec<Value> = checks.iter().map(show).collect();
             respond(status, &json!({ "ready": ready, "phase": phase.as_str(), "checks": checks }))
         }
-        "/manifest" => respond(StatusCode::OK, &platform.manifest().to_json()),
+        "/manifest" => respond(StatusCode::OK, &platform.manifest().to_json(&platform.secrets().declared())),
         _ => respond(StatusCode::NOT_FOUND, &json!({ "error": "there are /livez, /readyz and /manifest" })),
     }
 }

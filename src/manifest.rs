@@ -72,11 +72,13 @@ impl Manifest {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).features.insert(feature.to_owned());
     }
 
-    pub(crate) fn to_json(&self) -> Value {
+    /// With `secrets`, the names of those that the product may read.
+    pub(crate) fn to_json(&self, secrets: &[String]) -> Value {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut manifest = self.fixed.clone();
         manifest["scopes"] = json!(asked.scopes);
         manifest["features"] = json!(asked.features);
+        manifest["secrets"] = json!(secrets);
         manifest
     }
 }
@@ -86,6 +88,10 @@ fn secrets(backend: &SecretsBackend) -> String {
         SecretsBackend::Local => "local:".into(),
         SecretsBackend::Env => "env:".into(),
         SecretsBackend::Files(folder) => format!("file://{}", folder.display()),
+        // How it is asked is nobody's business, who may see the manifest.
+        SecretsBackend::OpenBao(url) | SecretsBackend::Aws(url) => {
+            format!("{}://{}{}", url.scheme(), url.authority(), url.path())
+        }
         _ => "another".into(),
     }
 }

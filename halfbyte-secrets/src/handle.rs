@@ -8,7 +8,7 @@ use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretBox};
 use serde::{Serialize, Serializer};
 
-use crate::journal::Journal;
+use crate::journal::{Journal, Outcome};
 use crate::rotation::{Previous, Rotation, Verdict};
 use crate::{Error, ErrorKind};
 
@@ -111,7 +111,7 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
         let answer = match rotation.reject(seen) {
             Verdict::TooMany => return Err(self.rejected("too many values of it were rejected of late")),
             Verdict::Noted => {
-                journal.rejected(seen);
+                journal.tell(seen, Outcome::Rejected);
                 // A read that is under way does not know of it yet.
                 live.refetch(seen).await
             }

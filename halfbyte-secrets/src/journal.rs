@@ -1,60 +1,172 @@
-//! What is told of secrets, and to whom: events in the log, and numbers in metrics. Names, never values.
+//! What is told of secrets, and to whom: events in the log, numbers in metrics, and a listener of the product's own.
+//! Names, never values.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::Error;
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Counter;
+
+use crate::{Error, Stage};
+
+/// Something happened to a secret; see [`Builder::listen`](crate::Builder::listen). Holds no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event<'a> {
+    /// The product or program that it happened in.
+    pub who: &'a str,
+    /// The secret's name.
+    pub name: &'a str,
+    /// Which provider has it.
+    pub provider: &'static str,
+    /// The generation it is about; 0 if it is about none.
+    pub generation: u64,
+    /// What happened.
+    pub outcome: Outcome,
+    /// Why it went wrong, with all causes; `None` if it did not.
+    pub why: Option<String>,
+}
+
+/// What can happen to a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Its first value came from the backend.
+    Fetched,
+    /// Another value than before came from the backend, of this stage.
+    Rotated(Stage),
+    /// The backend was asked, and what there is is still current.
+    Unchanged,
+    /// Its lease was renewed.
+    Renewed,
+    /// Its lease was given back.
+    Revoked,
+    /// A user of it said that it was not accepted.
+    Rejected,
+    /// The backend does not give it, or it was not declared.
+    Denied,
+    /// The backend does not have it.
+    Missing,
+    /// The backend could not be asked, or gave what cannot be used.
+    Failed,
+}
+
+impl Outcome {
+    /// As events and metrics show it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetched => "fetched",
+            Self::Rotated(Stage::Current) => "rotated",
+            Self::Rotated(Stage::Pending) => "rotated_to_pending",
+            Self::Rotated(Stage::Previous) => "rotated_to_previous",
+            Self::Unchanged => "unchanged",
+            Self::Renewed => "renewed",
+            Self::Revoked => "revoked",
+            Self::Rejected => "rejected",
+            Self::Denied => "denied",
+            Self::Missing => "missing",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// That of a read or a renewal which answered `error`.
+    fn of(error: &Error) -> Self {
+        use crate::ErrorKind::{Denied, NotFound, Undeclared};
+        match error.kind() {
+            Denied | Undeclared => Self::Denied,
+            NotFound => Self::Missing,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Is told of everything that happens; it must be quick, and must not read secrets itself.
+pub(crate) type Listener = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
+/// Who is told, for all secrets of a process.
+#[derive(Clone)]
+pub(crate) struct Audience {
+    pub(crate) who: Arc<str>,
+    pub(crate) provider: &'static str,
+    pub(crate) listener: Option<Listener>,
+    pub(crate) reads: Counter<u64>,
+}
+
+impl Audience {
+    pub(crate) fn of(&self, name: &str) -> Journal {
+        Journal { name: name.into(), audience: self.clone() }
+    }
+}
+
+impl fmt::Debug for Audience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Audience").field("who", &self.who).finish_non_exhaustive()
+    }
+}
 
 /// Tells what happens to the secret of one name.
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
     name: Arc<str>,
-    provider: &'static str,
+    audience: Audience,
 }
 
 impl Journal {
-    pub(crate) fn new(name: &str, provider: &'static str) -> Self {
-        Self { name: name.into(), provider }
-    }
-
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
     /// A value came from the backend, the first or another one than before.
-    pub(crate) fn read(&self, generation: u64, stage: &'static str) {
-        self.tell(if generation == 1 { "fetched" } else { "rotated" }, generation, stage);
+    pub(crate) fn read(&self, generation: u64, stage: Stage) {
+        self.tell(generation, if generation == 1 { Outcome::Fetched } else { Outcome::Rotated(stage) });
     }
 
-    /// What was read before is still current.
-    pub(crate) fn unchanged(&self) {}
-
-    pub(crate) fn renewed(&self, generation: u64) {
-        self.tell("renewed", generation, "lease");
+    pub(crate) fn tell(&self, generation: u64, outcome: Outcome) {
+        self.say(generation, outcome, None);
     }
 
-    pub(crate) fn revoked(&self) {
-        self.tell("revoked", 0, "lease");
+    pub(crate) fn failed(&self, generation: u64, error: &Error) {
+        self.say(generation, Outcome::of(error), Some(halfbyte_core::error_chain(error)));
     }
 
-    pub(crate) fn rejected(&self, generation: u64) {
-        self.tell("rejected", generation, "current");
-    }
-
-    pub(crate) fn failed(&self, error: &Error) {
-        let outcome = if error.is_denied() { "denied" } else { "failed" };
-        self.tell(outcome, 0, "current");
-    }
-
-    fn tell(&self, outcome: &'static str, generation: u64, of: &'static str) {
-        let Self { name, provider } = self;
-        tracing::info!(
-            target: "halfbyte::secrets",
-            outcome,
-            secret.name = %name,
-            secret.generation = generation,
-            secret.provider = provider,
-            of,
-            "the secret {name}: {outcome}",
+    fn say(&self, generation: u64, outcome: Outcome, why: Option<String>) {
+        let Self { name, audience: Audience { who, provider, listener, reads } } = self;
+        reads.add(
+            1,
+            &[
+                KeyValue::new("halfbyte.secret.name", name.clone()),
+                KeyValue::new("halfbyte.secret.outcome", outcome.as_str()),
+            ],
         );
+        let why_shown = why.as_deref();
+        match outcome {
+            // Each second, for a file.
+            Outcome::Unchanged => {}
+            Outcome::Renewed => tracing::debug!(
+                target: "halfbyte::secrets",
+                outcome = outcome.as_str(), secret.name = %name, secret.generation = generation, secret.provider = provider, who = %who,
+                "the secret {name}: {outcome}"
+            ),
+            Outcome::Rejected | Outcome::Denied | Outcome::Missing | Outcome::Failed => tracing::warn!(
+                target: "halfbyte::secrets",
+                outcome = outcome.as_str(), secret.name = %name, secret.generation = generation, secret.provider = provider, who = %who,
+                error = why_shown,
+                "the secret {name}: {outcome}"
+            ),
+            _ => tracing::info!(
+                target: "halfbyte::secrets",
+                outcome = outcome.as_str(), secret.name = %name, secret.generation = generation, secret.provider = provider, who = %who,
+                "the secret {name}: {outcome}"
+            ),
+        }
+        if let Some(listener) = listener {
+            listener(&Event { who, name, provider, generation, outcome, why });
+        }
     }
 }

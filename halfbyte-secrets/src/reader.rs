@@ -10,7 +10,7 @@ use secrecy::zeroize::Zeroizing;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::journal::Journal;
+use crate::journal::{Audience, Journal, Outcome};
 use crate::lease::{Due, Held, Ledger};
 use crate::provider::Erased;
 use crate::rotation::Rotation;
@@ -82,7 +82,7 @@ impl<T: FromSecret> Reader<T> {
             Err(error) => return Err(error),
         };
         let Reading { value: Some(bytes), version, lease } = reading else {
-            self.journal.unchanged();
+            self.journal.tell(state.generation, Outcome::Unchanged);
             return Ok(Fetched::unchanged());
         };
         let digest = self.digest(Some(&bytes));
@@ -99,7 +99,7 @@ impl<T: FromSecret> Reader<T> {
         }
         if served == Some(digest) && lease.is_none() {
             state.version = version;
-            self.journal.unchanged();
+            self.journal.tell(state.generation, Outcome::Unchanged);
             return Ok(Fetched::unchanged());
         }
         let lease = lease.map(|lease| Held::new(lease, asked));
@@ -117,7 +117,7 @@ impl<T: FromSecret> Reader<T> {
                 Ok(lease) => {
                     let held = held.renewed(lease, asked);
                     self.enter(&held);
-                    self.journal.renewed(state.generation);
+                    self.journal.tell(state.generation, Outcome::Renewed);
                     let kept = within(&held, Fetched::unchanged());
                     state.lease = Some(held);
                     Ok(Some(kept))
@@ -125,7 +125,7 @@ impl<T: FromSecret> Reader<T> {
                 Err(error) if error.is_temporary() => Err(error),
                 // It is gone: another one.
                 Err(error) => {
-                    self.journal.failed(&error);
+                    self.journal.failed(state.generation, &error);
                     Ok(None)
                 }
             },
@@ -158,7 +158,7 @@ impl<T: FromSecret> Reader<T> {
             self.enter(held);
             fetched = within(held, fetched);
         }
-        self.journal.read(state.generation, stage.as_str());
+        self.journal.read(state.generation, stage);
         Ok(fetched)
     }
 
@@ -224,7 +224,7 @@ impl<T: FromSecret> Source<Arc<SecretBox<T>>> for Reader<T> {
         self.rotation.end_window();
         let next = self.next(&mut state).await;
         if let Err(error) = &next {
-            self.journal.failed(error);
+            self.journal.failed(state.generation, error);
         }
         Ok(next?)
     }
@@ -235,12 +235,12 @@ impl<T: FromSecret> Source<Arc<SecretBox<T>>> for Reader<T> {
 }
 
 /// Gives back what is lent.
-pub(crate) async fn give_back(provider: &dyn Erased, ledger: &Ledger) {
+pub(crate) async fn give_back(provider: &dyn Erased, ledger: &Ledger, audience: &Audience) {
     for entry in ledger.take() {
-        let journal = Journal::new(&entry.name, provider.name());
+        let journal = audience.of(&entry.name);
         match provider.revoke(&entry.lease).await {
-            Ok(()) => journal.revoked(),
-            Err(error) => journal.failed(&error),
+            Ok(()) => journal.tell(0, Outcome::Revoked),
+            Err(error) => journal.failed(0, &error),
         }
     }
     provider.close().await;

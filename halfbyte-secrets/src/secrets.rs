@@ -1,19 +1,27 @@
 //! Opens the backend that the configuration names, and hands out handles.
 
 use std::any::{Any, TypeId};
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use halfbyte_core::config::{Config, SecretsBackend};
 use halfbyte_core::home::Home;
 use halfbyte_core::lifecycle::Phase;
+use halfbyte_core::live::Status;
 use halfbyte_core::{Lifecycle, Live};
 
+use opentelemetry::global;
+use opentelemetry::metrics::Meter;
+
 use crate::handle::Shared;
-use crate::journal::Journal;
+use crate::journal::{Audience, Event, Listener};
 use crate::lease::Ledger;
+use crate::metrics;
 use crate::provider::{Erased, Provider};
 use crate::reader::{Reader, give_back};
 use crate::rotation::Rotation;
@@ -32,6 +40,7 @@ struct Inner {
     /// Of those that have one of their own.
     policies: HashMap<Box<str>, Policy>,
     lifecycle: Lifecycle,
+    audience: Audience,
     ledger: Ledger,
     state: Mutex<State>,
 }
@@ -40,10 +49,23 @@ struct Inner {
 struct State {
     /// The handles that are alive, so that a name asked for twice is fetched once.
     handles: HashMap<(Box<str>, TypeId), Handle>,
+    /// Of the handles, for metrics.
+    statuses: Vec<Weak<dyn HasStatus>>,
     /// The names that may be asked for.
     declared: BTreeSet<Box<str>>,
     /// Somebody gives back what is lent, at the end.
     is_attended: bool,
+}
+
+/// A handle's shared part, as metrics see it.
+trait HasStatus: Send + Sync {
+    fn status(&self) -> Status;
+}
+
+impl<T: FromSecret> HasStatus for Shared<T> {
+    fn status(&self) -> Status {
+        self.live.status()
+    }
 }
 
 /// A handle's shared part, whatever its type; it does not keep the secret alive.
@@ -77,7 +99,16 @@ impl Secrets {
     /// Takes secrets from `provider`, with more to say about how.
     pub fn builder(provider: impl Provider) -> Builder {
         let policy = Policy::from(provider.policy());
-        Builder { provider: Arc::new(provider), policy, policies: HashMap::new() }
+        let who = std::env::args_os().next().map(PathBuf::from);
+        let who = who.as_deref().and_then(Path::file_name).map_or_else(Cow::default, OsStr::to_string_lossy);
+        Builder {
+            provider: Arc::new(provider),
+            policy,
+            policies: HashMap::new(),
+            who: who.into(),
+            listener: None,
+            meter: None,
+        }
     }
 
     /// A handle to the secret `name`. Does no I/O: the first fetch begins in the background, and the handle's
@@ -101,6 +132,8 @@ impl Secrets {
         let shared = Arc::new(self.start::<T>(name, valid));
         state.handles.retain(|_, handle| handle.strong_count() > 0);
         state.handles.insert(key, Arc::downgrade(&shared) as Handle);
+        state.statuses.retain(|handle| handle.strong_count() > 0);
+        state.statuses.push(Arc::downgrade(&shared) as Weak<dyn HasStatus>);
         if !std::mem::replace(&mut state.is_attended, true) {
             self.attend();
         }
@@ -127,7 +160,7 @@ impl Secrets {
         } else if !state.declared.contains(name.as_str()) {
             let message = format!("the secret {name} was not asked for at start: get or declare it before serving");
             let error = Error::new(ErrorKind::Undeclared, message);
-            Journal::new(name.as_str(), self.0.provider.name()).failed(&error);
+            self.0.audience.of(name.as_str()).failed(0, &error);
             return Err(error);
         }
         Ok(name)
@@ -138,7 +171,7 @@ impl Secrets {
         // What cannot be a name may be a value in the wrong place, and is shown nowhere.
         let shown = Name::new(name).map_or_else(|_| "(invalid)".to_owned(), |name| name.to_string());
         let policy = inner.policies.get(name).unwrap_or(&inner.policy).clone();
-        let (rotation, journal) = (Arc::new(Rotation::new()), Journal::new(&shown, inner.provider.name()));
+        let (rotation, journal) = (Arc::new(Rotation::new()), inner.audience.of(&shown));
         let live = policy.live.clone();
         let reader =
             Reader::new(inner.provider.clone(), valid, policy, rotation.clone(), inner.ledger.clone(), journal.clone());
@@ -148,12 +181,18 @@ impl Secrets {
 
     /// Gives back what is lent when the process is asked to end.
     fn attend(&self) {
-        let Inner { provider, ledger, lifecycle, .. } = &*self.0;
-        let (provider, ledger, stopping) = (provider.clone(), ledger.clone(), lifecycle.stopping());
+        let Inner { provider, ledger, lifecycle, audience, .. } = &*self.0;
+        let (provider, ledger, audience) = (provider.clone(), ledger.clone(), audience.clone());
+        let stopping = lifecycle.stopping();
         lifecycle.spawn("secrets", async move {
             stopping.await;
-            let _ends_by_itself = tokio::time::timeout(GIVING_BACK, give_back(&*provider, &ledger)).await;
+            let _ends_by_itself = tokio::time::timeout(GIVING_BACK, give_back(&*provider, &ledger, &audience)).await;
         });
+    }
+
+    fn statuses(&self) -> Vec<Status> {
+        let handles: Vec<_> = self.state().statuses.iter().filter_map(Weak::upgrade).collect();
+        handles.iter().map(|handle| handle.status()).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -166,6 +205,9 @@ pub struct Builder {
     provider: Arc<dyn Erased>,
     policy: Policy,
     policies: HashMap<Box<str>, Policy>,
+    who: Arc<str>,
+    listener: Option<Listener>,
+    meter: Option<Meter>,
 }
 
 impl Builder {
@@ -183,17 +225,48 @@ impl Builder {
         self
     }
 
+    /// Who reads, as events name him: the product. The name of the program unless it is said.
+    #[must_use]
+    pub fn who(mut self, who: &str) -> Self {
+        self.who = who.into();
+        self
+    }
+
+    /// Tells `listener` of everything that happens to a secret: for an audit log of the product's own. It is called where it
+    /// happens, so it must be quick, and it must not read secrets itself.
+    #[must_use]
+    pub fn listen(mut self, listener: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Where metrics go; to the global meter provider of OpenTelemetry, as it is when the secrets are built, unless it is
+    /// said.
+    #[must_use]
+    pub fn meter(mut self, meter: Meter) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
     /// The secrets, which live as long as `lifecycle`.
     pub fn build(self, lifecycle: &Lifecycle) -> Secrets {
-        let Self { provider, policy, policies } = self;
-        Secrets(Arc::new(Inner {
+        let Self { provider, policy, policies, who, listener, meter } = self;
+        let meter = meter.unwrap_or_else(|| global::meter("halfbyte-secrets"));
+        let audience = Audience { who, provider: provider.name(), listener, reads: metrics::reads(&meter) };
+        let secrets = Secrets(Arc::new(Inner {
             provider,
             policy,
             policies,
             lifecycle: lifecycle.clone(),
+            audience,
             ledger: Ledger::default(),
             state: Mutex::default(),
-        }))
+        }));
+        let inner = Arc::downgrade(&secrets.0);
+        metrics::register_ages(&meter, move || {
+            inner.upgrade().map(|inner| Secrets(inner).statuses()).unwrap_or_default()
+        });
+        secrets
     }
 }
 

@@ -30,8 +30,8 @@ pub const CXX: Tool =
     Tool { version: &["c++", "--version"], least: None, install: "install a C++ compiler (Debian: build-essential)" };
 pub const PYTHON: Tool = Tool {
     version: &["python3", "--version"],
-    least: Some((3, 9)),
-    install: "install Python 3.9 or newer (Debian: python3)",
+    least: Some((3, 10)),
+    install: "install Python 3.10 or newer (Debian: python3)",
 };
 pub const PIP: Tool = Tool {
     version: &["python3", "-m", "pip", "--version"],

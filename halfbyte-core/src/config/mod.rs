@@ -96,6 +96,11 @@ pub enum SecretsBackend {
     Env,
     /// `file:///dir`, one file a secret.
     Files(PathBuf),
+    /// `openbao://host:8200/mount/path` or `vault://…`, a server of OpenBao or Vault. Plain HTTP is `openbao+http://` or
+    /// `vault+http://`, to this machine and never in production.
+    OpenBao(Url),
+    /// `aws-sm://region/prefix`, AWS Secrets Manager.
+    Aws(Url),
 }
 
 /// Who vouches for callers.

@@ -31,9 +31,13 @@ pub(super) fn parse(vars: Vec<(String, String)>, not_text: Vec<String>) -> Resul
         admin_listen: reader.read("HALFBYTE_ADMIN_LISTEN", address).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9090))),
         public_url: reader.read("HALFBYTE_PUBLIC_URL", |text| public_url(text, environment)),
         home: reader.read("HALFBYTE_HOME", |text| Ok(PathBuf::from(text))).unwrap_or_else(|| ".halfbyte".into()),
-        secrets: reader.backend("HALFBYTE_SECRETS_URL", environment, secrets, SecretsBackend::Local, |backend| {
-            *backend != SecretsBackend::Local
-        }),
+        secrets: reader.backend(
+            "HALFBYTE_SECRETS_URL",
+            environment,
+            |text| secrets(text, environment),
+            SecretsBackend::Local,
+            |backend| *backend != SecretsBackend::Local,
+        ),
         identity: reader.backend(
             "HALFBYTE_IDENTITY_URL",
             environment,
@@ -170,7 +174,7 @@ fn public_url(text: &str, environment: Environment) -> Result<Url, String> {
     Ok(url)
 }
 
-fn secrets(text: &str) -> Result<SecretsBackend, String> {
+fn secrets(text: &str, environment: Environment) -> Result<SecretsBackend, String> {
     match text {
         "local:" => return Ok(SecretsBackend::Local),
         "env:" => return Ok(SecretsBackend::Env),
@@ -180,8 +184,33 @@ fn secrets(text: &str) -> Result<SecretsBackend, String> {
     match url.scheme() {
         "file" if has_extras(&url) => Err("must be file:///absolute/folder and nothing after it".into()),
         "file" => url.to_file_path().map(SecretsBackend::Files).map_err(|()| "must be file:///absolute/folder".into()),
-        other => Err(format!("\"{other}\" is not a secrets backend of this version; use local:, env: or file:///dir")),
+        "openbao" | "vault" => openbao(url),
+        "openbao+http" | "vault+http" => {
+            require_https(&url, environment)?;
+            openbao(url)
+        }
+        "aws-sm" => aws(url),
+        other => Err(format!(
+            "\"{other}\" is not a secrets backend of this version; use local:, env:, file:///dir, openbao://, vault:// or aws-sm://"
+        )),
     }
+}
+
+fn openbao(url: Url) -> Result<SecretsBackend, String> {
+    let example = "openbao://host:8200/mount/path?auth=kubernetes:role";
+    if url.host_str().is_none_or(str::is_empty) || url.path().trim_matches('/').is_empty() || url.fragment().is_some() {
+        return Err(format!("must be such as {example}"));
+    }
+    refuse_user(&url)?;
+    Ok(SecretsBackend::OpenBao(url))
+}
+
+fn aws(url: Url) -> Result<SecretsBackend, String> {
+    if url.host_str().is_none_or(str::is_empty) || url.port().is_some() || has_extras(&url) {
+        return Err("must be aws-sm://region/prefix and nothing after it, such as aws-sm://eu-central-1/parcel".into());
+    }
+    refuse_user(&url)?;
+    Ok(SecretsBackend::Aws(url))
 }
 
 fn identity(text: &str, environment: Environment) -> Result<Vec<IdentityBackend>, String> {
@@ -283,20 +312,36 @@ fn has_extras(url: &Url) -> bool {
 
 /// Plain HTTP is for this machine only, and never in production: tokens and keys travel there.
 fn require_https(url: &Url, environment: Environment) -> Result<(), String> {
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user name or password".into());
-    }
-    match url.scheme() {
+    refuse_user(url)?;
+    let loopback = is_loopback(url);
+    // `openbao+http` and its like say of themselves that they are not encrypted.
+    let scheme = url.scheme().rsplit('+').next().unwrap_or_default();
+    match scheme {
         "https" => Ok(()),
         "http" if loopback && environment != Environment::Production => Ok(()),
         "http" if loopback => Err("production needs https".into()),
         "http" => Err("needs https; plain http is accepted for this machine (127.0.0.1, ::1, localhost) only".into()),
         other => Err(format!("\"{other}\" is not a scheme for this; use https")),
+    }
+}
+
+fn refuse_user(url: &Url) -> Result<(), String> {
+    if url.username().is_empty() && url.password().is_none() {
+        Ok(())
+    } else {
+        Err("must not hold a user name or password".into())
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        // With a scheme that is no standard's, an IPv4 address is a name like others.
+        Some(Host::Domain(name)) => match name.parse::<Ipv4Addr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => name == "localhost" || name.ends_with(".localhost"),
+        },
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }

@@ -97,6 +97,27 @@ fn each_environment_and_each_secrets_backend_has_its_name() {
     assert_eq!(good(&PRODUCTION).environment, Environment::Production);
     assert_eq!(good(&[("HALFBYTE_SECRETS_URL", "local:")]).secrets, SecretsBackend::Local);
     assert_eq!(good(&[("HALFBYTE_SECRETS_URL", "env:")]).secrets, SecretsBackend::Env);
+    for url in [
+        "openbao://bao.example.com:8200/secret/parcel?auth=kubernetes:parcel",
+        "vault://bao.example.com/secret",
+        "openbao+http://127.0.0.1:8200/secret",
+        "vault+http://[::1]:8200/secret",
+        "openbao+http://localhost:8200/secret",
+    ] {
+        let parsed = SecretsBackend::OpenBao(url.parse().unwrap());
+        assert_eq!(good(&[("HALFBYTE_SECRETS_URL", url)]).secrets, parsed);
+    }
+    for url in ["aws-sm://eu-central-1/parcel/prod", "aws-sm://eu-central-1"] {
+        assert_eq!(good(&[("HALFBYTE_SECRETS_URL", url)]).secrets, SecretsBackend::Aws(url.parse().unwrap()));
+    }
+}
+
+#[test]
+fn secrets_come_over_plain_http_from_this_machine_alone_and_never_in_production() {
+    let mut vars = PRODUCTION.to_vec();
+    vars.retain(|(key, _)| *key != "HALFBYTE_SECRETS_URL");
+    vars.push(("HALFBYTE_SECRETS_URL", "openbao+http://127.0.0.1:8200/secret"));
+    assert_eq!(faults(&vars).0, ["HALFBYTE_SECRETS_URL"]);
 }
 
 #[test]
@@ -146,7 +167,7 @@ fn all_faults_are_reported_at_once() {
     assert_eq!(keys.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected.into());
     assert!(message.starts_with("the configuration has 5 faults:"), "{message}");
     for part in
-        ["\"prod\" is not one of development", "such as 127.0.0.1:8080", "from 0 to 65535", "use local:, env: or"]
+        ["\"prod\" is not one of development", "such as 127.0.0.1:8080", "from 0 to 65535", "must be such as openbao://host:8200/mount/path"]
     {
         assert!(message.contains(part), "{part} is not in {message}");
     }
@@ -158,7 +179,7 @@ fn production_refuses_each_embedded_default_and_says_which_key_to_set() {
     let (keys, message) = faults(&[("HALFBYTE_ENV", "production")]);
     assert_eq!(keys, ["HALFBYTE_SECRETS_URL", "HALFBYTE_IDENTITY_URL", "HALFBYTE_BILLING_URL", "HALFBYTE_PUBLIC_URL"]);
     for choice in
-        ["env: or file:///dir", "https:// URL of your issuer", "sqlite:///absolute/path", "https:// address under"]
+        ["openbao://, aws-sm://, file:///dir or env:", "https:// URL of your issuer", "sqlite:///absolute/path", "https:// address under"]
     {
         assert!(message.contains(choice), "{choice} is not in {message}");
     }
@@ -230,6 +251,15 @@ fn what_a_url_cannot_use_is_refused_and_not_ignored() {
         ("HALFBYTE_IDENTITY_URL", "https://x.test,,https://y.test"),
         ("HALFBYTE_SECRETS_URL", "file:///x?mode=ro"),
         ("HALFBYTE_SECRETS_URL", "file://host/x"),
+        ("HALFBYTE_SECRETS_URL", "openbao://host:8200"),
+        ("HALFBYTE_SECRETS_URL", "openbao:///mount/path"),
+        ("HALFBYTE_SECRETS_URL", "openbao://host/mount#f"),
+        ("HALFBYTE_SECRETS_URL", "openbao+http://vault.example.com/mount"),
+        ("HALFBYTE_SECRETS_URL", "vault+http://127.0.0.1.example.com/mount"),
+        ("HALFBYTE_SECRETS_URL", "vault+https://127.0.0.1/mount"),
+        ("HALFBYTE_SECRETS_URL", "aws-sm:///prefix"),
+        ("HALFBYTE_SECRETS_URL", "aws-sm://eu-central-1/parcel?q"),
+        ("HALFBYTE_SECRETS_URL", "aws-sm://eu-central-1:443/parcel"),
         ("HALFBYTE_BILLING_URL", "sqlite:///x?mode=ro"),
         ("HALFBYTE_BILLING_URL", "sqlite:///x#f"),
         ("HALFBYTE_BILLING_URL", "sqlite:///%ff"),

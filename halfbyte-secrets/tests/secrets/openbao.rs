@@ -413,7 +413,7 @@ async fn what_was_logged_in_for_is_given_back_at_the_end_and_nothing_is_asked_af
 }
 
 fn lease(reading: &Reading) -> Lease {
-    reading.lease_of().expect("lent").clone()
+    reading.lent().expect("lent").clone()
 }
 
 #[tokio::test]

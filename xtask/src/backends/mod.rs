@@ -2,9 +2,12 @@
 //!
 //! A server is one [`Backend`] in a file of its own and one line in [`ALL`].
 
+mod http;
 mod install;
+mod moto;
 mod nats;
 mod oidc_provider;
+mod openbao;
 mod ports;
 mod postgres;
 mod process;
@@ -28,7 +31,8 @@ use crate::error::{Error, Result};
 use crate::table;
 
 /// Every server there is, in the order in which they start.
-pub const ALL: &[Backend] = &[nats::BACKEND, oidc_provider::BACKEND, postgres::BACKEND, rotel::BACKEND];
+pub const ALL: &[Backend] =
+    &[moto::BACKEND, nats::BACKEND, oidc_provider::BACKEND, openbao::BACKEND, postgres::BACKEND, rotel::BACKEND];
 
 /// A real server: where it comes from and how it starts.
 pub struct Backend {
@@ -45,8 +49,13 @@ struct Launch {
     command: Command,
     ready: Ready,
     /// What tests are told of it.
-    env: Vec<(&'static str, String)>,
+    env: Env,
+    /// What it needs once it is ready, before tests may use it; tells what tests are told besides.
+    set_up: Option<SetUp>,
 }
+
+type Env = Vec<(&'static str, String)>;
+type SetUp = Box<dyn FnOnce() -> Result<Env>>;
 
 #[derive(Subcommand)]
 pub enum Chore {
@@ -155,7 +164,10 @@ mod tests {
     #[test]
     fn an_unknown_backend_is_refused_with_the_known_ones() {
         let error = chosen(&["rotle".to_owned()]).err().expect("there is no such backend");
-        assert_eq!(error.to_string(), "no backend is called rotle; there are: nats, oidc-provider, postgres, rotel");
+        assert_eq!(
+            error.to_string(),
+            "no backend is called rotle; there are: moto, nats, oidc-provider, openbao, postgres, rotel"
+        );
     }
 
     #[test]

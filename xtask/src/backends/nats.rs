@@ -47,5 +47,6 @@ fn launch(installed: &Path) -> Result<Launch> {
             // For tests that configure a server: they start one of their own.
             ("HB_TEST_NATS_SERVER", server.display().to_string()),
         ],
+        set_up: None,
     })
 }

@@ -49,5 +49,6 @@ fn launch(installed: &Path) -> Result<Launch> {
             // For tests that start one of their own, to stop it when they like.
             ("HB_TEST_OIDC_SERVER", server.display().to_string()),
         ],
+        set_up: None,
     })
 }

@@ -54,6 +54,7 @@ fn launch(installed: &Path) -> Result<Launch> {
             // For tests that stop a server: they start one of their own.
             ("HB_TEST_POSTGRES_BIN", programs.display().to_string()),
         ],
+        set_up: None,
     })
 }
 

@@ -1,10 +1,10 @@
 //! Waiting until a server serves.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::http;
 use crate::error::{Error, Result};
 
 const POLL: Duration = Duration::from_millis(25);
@@ -42,41 +42,26 @@ impl Ready {
 
     fn is_reached(&self) -> bool {
         match self {
-            Self::Listening(ports) => ports.iter().all(|port| connect(*port).is_ok()),
-            Self::Http { port, path } => status(*port, path).is_ok_and(|status| status.as_deref() == Some("200")),
+            Self::Listening(ports) => ports.iter().all(|port| http::connect(*port, ATTEMPT).is_ok()),
+            Self::Http { port, path } => http::get(*port, path, ATTEMPT).is_ok_and(|answer| answer.status == 200),
             Self::Answers { port, request, first } => answer(*port, request).is_ok_and(|byte| byte == *first),
         }
     }
 }
 
-fn connect(port: u16) -> std::io::Result<TcpStream> {
-    TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ATTEMPT)
-}
-
 /// The first byte of the answer.
 fn answer(port: u16, request: &[u8]) -> std::io::Result<u8> {
-    let mut stream = connect(port)?;
-    stream.set_read_timeout(Some(ATTEMPT))?;
+    let mut stream = http::connect(port, ATTEMPT)?;
     stream.write_all(request)?;
     let mut first = [0];
     stream.read_exact(&mut first)?;
     Ok(first[0])
 }
 
-fn status(port: u16, path: &str) -> std::io::Result<Option<String>> {
-    let mut stream = connect(port)?;
-    stream.set_read_timeout(Some(ATTEMPT))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer.split_whitespace().nth(1).map(str::to_owned))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
-    use std::net::TcpListener;
+    use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
 

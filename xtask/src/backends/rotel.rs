@@ -37,5 +37,6 @@ fn launch(installed: &Path) -> Result<Launch> {
             ("HB_TEST_OTLP_GRPC", format!("http://127.0.0.1:{grpc}")),
             ("HB_TEST_OTLP_SINK_ADDR", format!("127.0.0.1:{sink}")),
         ],
+        set_up: None,
     })
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Backend;
 use super::process::Process;
 use super::record::{Record, Running};
+use super::{Backend, Env};
 use crate::error::{Context, Error, Result};
 
 /// How long a server may take until it serves.
@@ -90,13 +90,20 @@ impl Session {
             .context(format_args!("cannot start {name} ({})", launch.command.get_program().display()))?;
         let id = child.id();
         self.children.push(child);
-        let env = launch.env.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let env = owned(launch.env);
         let process = Process::now(id).ok_or_else(|| Error::new(format!("{name} ended at once")))?;
         // Recorded before it is ready, so that it can be stopped however we end.
         self.record.running.push(Running { name: name.to_owned(), process, log: log.clone(), env });
         self.record.save()?;
         let exited = || self.children.last_mut()?.try_wait().ok()?.map(|status| status.to_string());
         launch.ready.wait(START, exited).map_err(|error| Error::new(format!("{name} {error}\n{}", tail(&log))))?;
+        if let Some(set_up) = launch.set_up {
+            let told = set_up().map_err(|error| Error::new(format!("{name}: {error}\n{}", tail(&log))))?;
+            if let Some(running) = self.record.running.last_mut() {
+                running.env.extend(owned(told));
+            }
+            self.record.save()?;
+        }
         println!("started {name} (pid {id}) in {:.1} s, log in {}", begun.elapsed().as_secs_f64(), log.display());
         Ok(())
     }
@@ -142,6 +149,10 @@ impl Drop for Session {
     }
 }
 
+fn owned(env: Env) -> Vec<(String, String)> {
+    env.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
 fn create(log: &Path) -> Result<File> {
     if let Some(parent) = log.parent() {
         fs::create_dir_all(parent).context(format_args!("cannot make {}", parent.display()))?;
@@ -166,9 +177,9 @@ fn tail(log: &Path) -> String {
 mod tests {
     use std::process::Command;
 
-    use super::super::Launch;
     use super::super::install::Package;
     use super::super::ready::Ready;
+    use super::super::{Launch, SetUp};
     use super::*;
 
     fn backend(name: &'static str, launch: fn(&Path) -> Result<Launch>) -> Backend {
@@ -178,7 +189,7 @@ mod tests {
     fn shell(script: &str, ready: Ready) -> Launch {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Launch { command, ready, env: vec![("HB_TEST_IT", "here".to_owned())] }
+        Launch { command, ready, env: vec![("HB_TEST_IT", "here".to_owned())], set_up: None }
     }
 
     #[test]
@@ -207,6 +218,38 @@ mod tests {
                 assert!(begun.elapsed() < START, "it is not told {told}");
             }
         }
+    }
+
+    #[test]
+    fn what_setting_up_tells_is_recorded_too() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut session = Session::for_tests(dir.path());
+        let sleeper = backend("sleeper", |_| {
+            let set_up: SetUp = Box::new(|| Ok(vec![("HB_TEST_TOKEN", "made".to_owned())]));
+            Ok(Launch { set_up: Some(set_up), ..shell("sleep 60", Ready::Listening(vec![])) })
+        });
+        session.start(&sleeper).expect("it starts");
+        let recorded = &Record::load(&Session::run_record_path(dir.path())).expect("a record").running[0];
+        assert_eq!(
+            recorded.env.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(),
+            ["HB_TEST_IT", "HB_TEST_TOKEN"]
+        );
+        assert_eq!(recorded.env, session.env());
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_set_up_shows_the_end_of_its_log_and_ends() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let sleeper = backend("sleeper", |_| {
+            let set_up: SetUp = Box::new(|| Err(Error::new("it says no")));
+            Ok(Launch { set_up: Some(set_up), ..shell("sleep 60", Ready::Listening(vec![])) })
+        });
+        let mut session = Session::for_tests(dir.path());
+        let error = session.start(&sleeper).expect_err("it is not ready").to_string();
+        assert!(error.starts_with("sleeper: it says no\n--- end of "), "{error}");
+        let process = session.record.running[0].process.clone();
+        drop(session);
+        assert!(!process.is_alive());
     }
 
     #[test]

@@ -1,0 +1,149 @@
+//! What a backend does not accept, and what takes its place.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use halfbyte_secrets::{ErrorKind, ExposeSecret as _, Policy, Secret, Secrets, Stage};
+use tokio::time::sleep;
+
+use super::lifecycle;
+use super::scripted::Scripted;
+
+async fn open(backend: &Scripted) -> Secret<String> {
+    let secret = Secrets::new(backend.clone(), &lifecycle()).get::<String>("key");
+    secret.ready().await.unwrap();
+    backend.asked();
+    secret
+}
+
+fn value(secret: &Secret<String>) -> String {
+    secret.load().unwrap().expose_secret().clone()
+}
+
+async fn seconds(seconds: u64) {
+    sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_was_rotated_gives_way_to_the_new_one_by_one_read_for_all() {
+    let backend = Scripted::holding("old");
+    let secret = open(&backend).await;
+    seconds(5).await;
+    backend.set(Stage::Current, "new");
+    let answers = join_all((0..50).map(|_| secret.reject(1))).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().expose_secret() == "new"));
+    assert_eq!(backend.asked(), ["read current"]);
+    assert_eq!(secret.previous().unwrap().expose_secret(), "old");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_late_gets_what_is_there_by_now_without_a_read() {
+    let backend = Scripted::holding("old");
+    let secret = open(&backend).await;
+    backend.set(Stage::Current, "new");
+    seconds(61).await;
+    backend.asked();
+    assert_eq!(secret.reject(1).await.unwrap().generation(), 2);
+    assert!(backend.asked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_the_middle_of_a_rotation_the_pending_value_comes_before_the_previous_one() {
+    let backend = Scripted::holding("current");
+    backend.set(Stage::Previous, "previous");
+    backend.set(Stage::Pending, "pending");
+    let secret = open(&backend).await;
+    seconds(5).await;
+    assert_eq!(secret.reject(1).await.unwrap().expose_secret(), "pending");
+    seconds(5).await;
+    assert_eq!(secret.reject(2).await.unwrap().expose_secret(), "previous");
+    assert_eq!((value(&secret).as_str(), secret.generation()), ("previous", 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_took_the_place_stays_until_there_is_a_new_current_value() {
+    let backend = Scripted::holding("broken");
+    backend.set(Stage::Pending, "pending");
+    let secret = open(&backend).await;
+    seconds(5).await;
+    secret.reject(1).await.unwrap();
+    seconds(300).await;
+    assert_eq!((value(&secret).as_str(), secret.generation()), ("pending", 2));
+    // The rotation ends as it should: what is served is now called current.
+    backend.set(Stage::Current, "pending");
+    backend.unset(Stage::Pending);
+    seconds(61).await;
+    assert_eq!((value(&secret).as_str(), secret.generation()), ("pending", 2));
+    backend.set(Stage::Current, "next");
+    seconds(61).await;
+    assert_eq!((value(&secret).as_str(), secret.generation()), ("next", 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_without_another_one_is_served_on_and_the_error_says_so() {
+    let backend = Scripted::holding("only");
+    let secret = open(&backend).await;
+    seconds(5).await;
+    let error = secret.reject(1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected);
+    assert_eq!(error.to_string(), "the secret key was rejected, and its backend has no other value");
+    assert_eq!(backend.asked(), ["read current", "read pending", "read previous"]);
+    assert_eq!((value(&secret).as_str(), secret.generation()), ("only", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_for_another_reason_does_not_make_the_backend_work() {
+    let backend = Scripted::holding("only");
+    let secret = open(&backend).await;
+    let mut reads = 0;
+    for _ in 0..1000 {
+        seconds(1).await;
+        assert_eq!(secret.reject(1).await.unwrap_err().kind(), ErrorKind::Rejected);
+        reads += backend.asked().len();
+    }
+    // Three reads for each of 5 and then one each ten seconds; and one each minute anyway.
+    assert!((100..=3 * 105 + 17).contains(&reads), "{reads}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_values_were_rejected_the_backends_word_counts_again() {
+    let backend = Scripted::holding("a");
+    backend.set(Stage::Pending, "b");
+    let secret = open(&backend).await;
+    seconds(5).await;
+    assert_eq!(secret.reject(1).await.unwrap().expose_secret(), "b");
+    seconds(5).await;
+    assert_eq!(secret.reject(2).await.unwrap().expose_secret(), "a");
+    assert_eq!(secret.generation(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_value_before_is_remembered_for_the_window_and_wiped_after_it() {
+    let backend = Scripted::holding("old");
+    let policy = Policy::from(halfbyte_secrets::Provider::policy(&backend)).rotation_window(Duration::from_secs(90));
+    let secret = Secrets::builder(backend.clone()).policy(policy).build(&lifecycle()).get::<String>("key");
+    secret.ready().await.unwrap();
+    assert!(secret.previous().is_none());
+    backend.set(Stage::Current, "new");
+    secret.changed(1).await;
+    assert_eq!(
+        (secret.previous().unwrap().expose_secret().as_str(), secret.previous().unwrap().generation()),
+        ("old", 1)
+    );
+    seconds(89).await;
+    assert!(secret.previous().is_some());
+    seconds(2).await;
+    assert!(secret.previous().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_verifies_can_have_what_was_current_before_the_start() {
+    let backend = Scripted::holding("new");
+    backend.set(Stage::Previous, "old");
+    let policy = Policy::from(halfbyte_secrets::Provider::policy(&backend)).previous_at_start();
+    let secret = Secrets::builder(backend.clone()).policy_for("key", policy).build(&lifecycle()).get::<String>("key");
+    secret.ready().await.unwrap();
+    let previous = secret.previous().unwrap();
+    assert_eq!((previous.expose_secret().as_str(), previous.generation()), ("old", 0));
+    assert_eq!(format!("{previous} {previous:?}"), "[REDACTED] PreviousValue([REDACTED], generation 0)");
+}
