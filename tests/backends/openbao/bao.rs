@@ -61,9 +61,15 @@ impl Bao {
         assert_eq!(status, 204, "{path}: {answer}");
     }
 
+    /// Makes what may be there since the tests ran last.
+    pub async fn ensure(&self, path: &str, body: Value) {
+        let (status, answer) = self.ask(Method::POST, path, body).await;
+        assert!(matches!(status, 200 | 204 | 400), "{path}: {status} {answer}");
+    }
+
     /// Mounts a key-value engine, and waits until it can be used.
     pub async fn mount_kv(&self, mount: &str) {
-        self.post(&format!("sys/mounts/{mount}"), json!({ "type": "kv", "options": { "version": "2" } })).await;
+        self.ensure(&format!("sys/mounts/{mount}"), json!({ "type": "kv", "options": { "version": "2" } })).await;
         let begun = Instant::now();
         while self.ask(Method::GET, &format!("{mount}/config"), Value::Null).await.0 != 200 {
             assert!(begun.elapsed() < Duration::from_secs(15), "{mount} cannot be used");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use halfbyte::secrets::openbao::OpenBao;
 use halfbyte::secrets::{ErrorKind, ExposeSecret as _, Secret, Secrets, Stage};
+use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -88,6 +89,7 @@ async fn versions_stages_and_deletion_are_as_the_server_has_them() {
         Ok::<_, ErrorKind>(String::from_utf8(reading.value().unwrap().to_vec()).unwrap())
     };
 
+    bao.ask(Method::DELETE, "secret/metadata/stages/x", json!({})).await;
     assert_eq!(kind("none", Stage::Current).await, Err(ErrorKind::NotFound));
     bao.put("secret/data/stages/x", json!({ "value": "one" })).await;
     assert_eq!(previous().await, Err(ErrorKind::NotFound));

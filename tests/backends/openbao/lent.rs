@@ -138,6 +138,7 @@ async fn a_lease_is_renewed_up_to_its_max_ttl_and_ends_with_a_revocation() {
 async fn what_was_lent_to_a_token_that_ended_is_replaced_when_it_is_next_due() {
     let bao = Bao::shared();
     let (database, auth) = database(&bao, "orphan", 600, 600, (1200, 1200)).await;
+    bao.revoke_tokens_of("orphan").await;
     let life = lifecycle();
     let secret = Secrets::new(openbao(&bao, "orphan", auth), &life).get::<Json<Login>>("db");
     secret.ready().await.unwrap();

@@ -39,6 +39,7 @@ async fn fifty_readers_go_on_when_the_token_is_revoked() {
     let auth = bao.role("revocation", &["secret/data/revocation"], 600, 600).await;
     bao.put("secret/data/revocation", json!({ "value": "x" })).await;
     let openbao = bao.provider("secret", auth);
+    bao.revoke_tokens_of("revocation").await;
     for _ in 0..3 {
         let mut readers = JoinSet::new();
         for _ in 0..50 {
@@ -98,10 +99,10 @@ async fn the_root_token_never_ends_and_is_not_given_back() {
 #[tokio::test]
 async fn everything_stays_in_its_namespace() {
     let bao = Bao::shared();
-    bao.post("sys/namespaces/parcels", json!({})).await;
+    bao.ensure("sys/namespaces/parcels", json!({})).await;
     let inner = bao.within("parcels");
     inner.mount_kv("kv").await;
-    inner.post("sys/auth/approle", json!({ "type": "approle" })).await;
+    inner.ensure("sys/auth/approle", json!({ "type": "approle" })).await;
     inner.put("kv/data/x", json!({ "value": "inner" })).await;
     let auth = inner.role("app", &["kv/data/x"], 600, 600).await;
     let openbao = inner.provider("kv", auth.clone());
@@ -127,7 +128,7 @@ async fn kubernetes() -> (String, JoinSet<()>) {
             let review = json!({
                 "apiVersion": "authentication.k8s.io/v1",
                 "kind": "TokenReview",
-                "status": { "authenticated": true, "user": user },
+                "status": { "authenticated": true, "user": user, "audiences": ["https://kubernetes.default.svc"] },
             });
             let body = review.to_string();
             let head = "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\nconnection: close\r\n";
@@ -139,14 +140,14 @@ async fn kubernetes() -> (String, JoinSet<()>) {
 }
 
 /// A token as Kubernetes mounts it; who signed it only Kubernetes can say.
-fn service_account(expires: i64) -> String {
+fn service_account() -> String {
     use base64::Engine as _;
     let part = |json: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json.to_string());
     let claims = json!({
         "aud": ["https://kubernetes.default.svc"],
-        "exp": expires,
-        "iat": expires - 3600,
-        "nbf": expires - 3600,
+        "exp": 4_000_000_000_u64,
+        "iat": 1_700_000_000,
+        "nbf": 1_700_000_000,
         "iss": "https://kubernetes.default.svc",
         "sub": "system:serviceaccount:prod:parcels",
         "kubernetes.io": { "namespace": "prod", "serviceaccount": { "name": "parcels", "uid": "u-1" } },
@@ -160,7 +161,15 @@ async fn a_pod_logs_in_with_its_service_account() {
     let (host, _kubernetes) = kubernetes().await;
     bao.role("pod", &["secret/data/pod"], 600, 600).await;
     bao.put("secret/data/pod", json!({ "value": "x" })).await;
-    let config = json!({ "kubernetes_host": host, "token_reviewer_jwt": service_account(4_000_000_000), "disable_local_ca_jwt": true });
+    bao.ensure("sys/mounts/pki", json!({ "type": "pki" })).await;
+    let authority = bao.post("pki/root/generate/internal", json!({ "common_name": "kubernetes", "key_type": "ec" })).await;
+    let config = json!({
+        "kubernetes_host": host,
+        // Never used: there is no TLS on the way there.
+        "kubernetes_ca_cert": authority["data"]["certificate"],
+        "token_reviewer_jwt": service_account(),
+        "disable_local_ca_jwt": true,
+    });
     bao.post("auth/kubernetes/config", config).await;
     let role = json!({
         "bound_service_account_names": "parcels",
@@ -174,7 +183,7 @@ async fn a_pod_logs_in_with_its_service_account() {
     let openbao = bao.provider("secret", Auth::kubernetes("pod").service_account(&file));
     let error = value(&openbao, "pod").await.unwrap_err();
     assert!(error.is_unavailable(), "nothing is mounted yet: {error}");
-    std::fs::write(&file, service_account(4_000_000_000)).unwrap();
+    std::fs::write(&file, service_account()).unwrap();
     assert_eq!(value(&openbao, "pod").await.unwrap(), "x");
 
     let other = bao.provider("secret", Auth::kubernetes("nobody").service_account(&file));
