@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use halfbyte_core::config::Variables;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use url::Url;
 
 use crate::provider::{blocking, read};
 use crate::{Error, ErrorKind};
@@ -38,6 +40,52 @@ enum Method {
 }
 
 impl Auth {
+    /// What the `auth` in the query of a URL says, for [`OpenBao::from_url`](super::OpenBao::from_url):
+    ///
+    /// - `auth=kubernetes:ROLE`
+    /// - `auth=approle:/file/of/role-id,/file/of/secret-id`
+    /// - `auth=token:/file/of/token`, or `auth=token` for the variable `BAO_TOKEN`, or `VAULT_TOKEN`
+    ///
+    /// `kubernetes@MOUNT:…` and `approle@MOUNT:…` say where the method is mounted. A credential itself is never in a URL.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Malformed`] says what to write, and repeats nothing.
+    pub fn from_url(url: &Url, variables: &Variables) -> Result<Self, Error> {
+        let malformed =
+            |what: &str| Error::new(ErrorKind::Malformed, format!("the address of the OpenBao server {what}"));
+        let mut said = url.query_pairs().filter(|(key, _)| key == "auth").map(|(_, value)| value);
+        let (Some(text), None) = (said.next(), said.next()) else {
+            return Err(malformed("must say once how to log in, such as ?auth=kubernetes:ROLE"));
+        };
+        let (method, rest) = text.split_once(':').unwrap_or((&text, ""));
+        let (method, mount) = method.split_once('@').map_or((method, None), |(method, mount)| (method, Some(mount)));
+        let auth = match (method, rest, mount) {
+            (_, _, Some("")) => return Err(malformed("names an empty mount in its auth")),
+            ("kubernetes", role, _) if !role.is_empty() => Self::kubernetes(role),
+            ("approle", files, _) => match files.split_once(',') {
+                Some((role_id, secret_id)) if !role_id.is_empty() && !secret_id.is_empty() => {
+                    Self::app_role(Credential::file(role_id), Credential::file(secret_id))
+                }
+                _ => return Err(malformed("needs auth=approle:/file/of/role-id,/file/of/secret-id")),
+            },
+            ("token", "", None) => {
+                let token = variables.get("BAO_TOKEN").or_else(|| variables.get("VAULT_TOKEN"));
+                Self::token(token.ok_or_else(|| malformed("says auth=token, and BAO_TOKEN is not set"))?)
+            }
+            ("token", file, None) => Self::token(Credential::file(file)),
+            _ => {
+                return Err(malformed(
+                    "needs auth=kubernetes:ROLE, auth=approle:FILE,FILE, auth=token:FILE or auth=token",
+                ));
+            }
+        };
+        Ok(match mount {
+            Some(mount) => auth.mount(mount),
+            None => auth,
+        })
+    }
+
     /// By a token that somebody else made. It is renewed if it can be, and never revoked. When it has ended nothing can be read
     /// until there is another one: in the file, if it is in one, such as the sink of an agent.
     pub fn token(token: impl Into<Credential>) -> Self {
@@ -180,6 +228,55 @@ mod tests {
         assert!(login(&pod).await.0.contains("ey.two"), "the file is read anew");
         let token = Auth::token(Credential::file(&file)).proof().await.expect("a proof");
         assert!(matches!(token, Proof::Token(token) if token.expose_secret() == "ey.two"));
+    }
+
+    fn said(auth: &str, variables: &[(&str, &str)]) -> Result<Auth, Error> {
+        let config = halfbyte_core::config::Config::parse(variables.iter().copied()).expect("a configuration");
+        let url = format!("openbao://bao/secret?namespace=a{auth}");
+        Auth::from_url(&Url::parse(&url).expect("a URL"), &config.other)
+    }
+
+    #[tokio::test]
+    async fn a_url_says_the_method_its_mount_and_its_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str| {
+            std::fs::write(folder.path().join(name), name).expect("written");
+            folder.path().join(name).display().to_string()
+        };
+        let (one, two) = (file("one"), file("two"));
+        let app_role = said(&format!("&auth=approle@eu:{one},{two}"), &[]).expect("good");
+        let expected = (r#"{"role_id":"one","secret_id":"two"}"#.to_owned(), "auth/eu/login".to_owned());
+        assert_eq!(login(&app_role).await, expected);
+        let pod = said("&auth=kubernetes:app", &[]).expect("good").service_account(&one);
+        let expected = (r#"{"role":"app","jwt":"one"}"#.to_owned(), "auth/kubernetes/login".to_owned());
+        assert_eq!(login(&pod).await, expected);
+        for (auth, variables, token) in [
+            (format!("&auth=token:{one}"), &[][..], "one"),
+            ("&auth=token".into(), &[("BAO_TOKEN", "b"), ("VAULT_TOKEN", "v")], "b"),
+            ("&auth=token".into(), &[("VAULT_TOKEN", "v")], "v"),
+        ] {
+            let proof = said(&auth, variables).expect("good").proof().await.expect("a proof");
+            assert!(matches!(proof, Proof::Token(proof) if proof.expose_secret() == token), "{auth}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_does_not_say_how_to_log_in_is_refused_and_not_repeated() {
+        for auth in [
+            "",
+            "&auth=",
+            "&auth=token",
+            "&auth=token@hunter2:x",
+            "&auth=kubernetes:",
+            "&auth=kubernetes@:hunter2",
+            "&auth=approle:hunter2",
+            "&auth=approle:hunter2,",
+            "&auth=userpass:hunter2",
+            "&auth=kubernetes:a&auth=kubernetes:hunter2",
+        ] {
+            let error = said(auth, &[]).expect_err(auth);
+            assert!(error.is_malformed() && !format!("{error:?}").contains("hunter2"), "{auth}: {error:?}");
+        }
     }
 
     #[tokio::test]

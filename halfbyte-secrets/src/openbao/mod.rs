@@ -92,12 +92,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
-pub use self::auth::{Auth, Credential};
-pub use self::settings::{Settings, is_plain};
 use self::answer::Kept;
+pub use self::auth::{Auth, Credential};
 use self::leases::Leases;
 use self::refusal::Refusal;
 use self::session::{Keeping, Session};
+pub use self::settings::{Settings, is_plain};
 use self::token::Token;
 use self::wire::{Call, Wire};
 use crate::provider::only_current;
@@ -143,7 +143,7 @@ impl OpenBao {
         })))
     }
 
-    /// A server by its URL: see [`Settings::from_url`].
+    /// A server by its URL: see [`Settings::from_url`], and [`Auth::from_url`] for how to log in.
     ///
     /// # Errors
     ///
@@ -242,7 +242,8 @@ impl OpenBao {
     async fn within(&self, token: &Arc<Token>, lease: Lease) -> Lease {
         let Server { wire, session } = &*self.0.server;
         let is_short = |token: &Token| token.left(Instant::now()).is_some_and(|left| left < lease.ttl());
-        let renewed = if is_short(token) && token.is_renewable() { session.renew(wire, token).await.ok() } else { None };
+        let renewed =
+            if is_short(token) && token.is_renewable() { session.renew(wire, token).await.ok() } else { None };
         let token = renewed.as_ref().filter(|renewed| renewed.number == token.number).unwrap_or(token);
         let now = Instant::now();
         let ttl = token.left(now).map_or(lease.ttl(), |left| left.min(lease.ttl()));
@@ -276,7 +277,8 @@ impl OpenBao {
         let until = *self.patience();
         match until.map(|until| until.saturating_duration_since(Instant::now())) {
             Some(left) if !left.is_zero() => {
-                let what = format!("OpenBao asks to be left alone for {} s more, since a quota is used up", left.as_secs());
+                let what =
+                    format!("OpenBao asks to be left alone for {} s more, since a quota is used up", left.as_secs());
                 Err(Error::new(ErrorKind::Throttled, what))
             }
             _ => Ok(()),

@@ -111,7 +111,9 @@ impl Refusal {
                 ErrorKind::Denied,
                 "the login was refused; look at the role, its bindings, and whether the credential has ended or was used up",
             ),
-            404 => (ErrorKind::Unavailable, "no such login; is the auth method enabled there, and is the namespace right?"),
+            404 => {
+                (ErrorKind::Unavailable, "no such login; is the auth method enabled there, and is the namespace right?")
+            }
             _ => return self.error(what),
         };
         let said = self.error(what);
@@ -154,7 +156,7 @@ impl Refusal {
             502 => (ErrorKind::Unavailable, "what it relies on, or what is in front of it, got no answer"),
             503 if self.says(SEALED) => (ErrorKind::Unavailable, "it is sealed; `bao operator unseal`"),
             503 => (ErrorKind::Unavailable, "it is sealed, starting or under maintenance; `bao status` says which"),
-            500..600 => (ErrorKind::Unavailable, "the server, or what is in front of it, is in trouble"),
+            504..600 => (ErrorKind::Unavailable, "the server, or what is in front of it, is in trouble"),
             _ => (ErrorKind::Malformed, "this is not how OpenBao answers; is there something else at the address?"),
         }
     }

@@ -69,7 +69,14 @@ impl Session {
     /// A token to borrow with: what is lent ends with it, so it must not be near its end.
     pub(super) async fn token_to_borrow(&self, wire: &Wire) -> Result<Arc<Token>, Error> {
         let token = self.token(wire).await?;
-        if token.is_spent(Instant::now()) { self.login(wire, Some(token.number)).await } else { Ok(token) }
+        if !token.is_spent(Instant::now()) {
+            return Ok(token);
+        }
+        match self.login(wire, Some(token.number)).await {
+            // What is left of it is better than nothing.
+            Err(_) if !token.has_ended(Instant::now()) => Ok(token),
+            login => login,
+        }
     }
 
     pub(super) fn current(&self) -> Option<Arc<Token>> {
@@ -121,7 +128,8 @@ impl Session {
             }
             Err(error) => {
                 state.refused = if error.is_temporary() { 0 } else { state.refused + 1 };
-                state.failure = Some(Failure { error: error.clone(), rest: Instant::now() + rest(state.refused) });
+                let wait = if error.is_throttled() { REFUSED } else { rest(state.refused) };
+                state.failure = Some(Failure { error: error.clone(), rest: Instant::now() + wait });
                 Err(error)
             }
         }
@@ -236,7 +244,8 @@ impl Session {
 /// Looks at a token that was given: how long it lasts.
 async fn given(wire: &Wire, token: SecretString, before: Option<&Token>, number: u64) -> Result<Token, Error> {
     if before.is_some_and(|before| before.value.expose_secret() == token.expose_secret()) {
-        let what = "the token for OpenBao that was given has ended or was revoked, and there is no other; give a new one";
+        let what =
+            "the token for OpenBao that was given has ended or was revoked, and there is no other; give a new one";
         return Err(Error::new(ErrorKind::Denied, what));
     }
     let asked = Instant::now();

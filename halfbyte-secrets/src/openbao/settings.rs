@@ -66,6 +66,7 @@ impl Settings {
     /// - `namespace=team-a`
     /// - `dynamic=db=database/creds/app`, once for each name that is a dynamic credential
     /// - `ca=/etc/ssl/bao.pem`, see [`ca_file`](Self::ca_file)
+    /// - `auth=…`, which is for [`Auth::from_url`]
     ///
     /// It is TLS that is spoken. `openbao+http://` and `vault+http://` are plain, and for a server on this machine alone;
     /// who reads configuration should refuse them [in production](is_plain).
@@ -106,7 +107,9 @@ impl Settings {
                         value.split_once('=').ok_or_else(|| malformed("needs dynamic=NAME=PATH in its query"))?;
                     settings.dynamic(name, path)?
                 }
-                _ => return Err(malformed("may hold namespace and ca once, and dynamic, and nothing else in its query")),
+                // How to log in was read already.
+                ("auth", _) => settings,
+                _ => return Err(malformed("may hold namespace, ca, dynamic and auth, and nothing else, in its query")),
             };
         }
         Ok(settings)
@@ -241,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_query_says_the_rest() {
-        let query = "namespace=a%2Fb&dynamic=db=database/creds/app&dynamic=mq=rabbitmq/creds/x&ca=/etc/ca.pem";
+        let query = "namespace=a%2Fb&auth=kubernetes:app&dynamic=db=database/creds/app&dynamic=mq=rabbitmq/creds/x&ca=/etc/ca.pem";
         let settings = parse(&format!("openbao://bao/secret/app?{query}")).expect("good");
         let db = Name::new("db").expect("a name");
         assert_eq!(settings.namespace.as_deref(), Some("a/b"));

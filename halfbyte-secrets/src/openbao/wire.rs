@@ -65,7 +65,7 @@ impl<'a, B: Serialize> Call<'a, B> {
 impl Wire {
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
         // Asking again is for who reads; and a dynamic credential that is asked for again is another one.
-        let limits = Limits { timeout: Duration::from_secs(5), attempts: 1, ..Limits::default() };
+        let limits = Limits { timeout: Duration::from_secs(8), attempts: 1, ..Limits::default() };
         let client = match &settings.ca_file {
             Some(file) => {
                 let pem = read(file, LARGEST_CA)?.bytes;
@@ -125,9 +125,10 @@ impl Wire {
 
 fn unreachable(error: client::Error) -> Error {
     let (kind, what) = match error.kind() {
-        client::ErrorKind::Connect => {
-            (ErrorKind::Unavailable, "OpenBao cannot be reached; is it up, is the address right, is its certificate trusted?")
-        }
+        client::ErrorKind::Connect => (
+            ErrorKind::Unavailable,
+            "OpenBao cannot be reached; is it up, is the address right, is its certificate trusted?",
+        ),
         client::ErrorKind::Timeout => (ErrorKind::Unavailable, "OpenBao did not answer in time"),
         client::ErrorKind::TooLarge => (ErrorKind::Malformed, "what OpenBao answered is too large for a secret"),
         client::ErrorKind::Request => {

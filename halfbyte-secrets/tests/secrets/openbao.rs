@@ -3,7 +3,7 @@
 mod server;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ struct State {
     /// In seconds: of a login, and of a renewal.
     ttl: AtomicU64,
     renewed_ttl: AtomicU64,
+    renewable: AtomicBool,
 }
 
 impl Bao {
@@ -44,6 +45,7 @@ impl Bao {
             valid: Mutex::default(),
             ttl: ttl.into(),
             renewed_ttl: renewed_ttl.into(),
+            renewable: true.into(),
         }))
     }
 
@@ -54,6 +56,11 @@ impl Bao {
 
     fn valid(&self) -> MutexGuard<'_, HashSet<String>> {
         self.0.valid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn auth(&self, token: &str, ttl: &AtomicU64) -> String {
+        let (ttl, renewable) = (ttl.load(Ordering::SeqCst), self.0.renewable.load(Ordering::SeqCst));
+        format!(r#"{{"auth":{{"client_token":"{token}","lease_duration":{ttl},"renewable":{renewable}}}}}"#)
     }
 
     async fn serve(&self, rest: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Server {
@@ -69,13 +76,13 @@ impl Bao {
         if request.line == LOGIN {
             let token = format!("s.{}", self.0.logins.fetch_add(1, Ordering::SeqCst) + 1);
             self.valid().insert(token.clone());
-            return Some(Answer::ok(auth(&token, self.0.ttl.load(Ordering::SeqCst))));
+            return Some(Answer::ok(self.auth(&token, &self.0.ttl)));
         }
         if !self.valid().contains(request.token()) {
             return Some(Answer::no(403, "permission denied"));
         }
         match request.line.as_str() {
-            RENEW => Some(Answer::ok(auth(request.token(), self.0.renewed_ttl.load(Ordering::SeqCst)))),
+            RENEW => Some(Answer::ok(self.auth(request.token(), &self.0.renewed_ttl))),
             LOOK => Some(Answer::ok(format!(
                 r#"{{"data":{{"ttl":{},"renewable":true}}}}"#,
                 self.0.ttl.load(Ordering::SeqCst)
@@ -87,10 +94,6 @@ impl Bao {
             _ => None,
         }
     }
-}
-
-fn auth(token: &str, ttl: u64) -> String {
-    format!(r#"{{"data":null,"auth":{{"client_token":"{token}","lease_duration":{ttl},"renewable":true}}}}"#)
 }
 
 fn version(number: u64, data: &str) -> String {
@@ -326,9 +329,8 @@ async fn a_403_for_the_token_is_followed_by_one_login_and_one_more_try() {
 
 #[tokio::test]
 async fn a_reader_who_gives_up_in_the_middle_of_a_login_is_in_nobodys_way() {
-    let server = Bao::new()
-        .serve_after(Duration::from_millis(100), |_| Answer::ok(version(1, r#"{"value":"x"}"#)))
-        .await;
+    let server =
+        Bao::new().serve_after(Duration::from_millis(100), |_| Answer::ok(version(1, r#"{"value":"x"}"#))).await;
     let openbao = openbao(&server, app_role());
     let gave_up = timeout(Duration::from_millis(30), value(&openbao, "x")).await;
     assert!(gave_up.is_err());
@@ -431,6 +433,32 @@ async fn a_credential_is_lent_for_no_longer_than_its_token_lasts() {
         let least = Duration::from_secs(at_most).saturating_sub(Duration::from_secs(2));
         assert!(ttl <= Duration::from_secs(at_most) && ttl > least, "{token} {renewed}: {ttl:?}");
         assert!(lease(&reading).is_renewable());
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_borrowed_with_a_token_that_is_about_to_end_unless_there_is_no_other() {
+    let bao = Bao::with_ttl(6, 6);
+    bao.0.renewable.store(false, Ordering::SeqCst);
+    let is_open = Arc::new(AtomicBool::new(true));
+    let open = is_open.clone();
+    let (inner, credential) = (bao.clone(), credential("database/creds/app/1", 60));
+    let server = Server::start(move |request| match inner.answer(request) {
+        Some(_) if request.line == LOGIN && !open.load(Ordering::SeqCst) => {
+            Answer::no(400, "invalid role or secret ID")
+        }
+        Some(answer) => answer,
+        None => Answer::ok(credential.clone()),
+    })
+    .await;
+    let openbao = openbao(&server, app_role());
+    for closed in [false, true] {
+        read(&openbao, "db").await.expect("there");
+        is_open.store(!closed, Ordering::SeqCst);
+        sleep(Duration::from_millis(3_100)).await;
+        let ttl = lease(&read(&openbao, "db").await.expect("there")).ttl();
+        // Of a new token, or of what is left of the old one.
+        assert_eq!(ttl < Duration::from_secs(3), closed, "{ttl:?}");
     }
 }
 

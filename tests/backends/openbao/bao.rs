@@ -84,7 +84,8 @@ impl Bao {
 
     /// A role of AppRole that may read `paths`, with tokens for that many seconds at first and at most.
     pub async fn role(&self, role: &str, paths: &[&str], ttl: u64, max_ttl: u64) -> Auth {
-        let policy: String = paths.iter().map(|path| format!("path \"{path}\" {{ capabilities = [\"read\"] }}\n")).collect();
+        let policy: String =
+            paths.iter().map(|path| format!("path \"{path}\" {{ capabilities = [\"read\"] }}\n")).collect();
         let policy = format!("{policy}path \"sys/leases/revoke\" {{ capabilities = [\"update\"] }}");
         self.post(&format!("sys/policies/acl/{role}"), json!({ "policy": policy })).await;
         let settings = json!({ "token_policies": role, "token_ttl": ttl, "token_max_ttl": max_ttl });

@@ -62,7 +62,11 @@ impl Instance {
         let log = self.folder.path().join("log");
         let config = format!("-config={}", self.folder.path().join("server.hcl").display());
         let mut command = Command::new(crate::server("HB_TEST_OPENBAO_BIN"));
-        command.args(["server", &config]).stdin(Stdio::null()).stdout(File::create(&log).unwrap()).stderr(Stdio::null());
+        command
+            .args(["server", &config])
+            .stdin(Stdio::null())
+            .stdout(File::create(&log).unwrap())
+            .stderr(Stdio::null());
         self.process = Some(command.spawn().unwrap());
         let begun = Instant::now();
         let health = format!("{}/v1/sys/seal-status", self.bao.url);

@@ -109,8 +109,10 @@ async fn no_query_fails_for_a_minute_of_credentials_that_last_five_seconds() {
 
     // What is lent is given back, and its users are gone before they end by themselves.
     assert!(life.stop_tasks(Duration::from_secs(5)).await);
-    until("all users are dropped", async || database.count("select count(*) from pg_roles where rolname like 'v-%minute%'").await == 0)
-        .await;
+    until("all users are dropped", async || {
+        database.count("select count(*) from pg_roles where rolname like 'v-%minute%'").await == 0
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -162,7 +162,8 @@ async fn a_pod_logs_in_with_its_service_account() {
     bao.role("pod", &["secret/data/pod"], 600, 600).await;
     bao.put("secret/data/pod", json!({ "value": "x" })).await;
     bao.ensure("sys/mounts/pki", json!({ "type": "pki" })).await;
-    let authority = bao.post("pki/root/generate/internal", json!({ "common_name": "kubernetes", "key_type": "ec" })).await;
+    let authority =
+        bao.post("pki/root/generate/internal", json!({ "common_name": "kubernetes", "key_type": "ec" })).await;
     let config = json!({
         "kubernetes_host": host,
         // Never used: there is no TLS on the way there.
@@ -213,9 +214,8 @@ async fn a_server_is_trusted_by_its_own_authority_and_by_no_other() {
         .spawn();
     let _server = Encrypted(child.unwrap());
     let ca = folder.path().join("vault-ca.pem");
-    let settings = || {
-        Settings::new(format!("https://127.0.0.1:{port}").parse().unwrap(), "secret", Auth::token("root")).unwrap()
-    };
+    let settings =
+        || Settings::new(format!("https://127.0.0.1:{port}").parse().unwrap(), "secret", Auth::token("root")).unwrap();
     until("it has a certificate", async || {
         let trusting = ca.exists().then(|| OpenBao::new(settings().ca_file(&ca)));
         match trusting {
