@@ -62,7 +62,8 @@
 //!
 //! The policies that it needs: `read` on `MOUNT/data/PATH/*` and on the paths of dynamic credentials, `update` on
 //! `sys/leases/revoke`; the rest is in the policy `default` (`auth/token/lookup-self`, `renew-self`, `revoke-self`,
-//! `sys/leases/renew`). Without `sys/leases/revoke` leases end with the login token, which is revoked at the end too.
+//! `sys/leases/renew`). Without `sys/leases/revoke` leases end with the login token, which is revoked at the end too; without
+//! `lookup-self` a policy that forbids looks like a token that has ended, and each such 403 costs a login.
 //!
 //! # What it does not do
 //!
@@ -97,7 +98,7 @@ pub use self::auth::{Auth, Credential};
 use self::leases::Leases;
 use self::refusal::Refusal;
 use self::session::{Keeping, Session};
-pub use self::settings::{Settings, is_plain};
+pub use self::settings::Settings;
 use self::token::Token;
 use self::wire::{Call, Wire};
 use crate::provider::only_current;

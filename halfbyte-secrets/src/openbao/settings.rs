@@ -69,7 +69,7 @@ impl Settings {
     /// - `auth=…`, which is for [`Auth::from_url`]
     ///
     /// It is TLS that is spoken. `openbao+http://` and `vault+http://` are plain, and for a server on this machine alone;
-    /// who reads configuration should refuse them [in production](is_plain).
+    /// configuration refuses them in production.
     ///
     /// # Errors
     ///
@@ -164,11 +164,6 @@ impl Settings {
     pub(super) fn dynamic_path(&self, name: &Name) -> Option<&[String]> {
         self.dynamic.iter().find(|(dynamic, _)| dynamic == name).map(|(_, path)| path.as_slice())
     }
-}
-
-/// Whether a URL for [`from_url`](Settings::from_url) asks for plain HTTP, which is for development.
-pub fn is_plain(url: &Url) -> bool {
-    url.scheme().ends_with("+http")
 }
 
 /// Tokens and values travel there.
@@ -281,13 +276,6 @@ mod tests {
         ] {
             let error = parse(url).expect_err(url);
             assert!(!format!("{error:?}").contains("hunter2"), "{url}: {error:?}");
-        }
-    }
-
-    #[test]
-    fn plain_http_has_a_name_that_says_so() {
-        for (url, plain) in [("openbao://b/s", false), ("vault+http://b/s", true), ("openbao+http://b/s", true)] {
-            assert_eq!(is_plain(&Url::parse(url).expect("a URL")), plain, "{url}");
         }
     }
 

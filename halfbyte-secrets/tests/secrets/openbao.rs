@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use halfbyte_secrets::live::Policy;
 use halfbyte_secrets::openbao::{Auth, Credential, OpenBao, Settings};
-use halfbyte_secrets::{Ask, Error, ErrorKind, Lease, Name, Provider as _, Reading, Stage};
+use halfbyte_secrets::{Ask, Error, ErrorKind, ExposeSecret as _, Lease, Name, Provider as _, Reading, Secrets, Stage};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use self::server::{Answer, Request, Server};
-use super::chain;
+use super::{chain, lifecycle};
 
 const LOGIN: &str = "POST /v1/auth/approle/login";
 const RENEW: &str = "POST /v1/auth/token/renew-self";
@@ -338,6 +339,31 @@ async fn a_reader_who_gives_up_in_the_middle_of_a_login_is_in_nobodys_way() {
 }
 
 #[tokio::test]
+async fn a_server_that_takes_too_long_is_unavailable_and_then_served_from_when_it_is_quicker() {
+    let hangs = Arc::new(AtomicBool::new(true));
+    let slow = hangs.clone();
+    let bao = Bao::new();
+    let server = bao
+        .serve(move |_| match slow.load(Ordering::SeqCst) {
+            // Longer than the policy waits.
+            true => Answer(1, "", String::new()),
+            false => Answer::ok(version(1, r#"{"value":"x"}"#)),
+        })
+        .await;
+    let often = Duration::from_millis(20);
+    let policy = Policy { fetch_timeout: 10 * often, backoff: often, max_backoff: often, ..Policy::default() };
+    let life = lifecycle();
+    let secrets = Secrets::builder(openbao(&server, app_role())).policy(policy).build(&life);
+    let secret = secrets.get::<String>("x");
+    let error = secret.ready().await.expect_err("too long");
+    assert!(error.is_unavailable(), "{}", chain(&error));
+    hangs.store(false, Ordering::SeqCst);
+    timeout(Duration::from_secs(10), secret.changed(0)).await.expect("it is quicker");
+    assert_eq!(secret.load().expect("loaded").expose_secret(), "x");
+    assert_eq!(server.count(LOGIN), 1);
+}
+
+#[tokio::test]
 async fn a_token_is_renewed_before_it_ends_and_replaced_when_it_shrinks() {
     let bao = Bao::with_ttl(1, 1);
     let server = bao.serve(|_| Answer::ok(version(1, r#"{"value":"x"}"#))).await;
@@ -430,7 +456,7 @@ async fn a_credential_is_lent_for_no_longer_than_its_token_lasts() {
         let reading = read(&openbao, "db").await.expect("there");
         assert_eq!(reading.value(), Some(&br#"{"username":"u","password":"hunter2"}"#[..]));
         let ttl = lease(&reading).ttl();
-        let least = Duration::from_secs(at_most).saturating_sub(Duration::from_secs(2));
+        let least = Duration::from_secs(at_most).saturating_sub(Duration::from_secs(10));
         assert!(ttl <= Duration::from_secs(at_most) && ttl > least, "{token} {renewed}: {ttl:?}");
         assert!(lease(&reading).is_renewable());
     }

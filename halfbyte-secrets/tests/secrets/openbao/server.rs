@@ -34,7 +34,7 @@ impl Request {
     }
 }
 
-/// Status, further headers, body; the connection is cut off for status 0.
+/// Status, further headers, body; for status 0 the connection is cut off, for 1 there is never an answer.
 pub struct Answer(pub u16, pub &'static str, pub String);
 
 impl Answer {
@@ -101,6 +101,9 @@ async fn serve(
     let Answer(status, headers, body) = answer(&request);
     if status == 0 {
         return Ok(());
+    }
+    if status == 1 {
+        std::future::pending::<()>().await;
     }
     let length = body.len();
     let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
