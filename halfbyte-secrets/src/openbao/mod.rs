@@ -21,7 +21,7 @@
 //!   fields it is the JSON object of all of them. So `bao kv put secret/orders/smtp-password value=...` is a `String`, and
 //!   `bao kv put secret/orders/smtp user=... password=...` is a [`Json`](crate::Json).
 //! - **A dynamic secret** is the JSON object `{"username":…,"password":…}`, or all that the engine gives if there are no such
-//!   fields. Each read makes another credential, lent for a while: a [`Lease`](crate::Lease).
+//!   fields. Each read makes another credential, lent for a while: a [`Lease`].
 //!
 //! The value [before](crate::Stage::Previous) a key-value secret's current one is the version below it, if that was neither
 //! deleted nor destroyed. A secret whose newest version was deleted is [not found](crate::ErrorKind::NotFound); nothing is ever
