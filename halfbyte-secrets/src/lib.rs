@@ -31,6 +31,7 @@
 //! | `local:` | [`Local`]: one encrypted file under `HALFBYTE_HOME`, for development | within a second |
 //! | `env:` | [`Env`]: variables, `db-password` as `DB_PASSWORD` | with the next start |
 //! | `file:///dir` | [`Files`]: one file a secret, as Kubernetes mounts them | within a second |
+//! | `openbao://host:8200/mount/path` | [`openbao`]: OpenBao and Vault, `vault://` is the same | within a minute |
 //!
 //! Anything else is a [`Provider`] of yours, given to [`Secrets::new`].
 //!
@@ -63,6 +64,7 @@ mod lease;
 mod local;
 mod metrics;
 mod name;
+pub mod openbao;
 mod policy;
 mod provider;
 mod reader;

@@ -7,6 +7,7 @@ mod api_keys;
 mod billing;
 mod database;
 mod oidc;
+mod openbao;
 mod otlp_collector;
 
 /// Where a server is. A missing one is a failure, never a skip.

@@ -106,6 +106,27 @@ impl Client {
     ///
     /// As [`new`](Self::new).
     pub fn with_limits(limits: Limits) -> Result<Self, Error> {
+        Self::build(limits, |http| http)
+    }
+
+    /// A client that trusts servers by the certificates in `pem` alone, not by those of this machine.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); or `pem` holds no certificate.
+    pub fn trusting(pem: &[u8], limits: Limits) -> Result<Self, Error> {
+        let setup = |error: reqwest::Error| Error::new(ErrorKind::Setup, None, error);
+        let roots = reqwest::Certificate::from_pem_bundle(pem).map_err(setup)?;
+        if roots.is_empty() {
+            return Err(Error::new(ErrorKind::Setup, None, "there is no certificate in the PEM text"));
+        }
+        Self::build(limits, |http| http.tls_certs_only(roots))
+    }
+
+    fn build(
+        limits: Limits,
+        trust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Self, Error> {
         let http = reqwest::Client::builder()
             .timeout(limits.timeout)
             .connect_timeout(limits.connect_timeout)
@@ -115,9 +136,8 @@ impl Client {
             .no_proxy()
             // Below what servers and load balancers keep idle connections for.
             .pool_idle_timeout(Duration::from_secs(30))
-            .user_agent(concat!("halfbyte/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::new(ErrorKind::Setup, None, error.without_url()))?;
+            .user_agent(concat!("halfbyte/", env!("CARGO_PKG_VERSION")));
+        let http = trust(http).build().map_err(|error| Error::new(ErrorKind::Setup, None, error.without_url()))?;
         Ok(Self(Arc::new(Inner { http, limits, budget: RetryBudget::default() })))
     }
 

@@ -1,8 +1,9 @@
-use std::fmt;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use url::Url;
@@ -39,7 +40,8 @@ impl Request {
 
     /// Authenticates with a bearer token; it is marked sensitive.
     pub fn bearer(self, token: &SecretString) -> Self {
-        self.sensitive(AUTHORIZATION, &format!("Bearer {}", token.expose_secret()))
+        let bearer = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
+        self.sensitive(AUTHORIZATION, &bearer)
     }
 
     /// Adds a header whose value is a secret: it is marked sensitive.
@@ -54,11 +56,11 @@ impl Request {
         self
     }
 
-    /// Sends `body` as JSON.
+    /// Sends `body` as JSON, which is overwritten with zeros afterwards: it may hold a credential.
     pub fn json(mut self, body: &impl Serialize) -> Self {
-        match serde_json::to_vec(body) {
+        match json(body) {
             Ok(json) => {
-                self.body = json.into();
+                self.body = Bytes::from_owner(json);
                 self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             }
             Err(error) => self.fail(error),
@@ -96,6 +98,29 @@ impl Request {
     fn fail(&mut self, error: impl std::error::Error + Send + Sync + 'static) {
         let fault = Error::new(ErrorKind::Request, Some(&self.url), error);
         self.fault.get_or_insert(fault);
+    }
+}
+
+/// Written in one piece: a buffer that grows leaves what it held behind.
+fn json(body: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, body)?;
+    let mut json = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer(&mut *json, body)?;
+    Ok(json)
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

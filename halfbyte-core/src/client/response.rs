@@ -1,15 +1,19 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
+use secrecy::zeroize::Zeroizing;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::{Error, ErrorKind};
 
-/// A response with its whole body.
+/// The room for a body of a length that is not announced, in bytes.
+const SMALLEST: usize = 4096;
+
+/// A response with its whole body, which is overwritten with zeros when the last clone of it is dropped: it may hold a token.
 pub struct Response {
     url: Url,
     status: StatusCode,
@@ -24,15 +28,22 @@ impl Response {
         if announced > max_body as u64 {
             return Err(too_large());
         }
-        let mut body = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
+        let mut body = Zeroizing::new(Vec::with_capacity(usize::try_from(announced).unwrap_or(0)));
         while let Some(chunk) = sent.chunk().await.map_err(|error| Error::from_reqwest(url, error))? {
-            if body.len() + chunk.len() > max_body {
+            let length = body.len() + chunk.len();
+            if length > max_body {
                 return Err(too_large());
+            }
+            if length > body.capacity() {
+                // Grown by hand: a vector that grows by itself leaves what it held behind.
+                let mut larger = Zeroizing::new(Vec::with_capacity(length.max(2 * body.capacity()).max(SMALLEST)));
+                larger.extend_from_slice(&body);
+                body = larger;
             }
             body.extend_from_slice(&chunk);
         }
         let headers = std::mem::take(sent.headers_mut());
-        Ok(Self { url: url.clone(), status: sent.status(), headers, body: body.freeze() })
+        Ok(Self { url: url.clone(), status: sent.status(), headers, body: Bytes::from_owner(body) })
     }
 
     /// The status.

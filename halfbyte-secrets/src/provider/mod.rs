@@ -235,6 +235,11 @@ impl Reading {
     pub fn value(&self) -> Option<&[u8]> {
         self.value.as_deref().map(Vec::as_slice)
     }
+
+    /// For how long the value is lent, if it is.
+    pub fn lent(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
 }
 
 impl fmt::Debug for Reading {

@@ -9,6 +9,7 @@ mod files;
 mod handles;
 mod leases;
 mod local;
+mod openbao;
 mod redaction;
 mod rejection;
 mod rotation;

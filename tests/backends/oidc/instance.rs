@@ -88,7 +88,7 @@ impl Drop for Instance {
 }
 
 /// Below what systems hand out for port 0: nobody gets it while the provider is away.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let random = || u16::try_from(RandomState::new().hash_one(()) % 17_000).unwrap();
     let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     std::iter::repeat_with(|| 15_000 + random()).take(200).find(free).expect("a free port")

@@ -13,6 +13,7 @@ mod served;
 mod tokens;
 
 use self::instance::Instance;
+pub use self::instance::free_port;
 use self::product::{Product, settings};
 use self::provider::{Provider, json};
 use self::served::{Served, refusal};

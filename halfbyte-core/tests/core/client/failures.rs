@@ -83,3 +83,11 @@ async fn the_first_part_that_cannot_be_built_is_reported_and_nothing_is_sent() {
     let error = request.header(http::header::ACCEPT, "a\nb").json(&1).send().await.expect_err("a line end");
     assert_eq!((error.kind(), server.count()), (ErrorKind::Request, 0));
 }
+
+#[test]
+fn certificates_that_are_none_are_refused() {
+    for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let error = Client::trusting(pem.as_bytes(), Limits::default()).expect_err("nobody to trust");
+        assert_eq!(error.kind(), ErrorKind::Setup, "{pem}");
+    }
+}
