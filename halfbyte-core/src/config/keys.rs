@@ -30,7 +30,7 @@ pub const KEYS: [Key; 15] = [
     key("HALFBYTE_ADMIN_LISTEN",      "127.0.0.1:9090",       "where operators reach it: /livez, /readyz, /manifest"),
     key("HALFBYTE_PUBLIC_URL",        "http://HALFBYTE_LISTEN", "the address under which clients know the product").external("the https:// address under which clients know this product"),
     key("HALFBYTE_HOME",              ".halfbyte",            "the folder (mode 0700) where embedded systems keep their state"),
-    key("HALFBYTE_SECRETS_URL",       "local:",               "local: | env: | file:///dir").external("env: or file:///dir"),
+    key("HALFBYTE_SECRETS_URL",       "local:",               "local: | env: | file:///dir | aws-sm://region/prefix").external("env: or file:///dir"),
     key("HALFBYTE_IDENTITY_URL",      "embedded:",            "embedded: | [PRESET+]https://issuer/..., comma-separated for several; presets: rfc9068, keycloak, entra, auth0, cognito, okta, zitadel, kanidm").external("the https:// URL of your issuer"),
     key("HALFBYTE_IDENTITY_AUDIENCE", "the product's name",   "what `aud` of an access token must hold"),
     key("HALFBYTE_IDENTITY_CLIENT_ID", "none: opaque tokens are refused", "the product's client id at its first issuer, to introspect opaque tokens; its secret is \"identity-client-secret\""),

@@ -96,6 +96,13 @@ pub enum SecretsBackend {
     Env,
     /// `file:///dir`, one file a secret.
     Files(PathBuf),
+    /// `aws-sm://region/prefix`, AWS Secrets Manager.
+    AwsSecretsManager {
+        /// The region, such as `eu-central-1`.
+        region: String,
+        /// What the ids of all secrets begin with, without the slash after it; empty if with nothing.
+        prefix: String,
+    },
 }
 
 /// Who vouches for callers.

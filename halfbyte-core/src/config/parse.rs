@@ -180,7 +180,16 @@ fn secrets(text: &str) -> Result<SecretsBackend, String> {
     match url.scheme() {
         "file" if has_extras(&url) => Err("must be file:///absolute/folder and nothing after it".into()),
         "file" => url.to_file_path().map(SecretsBackend::Files).map_err(|()| "must be file:///absolute/folder".into()),
-        other => Err(format!("\"{other}\" is not a secrets backend of this version; use local:, env: or file:///dir")),
+        "aws-sm" => match url.host_str() {
+            Some(region) if !has_extras(&url) && url.authority() == region => Ok(SecretsBackend::AwsSecretsManager {
+                region: region.to_owned(),
+                prefix: url.path().trim_matches('/').to_owned(),
+            }),
+            _ => Err("must be aws-sm://region or aws-sm://region/prefix, and nothing after it".into()),
+        },
+        other => Err(format!(
+            "\"{other}\" is not a secrets backend of this version; use local:, env:, file:///dir or aws-sm://region/prefix"
+        )),
     }
 }
 

@@ -1,9 +1,13 @@
 //! What a product sees of `halfbyte-secrets`, over its public API and real files.
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect fails there")]
 
+#[cfg(feature = "aws")]
+mod aws;
 mod backend;
 mod declared;
 mod env;
+#[cfg(feature = "aws")]
+mod fake_aws;
 mod files;
 mod handles;
 mod leases;
