@@ -207,7 +207,7 @@ async fn neither_value_nor_key_is_in_any_event_at_any_level() {
         read(&provider).await.unwrap_err();
     }
     let log = log.text();
-    for source in ["aws_smithy_runtime", "secretsmanager", "hyper_util"] {
+    for source in ["aws_smithy_runtime", "GetSecretValue", "hyper_util"] {
         assert!(log.contains(source), "{source} was listened to");
     }
     for (what, hidden) in [("the value", VALUE), ("the key", KEY)] {
