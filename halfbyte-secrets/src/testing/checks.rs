@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 
 use super::conformance::Backend;
@@ -14,7 +15,7 @@ use crate::{Ask, ErrorKind, Name, Provider, Stage, Version};
 
 type Outcome = Result<(), Stop>;
 
-const READERS: usize = 8;
+const READERS: u32 = 8;
 const ROTATIONS: usize = 30;
 
 pub(super) async fn missing<B: Backend>(trial: Arc<Trial<B>>) -> Outcome {
@@ -139,18 +140,23 @@ pub(super) async fn rotation_under_readers<B: Backend>(trial: Arc<Trial<B>>) -> 
     trial.backend.put(&name, &values[0]).await?;
     let provider = Arc::new(trial.backend.provider());
     let (done, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let reads = Arc::new(Semaphore::new(0));
     let mut readers = JoinSet::new();
     for _ in 0..READERS {
         let (trial, provider, name, values) = (trial.clone(), provider.clone(), name.clone(), values.clone());
-        let (done, is_over) = (done.clone(), is_over.clone());
+        let (done, reads, is_over) = (done.clone(), reads.clone(), is_over.clone());
         readers.spawn(async move {
-            let mut versions = HashMap::new();
+            let (mut versions, mut nothing_but) = (HashMap::new(), Some("silence".to_owned()));
             while !is_over.load(Ordering::Acquire) {
                 let oldest = done.load(Ordering::Acquire);
                 let reading = match trial.read(&provider, Ask::current(&name)).await? {
                     Ok(reading) => reading,
                     // It was in the middle of being changed, and said so.
-                    Err(error) if error.is_temporary() => continue,
+                    Err(error) if error.is_temporary() => {
+                        nothing_but = nothing_but.map(|_| error.to_string());
+                        yield_now().await;
+                        continue;
+                    }
                     Err(error) => return failed(format!("a reader was answered {:?}: {error}", error.kind())),
                 };
                 let Some(number) = values.iter().position(|value| Some(value.as_slice()) == reading.value()) else {
@@ -164,9 +170,11 @@ pub(super) async fn rotation_under_readers<B: Backend>(trial: Arc<Trial<B>>) -> 
                 {
                     return failed("two values have one version");
                 }
-                tokio::task::yield_now().await;
+                nothing_but = None;
+                reads.add_permits(1);
+                yield_now().await;
             }
-            Ok(())
+            nothing_but.map_or(Ok(()), |what| failed(format!("a reader was answered nothing all the while but: {what}")))
         });
     }
     let mut outcome = Ok(());
@@ -176,12 +184,20 @@ pub(super) async fn rotation_under_readers<B: Backend>(trial: Arc<Trial<B>>) -> 
             break;
         }
         done.store(number, Ordering::Release);
+        // So that readers are in the middle of something when the next one comes.
+        if let Ok(Ok(permits)) = timeout(Duration::from_secs(2), reads.acquire_many(READERS)).await {
+            permits.forget();
+        }
+        reads.forget_permits(usize::MAX);
+        // Not each time at the same point of it.
+        for _ in 0..number % 7 {
+            yield_now().await;
+        }
     }
     is_over.store(true, Ordering::Release);
-    for reader in readers.join_all().await {
-        reader?;
-    }
+    let readers = readers.join_all().await;
     outcome?;
+    readers.into_iter().collect::<Outcome>()?;
     trial.expect(&provider, &name, &values[ROTATIONS]).await
 }
 
@@ -193,8 +209,8 @@ pub(super) async fn many_readers<B: Backend>(trial: Arc<Trial<B>>) -> Outcome {
     }
     let provider = Arc::new(trial.backend.provider());
     let mut readers = JoinSet::new();
-    for number in 0..READERS * 32 {
-        let (trial, provider, (name, value)) = (trial.clone(), provider.clone(), secrets[number % READERS].clone());
+    for number in 0..READERS as usize * 8 {
+        let (trial, provider, (name, value)) = (trial.clone(), provider.clone(), secrets[number % secrets.len()].clone());
         readers.spawn(async move { trial.expect(&provider, &name, &value).await });
     }
     readers.join_all().await.into_iter().collect::<Outcome>().map_err(|stop| about("one of many at once", stop))

@@ -153,7 +153,8 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Hindrance {
     }
 }
 
-/// Runs all checks, one after the other. Needs a Tokio runtime whose clock is not paused, and takes some seconds.
+/// Runs all checks, one after the other. Needs a Tokio runtime, whose clock may be paused only for a backend in
+/// memory, and takes some seconds.
 ///
 /// A backend must be linearizable for this: what was put is what is read from then on. Failures are in the report; so is a
 /// panic, or a check that does not end.

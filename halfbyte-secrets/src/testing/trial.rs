@@ -16,9 +16,9 @@ use super::conformance::{Backend, Hindrance};
 use crate::{Ask, Error, ErrorKind, Lease, Name, Provider, Reading, Version};
 
 /// For one check.
-pub(super) const LIMIT: Duration = Duration::from_secs(120);
+pub(super) const LIMIT: Duration = Duration::from_secs(180);
 /// For one read.
-const READ: Duration = Duration::from_secs(20);
+const READ: Duration = Duration::from_secs(60);
 /// How long a backend may take to be well again, or to know a version for sure.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a part of a value has to be that must be nowhere.

@@ -4,6 +4,8 @@
 #[cfg(feature = "aws")]
 mod aws;
 mod backend;
+#[cfg(feature = "testing")]
+mod conformance;
 mod declared;
 mod env;
 #[cfg(feature = "aws")]
@@ -12,6 +14,8 @@ mod files;
 mod handles;
 mod leases;
 mod local;
+#[cfg(feature = "testing")]
+mod memory;
 mod redaction;
 mod rejection;
 mod rotation;
