@@ -89,9 +89,7 @@ fn secrets(backend: &SecretsBackend) -> String {
         SecretsBackend::Env => "env:".into(),
         SecretsBackend::Files(folder) => format!("file://{}", folder.display()),
         // How it is asked is nobody's business, who may see the manifest.
-        SecretsBackend::OpenBao(url) | SecretsBackend::Aws(url) => {
-            format!("{}://{}{}", url.scheme(), url.authority(), url.path())
-        }
+        SecretsBackend::OpenBao(url) => format!("{}://{}{}", url.scheme(), url.authority(), url.path()),
         _ => "another".into(),
     }
 }

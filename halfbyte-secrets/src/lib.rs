@@ -32,6 +32,7 @@
 //! | `env:` | [`Env`]: variables, `db-password` as `DB_PASSWORD` | with the next start |
 //! | `file:///dir` | [`Files`]: one file a secret, as Kubernetes mounts them | within a second |
 //! | `openbao://host:8200/mount/path` | [`openbao`]: OpenBao and Vault, `vault://` is the same | within a minute |
+//! | `aws-sm://region/prefix` | `Aws`, with the feature `aws`: AWS Secrets Manager | within five minutes |
 //!
 //! Anything else is a [`Provider`] of yours, given to [`Secrets::new`].
 //!
@@ -56,6 +57,8 @@
 //! - It does not protect `local:` from who can read the home folder: the key lies next to the file, so that both survive
 //!   a restart without a person. It keeps values out of backups of single files, of `grep` and of screens.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod error;
 mod from_secret;
 mod handle;
@@ -70,10 +73,14 @@ mod provider;
 mod reader;
 mod rotation;
 mod secrets;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use halfbyte_core::live;
 pub use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize};
 
+#[cfg(feature = "aws")]
+pub use self::aws::Aws;
 pub use self::error::{Error, ErrorKind};
 pub use self::from_secret::{FromSecret, Json, ParseError, SecretUrl};
 pub use self::handle::{PreviousValue, Secret, Snapshot};

@@ -87,6 +87,15 @@ impl Secrets {
             }
             SecretsBackend::Env => Ok(Self::new(Env::new(&config.other), lifecycle)),
             SecretsBackend::Files(folder) => Ok(Self::new(Files::new(folder), lifecycle)),
+            #[cfg(feature = "aws")]
+            SecretsBackend::AwsSecretsManager { region, prefix } => {
+                Ok(Self::new(crate::Aws::new(region, prefix)?, lifecycle))
+            }
+            #[cfg(not(feature = "aws"))]
+            SecretsBackend::AwsSecretsManager { .. } => {
+                let what = "aws-sm: takes the feature `aws` of halfbyte-secrets, which this program was built without";
+                Err(Error::new(ErrorKind::Unavailable, what))
+            }
             other => Err(Error::new(ErrorKind::Unavailable, format!("{other:?} is not a backend of this version"))),
         }
     }

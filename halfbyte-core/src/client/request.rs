@@ -56,6 +56,22 @@ impl Request {
         self
     }
 
+    /// Adds headers as they are: for a request that somebody else built and signed. They are marked sensitive, since they may
+    /// hold a credential.
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        for (name, mut value) in headers.iter().map(|(name, value)| (name, value.clone())) {
+            value.set_sensitive(true);
+            self.headers.append(name, value);
+        }
+        self
+    }
+
+    /// Sends `body` as it is.
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
     /// Sends `body` as JSON, which is overwritten with zeros afterwards: it may hold a credential.
     pub fn json(mut self, body: &impl Serialize) -> Self {
         match json(body) {

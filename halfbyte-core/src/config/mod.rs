@@ -100,7 +100,12 @@ pub enum SecretsBackend {
     /// `vault+http://`, to this machine and never in production.
     OpenBao(Url),
     /// `aws-sm://region/prefix`, AWS Secrets Manager.
-    Aws(Url),
+    AwsSecretsManager {
+        /// The region, such as `eu-central-1`.
+        region: String,
+        /// What the ids of all secrets begin with, without the slash after it; empty if with nothing.
+        prefix: String,
+    },
 }
 
 /// Who vouches for callers.

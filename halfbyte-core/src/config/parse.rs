@@ -189,7 +189,7 @@ fn secrets(text: &str, environment: Environment) -> Result<SecretsBackend, Strin
             require_https(&url, environment)?;
             openbao(url)
         }
-        "aws-sm" => aws(url),
+        "aws-sm" => aws(&url),
         other => Err(format!(
             "\"{other}\" is not a secrets backend of this version; use local:, env:, file:///dir, openbao://, vault:// or aws-sm://"
         )),
@@ -205,12 +205,14 @@ fn openbao(url: Url) -> Result<SecretsBackend, String> {
     Ok(SecretsBackend::OpenBao(url))
 }
 
-fn aws(url: Url) -> Result<SecretsBackend, String> {
-    if url.host_str().is_none_or(str::is_empty) || url.port().is_some() || has_extras(&url) {
-        return Err("must be aws-sm://region/prefix and nothing after it, such as aws-sm://eu-central-1/parcel".into());
+fn aws(url: &Url) -> Result<SecretsBackend, String> {
+    match url.host_str() {
+        Some(region) if !has_extras(url) && url.authority() == region && !region.is_empty() => {
+            let prefix = url.path().trim_matches('/').to_owned();
+            Ok(SecretsBackend::AwsSecretsManager { region: region.to_owned(), prefix })
+        }
+        _ => Err("must be aws-sm://region or aws-sm://region/prefix, and nothing after it".into()),
     }
-    refuse_user(&url)?;
-    Ok(SecretsBackend::Aws(url))
 }
 
 fn identity(text: &str, environment: Environment) -> Result<Vec<IdentityBackend>, String> {

@@ -107,9 +107,6 @@ fn each_environment_and_each_secrets_backend_has_its_name() {
         let parsed = SecretsBackend::OpenBao(url.parse().unwrap());
         assert_eq!(good(&[("HALFBYTE_SECRETS_URL", url)]).secrets, parsed);
     }
-    for url in ["aws-sm://eu-central-1/parcel/prod", "aws-sm://eu-central-1"] {
-        assert_eq!(good(&[("HALFBYTE_SECRETS_URL", url)]).secrets, SecretsBackend::Aws(url.parse().unwrap()));
-    }
 }
 
 #[test]
@@ -118,6 +115,24 @@ fn secrets_come_over_plain_http_from_this_machine_alone_and_never_in_production(
     vars.retain(|(key, _)| *key != "HALFBYTE_SECRETS_URL");
     vars.push(("HALFBYTE_SECRETS_URL", "openbao+http://127.0.0.1:8200/secret"));
     assert_eq!(faults(&vars).0, ["HALFBYTE_SECRETS_URL"]);
+}
+
+#[test]
+fn aws_is_a_region_and_a_prefix() {
+    for (url, prefix) in [
+        ("aws-sm://eu-central-1", ""),
+        ("aws-sm://eu-central-1/", ""),
+        ("aws-sm://eu-central-1/prod/parcel/", "prod/parcel"),
+    ] {
+        let expected = SecretsBackend::AwsSecretsManager { region: "eu-central-1".into(), prefix: prefix.into() };
+        assert_eq!(good(&[("HALFBYTE_SECRETS_URL", url)]).secrets, expected, "{url}");
+    }
+    for url in
+        ["aws-sm:", "aws-sm:///prod", "aws-sm://id:key@r/p", "aws-sm://r:443/p", "aws-sm://r/p?x=1", "aws-sm://r/p#x"]
+    {
+        let message = fault("HALFBYTE_SECRETS_URL", url);
+        assert!(message.contains("must be aws-sm://region"), "{url}: {message}");
+    }
 }
 
 #[test]

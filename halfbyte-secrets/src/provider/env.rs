@@ -13,6 +13,9 @@ use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Version};
 #[derive(Clone, Debug)]
 pub struct Env(Variables);
 
+/// The one version that there is.
+const START: &str = "start";
+
 impl Env {
     /// Takes secrets from `variables`: [`Config::other`](halfbyte_core::config::Config::other).
     pub fn new(variables: &Variables) -> Self {
@@ -27,8 +30,8 @@ impl Provider for Env {
         let (name, known) = only_current(&ask)?;
         let variable = variable(name);
         match (self.0.get(&variable), known) {
-            (Some(_), Some(_)) => Ok(Reading::unchanged()),
-            (Some(value), None) => Ok(Reading::new(value).version(Version::new("start"))),
+            (Some(_), Some(known)) if known.as_str() == START => Ok(Reading::unchanged()),
+            (Some(value), _) => Ok(Reading::new(value).version(Version::new(START))),
             (None, _) => Err(Error::new(ErrorKind::NotFound, format!("the variable {variable} is not set"))),
         }
     }

@@ -2,13 +2,21 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect fails there")]
 
 mod audit;
+#[cfg(feature = "aws")]
+mod aws;
 mod backend;
+#[cfg(feature = "testing")]
+mod conformance;
 mod declared;
 mod env;
+#[cfg(feature = "aws")]
+mod fake_aws;
 mod files;
 mod handles;
 mod leases;
 mod local;
+#[cfg(feature = "testing")]
+mod memory;
 mod openbao;
 mod redaction;
 mod rejection;
