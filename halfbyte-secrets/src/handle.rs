@@ -7,6 +7,7 @@ use halfbyte_core::{Live, live};
 use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretBox};
 use serde::{Serialize, Serializer};
+use tokio::time::Instant;
 
 use crate::journal::Journal;
 use crate::rotation::{Previous, Rotation, Verdict};
@@ -129,6 +130,12 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
     /// when you verify, use the current one when you call. No waiting, no I/O, no allocation.
     pub fn previous(&self) -> Option<PreviousValue<T>> {
         self.0.rotation.previous().map(PreviousValue)
+    }
+
+    /// Until when the backend lends `generation`, which a renewal moves. `None` if it is not lent: it then lasts until somebody
+    /// changes it. The last eight are remembered, so that what was made with an older one can be ended before its lease is.
+    pub fn lease_ends(&self, generation: u64) -> Option<Instant> {
+        self.0.rotation.lease_ends(generation)
     }
 
     /// The name that it was asked for by.

@@ -55,6 +55,7 @@
 //! - It does not protect `local:` from who can read the home folder: the key lies next to the file, so that both survive
 //!   a restart without a person. It keeps values out of backups of single files, of `grep` and of screens.
 
+mod credential;
 mod error;
 mod from_secret;
 mod handle;
@@ -63,6 +64,8 @@ mod lease;
 mod local;
 mod name;
 mod policy;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod provider;
 mod reader;
 mod rotation;
@@ -71,6 +74,7 @@ mod secrets;
 pub use halfbyte_core::live;
 pub use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize};
 
+pub use self::credential::Credential;
 pub use self::error::{Error, ErrorKind};
 pub use self::from_secret::{FromSecret, Json, ParseError, SecretUrl};
 pub use self::handle::{PreviousValue, Secret, Snapshot};
