@@ -59,6 +59,7 @@ mod credential;
 mod error;
 mod from_secret;
 mod handle;
+pub mod inject;
 mod journal;
 mod lease;
 mod local;

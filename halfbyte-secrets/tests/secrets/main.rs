@@ -4,6 +4,7 @@ mod backend;
 mod env;
 mod files;
 mod handles;
+mod inject;
 mod local;
 mod redaction;
 mod rotation;
