@@ -103,8 +103,10 @@ impl Follower<'_> {
         let ends = secret.lease_ends(progress.borrow().generation).filter(|_| is_other_user);
         let lent = ends.map(|ends: Instant| (Box::new((*before).clone()), ends));
         pool.set_connect_options(options);
+        let retired = Retired { pool: pool.clone(), cutoff: cutoff.clone(), lent };
+        retired.now();
+        self.retiring.spawn(retired.run());
         progress.send_modify(|progress| progress.generation = generation);
-        self.retiring.spawn(Retired { pool: pool.clone(), cutoff: cutoff.clone(), lent }.run());
         let name = secret.name();
         tracing::info!(
             target: "halfbyte::secrets",

@@ -27,14 +27,17 @@ pub(super) struct Retired {
 }
 
 impl Retired {
-    /// Closes what is idle now, lets what is out be closed when it is given back, and ends by force what is out when the lease
-    /// ends. A login that had begun before the change may come through after it, so what was made until
-    /// none can be left is closed as well.
+    /// Closes what is idle, and lets what is out be closed when it is given back.
+    pub(super) fn now(&self) {
+        self.cutoff.cut();
+        close_idle(&self.pool);
+    }
+
+    /// The rest, after [`now`](Self::now). A login that had begun before the change may come through after it, so what was made
+    /// until none can be left is closed as well; and what is out when the lease ends is ended by force.
     pub(super) async fn run(self) {
         let Self { pool, cutoff, lent } = self;
         let changed = Instant::now();
-        cutoff.cut();
-        close_idle(&pool);
         let slowest_login = pool.options().get_acquire_timeout();
         let left = lent.as_ref().map(|(_, ends)| ends.saturating_duration_since(changed));
         let again = left.map_or(slowest_login, |left| slowest_login.min(left / 2));
