@@ -8,6 +8,7 @@ mod billing;
 mod database;
 mod oidc;
 mod otlp_collector;
+mod postgres_pool;
 
 /// Where a server is. A missing one is a failure, never a skip.
 fn server(variable: &str) -> String {
