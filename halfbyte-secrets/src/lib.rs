@@ -34,6 +34,13 @@
 //!
 //! Anything else is a [`Provider`] of yours, given to [`Secrets::new`].
 //!
+//! # Where secrets are used
+//!
+//! - [`inject`] adds one to outbound calls, for the hosts that are listed and for no others, and calls once more with the next
+//!   value on a 401.
+//! - `postgres::Database`, with the feature `postgres`, is a pool of connections that follows the rotation of its
+//!   [`Credential`].
+//!
 //! # What it guarantees
 //!
 //! - [`Secret::load`] is a lock-free snapshot: no I/O, no waiting, no allocation. One fetch at a time runs behind it,

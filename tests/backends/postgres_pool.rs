@@ -89,6 +89,17 @@ const RARELY: Duration = Duration::from_secs(600);
 
 impl Product {
     async fn start(name: &str, policy: Policy, ttl: Option<Duration>, options: PgPoolOptions) -> Self {
+        Self::looking(name, policy, ttl, options, RARELY).await
+    }
+
+    /// With a pool that looks whether its credential works as often as that.
+    async fn looking(
+        name: &str,
+        policy: Policy,
+        ttl: Option<Duration>,
+        options: PgPoolOptions,
+        check_every: Duration,
+    ) -> Self {
         let mut admin = Database::new(&format!("pool_{name}")).await;
         let role = format!("password_{name}");
         admin.role(&role, "first").await;
@@ -100,7 +111,7 @@ impl Product {
         let to: PgConnectOptions = admin.url.parse().unwrap();
         let builder = Pool::builder(secret.clone(), to.application_name(&format!("test_{name}")));
         let printed = format!("{builder:?}");
-        let pool = builder.pool(options).check_every(Duration::from_secs(600)).connect(&lifecycle).await.unwrap();
+        let pool = builder.pool(options).check_every(check_every).connect(&lifecycle).await.unwrap();
         assert!(!format!("{printed} {pool:?}").contains("first"), "{printed} {pool:?}");
         Self { admin, role, vault, secret, pool, lifecycle, _secrets: secrets }
     }
@@ -312,6 +323,18 @@ async fn a_refused_login_makes_one_read_for_all_who_met_it() {
         assert!(!format!("{error} {error:?}").contains("second"), "{error:?}");
     }
     assert!(product.vault.reads() <= reads + 8, "{} reads", product.vault.reads() - reads);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_that_stops_to_work_is_replaced_though_nobody_asks_for_a_connection() {
+    let mut product = Product::looking("probed", every(RARELY), None, four(), Duration::from_millis(50)).await;
+    let seen = product.pool.generation();
+    product.set_password("second").await;
+    until("it is told", async || product.check().state == "failing").await;
+    product.vault.set(&product.role, "second", None);
+    product.adopted(seen).await;
+    until("all is well again", async || product.check().state == "current").await;
+    assert_eq!(product.user().await, product.role);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,8 +33,8 @@ impl<T: Zeroize> Injector<T> {
         Self { secret, hosts, format: Format::bearer(), allow_plaintext: false, made }
     }
 
-    /// The same, of which nobody has a copy yet or whoever has keeps the one that it has.
-    pub(super) fn but(&self) -> Self {
+    /// The same for another layer, which makes headers of its own.
+    pub(super) fn fresh(&self) -> Self {
         let Self { secret, hosts, format, allow_plaintext, .. } = self;
         let (secret, hosts, format) = (secret.clone(), hosts.clone(), format.clone());
         Self { secret, hosts, format, allow_plaintext: *allow_plaintext, made: ArcSwapOption::empty() }
@@ -81,6 +81,10 @@ impl<T: AsRef<[u8]> + Zeroize + Send + Sync + 'static> Injector<T> {
 
     /// Takes off what would carry the secret to a host that may not have it.
     pub(super) fn strip(&self, headers: &mut HeaderMap) {
+        // An entry makes room for one more, which an ordinary request need not pay for.
+        if !headers.contains_key(&self.format.name) {
+            return;
+        }
         if let Entry::Occupied(entry) = headers.entry(&self.format.name) {
             let known = self.known();
             let carries = |header: &HeaderValue| known.iter().any(|value| self.format.carries(header, value));

@@ -46,7 +46,7 @@ impl<T: Zeroize, M> InjectLayer<T, M> {
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Injector<T>)) {
-        let mut injector = self.injector.but();
+        let mut injector = self.injector.fresh();
         change(&mut injector);
         self.injector = Arc::new(injector);
     }

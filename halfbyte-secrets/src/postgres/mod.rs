@@ -53,6 +53,8 @@ const TRIES_AT_START: usize = 3;
 ///   [reject](Secret::reject) the credential, once for all who met it. [`acquire`](Self::acquire) and
 ///   [`begin`](Self::begin) see that and try once more with what comes; others are helped by a look every 30 seconds, or
 ///   [as often as you say](Builder::check_every).
+/// - Readiness shows it as `postgres.NAME`: `current`, `behind` while a newer credential does not work, or `failing` while the
+///   one in use does not.
 /// - When the [`Lifecycle`] asks its tasks to end, which is after requests were drained, the pool is closed.
 /// - No error and nothing printed here has the password in it.
 ///
@@ -171,19 +173,21 @@ impl Inner {
         matches!(tokio::time::timeout(limit, looked).await, Ok(Ok(now)) if now.failures == 0)
     }
 
+    /// Ready in any case: whether the database can be reached is for who needs it to say, and what is open may still work.
     fn check(&self) -> Check {
-        let progress = *self.progress.borrow();
-        let behind = (progress.failures > 0).then(|| {
-            let Progress { generation, failures, .. } = progress;
-            format!("generation {generation} is in use: the current one did not work {failures} times in a row")
-        });
-        Check {
-            name: format!("postgres.{}", self.secret.name()).into(),
-            ready: true,
-            state: if behind.is_some() { "behind" } else { "current" },
-            age: None,
-            detail: behind,
-        }
+        let Progress { generation, failures, .. } = *self.progress.borrow();
+        let (state, detail) = match failures {
+            0 => ("current", None),
+            _ if generation == self.secret.generation() => {
+                ("failing", Some(format!("{failures} logins failed in a row")))
+            }
+            _ => (
+                "behind",
+                Some(format!("generation {generation} is in use: {failures} logins with a newer one failed")),
+            ),
+        };
+        let name = format!("postgres.{}", self.secret.name()).into();
+        Check { name, ready: true, state, age: None, detail }
     }
 }
 

@@ -5,6 +5,7 @@ mod env;
 mod files;
 mod handles;
 mod inject;
+mod lent;
 mod local;
 mod redaction;
 mod rotation;
