@@ -73,8 +73,7 @@ where
                 }
                 StateProjection::Rejecting { answer, next } => match ready!(next.as_mut().poll(cx)) {
                     Some(value) if this.again.as_ref().is_some_and(|again| again.copy.is_some()) => {
-                        // With it its body: a connection that it is read from is free again, or closed.
-                        drop(answer.take());
+                        // The answer is dropped with this state, before the request is sent again.
                         State::Repeating { value: Some(value) }
                     }
                     _ => return Poll::Ready(Ok(answer.take().expect("it was there"))),

@@ -23,8 +23,6 @@ pub(super) struct Injector<T: Zeroize> {
 struct Made {
     generation: u64,
     value: HeaderValue,
-    /// Of the generation before, so that it is known where it should not be.
-    before: Option<HeaderValue>,
 }
 
 impl<T: Zeroize> Injector<T> {
@@ -71,10 +69,7 @@ impl<T: AsRef<[u8]> + Zeroize + Send + Sync + 'static> Injector<T> {
         })?;
         self.made.rcu(|made| match made {
             Some(newer) if newer.generation >= generation => Some(newer.clone()),
-            made => {
-                let before = made.as_ref().map(|made| made.value.clone());
-                Some(Arc::new(Made { generation, value: value.clone(), before }))
-            }
+            _ => Some(Arc::new(Made { generation, value: value.clone() })),
         });
         Ok((generation, value))
     }
@@ -99,17 +94,15 @@ impl<T: AsRef<[u8]> + Zeroize + Send + Sync + 'static> Injector<T> {
     /// The values that the secret has or had of late.
     #[cold]
     fn known(&self) -> Vec<HeaderValue> {
-        let mut known = Vec::with_capacity(4);
+        let mut known = Vec::with_capacity(3);
         if let Ok(current) = self.secret.load() {
             known.extend(self.format.value(current.expose_secret().as_ref()));
         }
         if let Some(previous) = self.secret.previous() {
             known.extend(self.format.value(previous.expose_secret().as_ref()));
         }
-        if let Some(made) = &*self.made.load() {
-            known.push(made.value.clone());
-            known.extend(made.before.clone());
-        }
+        // Also while the secret is too old to be loaded.
+        known.extend(self.made.load().as_ref().map(|made| made.value.clone()));
         known
     }
 }

@@ -18,7 +18,7 @@
 //! - The secret goes to the listed [`Hosts`] only, and by `https` only, unless
 //!   [`danger_allow_plaintext`](InjectLayer::danger_allow_plaintext) says otherwise. A list without a host cannot be made.
 //! - A request to another host is sent without it: nothing is added, and a header of that name which has the current value
-//!   or the one before in it is taken off. A header of yours that has something else in it stays there. For a listed host a
+//!   in it, or the [one before](crate::Secret::previous), is taken off. A header of yours that has something else in it stays there. For a listed host a
 //!   header of that name is replaced.
 //! - A request is not sent without its secret: while that is not loaded, or is not what a header can hold, the error is a
 //!   [`crate::Error`] in the [`BoxError`](halfbyte_core::BoxError); [`is_temporary`](crate::Error::is_temporary) says whether

@@ -179,6 +179,20 @@ async fn another_host_gets_nothing_and_loses_what_carries_the_secret() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_secret_that_is_too_old_to_be_sent_is_still_taken_off() {
+    let (backend, secret, _life) = secret("hunter2").await;
+    let api = Api::answering(StatusCode::OK);
+    let service = InjectLayer::new(secret.clone(), example()).format(Format::header(KEY)).layer(api.clone());
+    status(service.clone(), get("https://api.example.com/")).await.expect("sent");
+    backend.fail(ErrorKind::Unavailable);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let error = status(service.clone(), get("https://api.example.com/")).await.expect_err("too old");
+    assert!(error.downcast_ref::<Error>().is_some_and(Error::is_temporary), "{error:?}");
+    status(service, with("https://evil.com/", KEY, &["hunter2"])).await.expect("sent");
+    assert!(api.last(&KEY).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_its_secret_a_request_is_not_sent() {
     let (backend, life) = (Backend::default(), lifecycle());
     let secret = Secrets::new(backend.clone(), &life).get::<String>("token");
