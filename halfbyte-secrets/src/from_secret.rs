@@ -127,15 +127,17 @@ impl<T: Zeroize> Zeroize for Json<T> {
 
 impl<T: DeserializeOwned + Zeroize + Send + Sync + 'static> FromSecret for Json<T> {
     fn from_secret(bytes: &[u8]) -> Result<Self, ParseError> {
-        serde_json::from_slice(bytes).map(Json).map_err(|error| {
-            // The message of the parser quotes what it found, so only its place is kept.
-            let message = match error.classify() {
-                serde_json::error::Category::Data => "it is JSON of another shape than was asked for",
-                _ => "it is not JSON",
-            };
-            ParseError::new(message).at(error.line(), error.column())
-        })
+        serde_json::from_slice(bytes).map(Json).map_err(|error| not_json(&error))
     }
+}
+
+/// The message of the parser quotes what it found, so only its place is kept.
+pub(crate) fn not_json(error: &serde_json::Error) -> ParseError {
+    let message = match error.classify() {
+        serde_json::error::Category::Data => "it is JSON of another shape than was asked for",
+        _ => "it is not JSON",
+    };
+    ParseError::new(message).at(error.line(), error.column())
 }
 
 /// A secret that is a URL, such as one with a password in it.
@@ -156,10 +158,15 @@ impl FromSecret for SecretUrl {
 
 impl Zeroize for SecretUrl {
     fn zeroize(&mut self) {
-        let empty = Url::parse("data:,").expect("this is a URL");
-        // Taking the text out of a URL does not copy it.
-        String::from(std::mem::replace(&mut self.0, empty)).zeroize();
+        wipe(&mut self.0);
     }
+}
+
+/// Overwrites the text of `url`.
+pub(crate) fn wipe(url: &mut Url) {
+    let empty = Url::parse("data:,").expect("this is a URL");
+    // Taking the text out of a URL does not copy it.
+    String::from(std::mem::replace(url, empty)).zeroize();
 }
 
 impl<T> fmt::Debug for Json<T> {

@@ -7,6 +7,7 @@ use halfbyte_core::{Live, live};
 use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretBox};
 use serde::{Serialize, Serializer};
+use tokio::time::Instant;
 
 use crate::journal::{Journal, Outcome};
 use crate::rotation::{Previous, Rotation, Verdict};
@@ -115,7 +116,8 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
                 // A read that is under way does not know of it yet.
                 live.refetch(seen).await
             }
-            Verdict::Known => live.refresh(seen).await,
+            // Whoever said so first may still wait for that read, or have given up.
+            Verdict::Known => live.refetch(seen).await,
         };
         let answer = answer.map_err(|error| self.error(error))?;
         if answer.generation() > seen {
@@ -129,6 +131,12 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
     /// when you verify, use the current one when you call. No waiting, no I/O, no allocation.
     pub fn previous(&self) -> Option<PreviousValue<T>> {
         self.0.rotation.previous().map(PreviousValue)
+    }
+
+    /// Until when the backend lends `generation`, which a renewal moves. `None` if it is not lent: it then lasts until somebody
+    /// changes it. The last eight are remembered, so that what was made with an older one can be ended before its lease is.
+    pub fn lease_ends(&self, generation: u64) -> Option<Instant> {
+        self.0.rotation.lease_ends(generation)
     }
 
     /// The name that it was asked for by.

@@ -36,6 +36,13 @@
 //!
 //! Anything else is a [`Provider`] of yours, given to [`Secrets::new`].
 //!
+//! # Where secrets are used
+//!
+//! - [`inject`] adds one to outbound calls, for the hosts that are listed and for no others, and calls once more with the next
+//!   value on a 401.
+//! - `postgres::Database`, with the feature `postgres`, is a pool of connections that follows the rotation of its
+//!   [`Credential`].
+//!
 //! # What it guarantees
 //!
 //! - [`Secret::load`] is a lock-free snapshot: no I/O, no waiting, no allocation. One fetch at a time runs behind it,
@@ -59,9 +66,11 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+mod credential;
 mod error;
 mod from_secret;
 mod handle;
+pub mod inject;
 mod journal;
 mod lease;
 mod local;
@@ -69,6 +78,8 @@ mod metrics;
 mod name;
 pub mod openbao;
 mod policy;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod provider;
 mod reader;
 mod rotation;
@@ -81,6 +92,7 @@ pub use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize};
 
 #[cfg(feature = "aws")]
 pub use self::aws::Aws;
+pub use self::credential::Credential;
 pub use self::error::{Error, ErrorKind};
 pub use self::from_secret::{FromSecret, Json, ParseError, SecretUrl};
 pub use self::handle::{PreviousValue, Secret, Snapshot};

@@ -116,7 +116,7 @@ impl<T: FromSecret> Reader<T> {
             Due::Renew => match self.provider.renew(&held.lease).await {
                 Ok(lease) => {
                     let held = held.renewed(lease, asked);
-                    self.enter(&held);
+                    self.enter(state.generation, &held);
                     self.journal.tell(state.generation, Outcome::Renewed);
                     let kept = within(&held, Fetched::unchanged());
                     state.lease = Some(held);
@@ -155,7 +155,7 @@ impl<T: FromSecret> Reader<T> {
         state.lease = lease;
         let mut fetched = self.serve(state, value, digest);
         if let Some(held) = &state.lease {
-            self.enter(held);
+            self.enter(state.generation, held);
             fetched = within(held, fetched);
         }
         self.journal.read(state.generation, stage);
@@ -203,7 +203,8 @@ impl<T: FromSecret> Reader<T> {
         })
     }
 
-    fn enter(&self, held: &Held) {
+    fn enter(&self, generation: u64, held: &Held) {
+        self.rotation.lend(generation, held.ends());
         self.ledger.enter(self.journal.name(), &held.lease, held.ends());
     }
 

@@ -37,6 +37,8 @@ struct Marks {
     rejected: VecDeque<(u64, Instant)>,
     /// Generation and digest of what is served.
     served: Option<(u64, u64)>,
+    /// Until when a generation is lent, the last one at the end.
+    lent: VecDeque<(u64, Instant)>,
     /// When the next rejection would be one too many less `BURST` refills.
     spent: Option<Instant>,
 }
@@ -54,7 +56,7 @@ pub(crate) enum Verdict {
 
 impl<T: Zeroize> Rotation<T> {
     pub(crate) fn new() -> Self {
-        let marks = Marks { rejected: VecDeque::new(), served: None, spent: None };
+        let marks = Marks { rejected: VecDeque::new(), served: None, lent: VecDeque::new(), spent: None };
         Self { previous: ArcSwapOption::empty(), marks: Mutex::new(marks) }
     }
 
@@ -78,6 +80,22 @@ impl<T: Zeroize> Rotation<T> {
 
     pub(crate) fn serve(&self, generation: u64, digest: u64) {
         self.marks().served = Some((generation, digest));
+    }
+
+    /// Notes until when `generation` is lent; a renewal moves it.
+    pub(crate) fn lend(&self, generation: u64, ends: Instant) {
+        let lent = &mut self.marks().lent;
+        lent.retain(|(known, _)| *known != generation);
+        if lent.len() == REMEMBERED {
+            lent.pop_front();
+        }
+        lent.push_back((generation, ends));
+    }
+
+    /// Until when `generation` is lent, if it is, and is remembered.
+    pub(crate) fn lease_ends(&self, generation: u64) -> Option<Instant> {
+        let marks = self.marks();
+        marks.lent.iter().find(|(known, _)| *known == generation).map(|(_, ends)| *ends)
     }
 
     /// Notes that `generation` was rejected.

@@ -9,6 +9,7 @@ mod database;
 mod oidc;
 mod openbao;
 mod otlp_collector;
+mod postgres_pool;
 
 /// Where a server is. A missing one is a failure, never a skip.
 fn server(variable: &str) -> String {

@@ -14,6 +14,8 @@ mod fake_aws;
 mod files;
 mod handles;
 mod leases;
+mod inject;
+mod lent;
 mod local;
 #[cfg(feature = "testing")]
 mod memory;

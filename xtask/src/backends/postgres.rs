@@ -18,7 +18,8 @@ pub const BACKEND: Backend = Backend {
     launch,
 };
 
-/// Arguments: the folder of the programs, the port. The shell stays in front of the server to remove the cluster after
+/// Arguments: the folder of the programs, the port. Everybody is who he says he is, but a role whose name begins with `password_`
+/// must have its password, for tests of that. The shell stays in front of the server to remove the cluster after
 /// it, and to turn the request to end into one that does not wait for clients (INT: a fast shutdown).
 const SCRIPT: &str = r#"
 set -u
@@ -34,7 +35,9 @@ if [ "$(id -u)" = 0 ]; then
 fi
 cd "$data" || exit 1
 $as "$bin/initdb" -D "$data/cluster" -U postgres -A trust -E UTF8 --locale=C --no-sync --no-instructions || exit 1
-$as "$bin/postgres" -D "$data/cluster" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
+{ echo 'host all /^password_ 127.0.0.1/32 scram-sha-256'; cat "$data/cluster/pg_hba.conf"; } >"$data/hba.conf" || exit 1
+chmod a+r "$data/hba.conf"
+$as "$bin/postgres" -D "$data/cluster" -p "$port" -c hba_file="$data/hba.conf" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
     -c fsync="$HB_BACKEND_FSYNC" -c max_connections=200 &
 server=$!
 trap 'kill -INT "$server"' TERM

@@ -1,0 +1,104 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use halfbyte_core::BoxError;
+use http::{HeaderValue, StatusCode};
+use pin_project_lite::pin_project;
+use secrecy::zeroize::Zeroize;
+use tower_service::Service;
+
+use super::injector::Injector;
+use super::{Inbound, Outbound};
+use crate::Error;
+
+pin_project! {
+    /// The response future of [`Inject`](super::Inject). Dropping it cancels the call.
+    pub struct InjectFuture<S: Service<R>, R, T: Zeroize> {
+        #[pin]
+        pub(super) state: State<S::Future, S::Response>,
+        // None once it is used, and for a request without the secret.
+        pub(super) again: Option<Again<S, R, T>>,
+    }
+}
+
+/// What it takes to send a request a second time.
+pub(super) struct Again<S, R, T: Zeroize> {
+    pub(super) service: S,
+    pub(super) copy: Option<R>,
+    pub(super) generation: u64,
+    pub(super) injector: Arc<Injector<T>>,
+}
+
+/// The header of the next generation, if there is one.
+type Next = Pin<Box<dyn Future<Output = Option<HeaderValue>> + Send>>;
+
+pin_project! {
+    #[project = StateProjection]
+    pub(super) enum State<F, A> {
+        Failed { error: Option<Error> },
+        Calling { #[pin] call: F },
+        // The value was not accepted, as the answer says: asking for another one.
+        Rejecting { answer: Option<A>, next: Next },
+        // Another one is there: waiting until the service is ready.
+        Repeating { value: Option<HeaderValue> },
+    }
+}
+
+impl<S, R, T> Future for InjectFuture<S, R, T>
+where
+    S: Service<R, Response: Inbound, Error: Into<BoxError>>,
+    R: Outbound,
+    T: AsRef<[u8]> + Zeroize + Send + Sync + 'static,
+{
+    type Output = Result<S::Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.state.as_mut().project() {
+                StateProjection::Failed { error } => {
+                    let error = error.take().expect("a future that is ready is not polled again");
+                    return Poll::Ready(Err(error.into()));
+                }
+                StateProjection::Calling { call } => {
+                    let answer = ready!(call.poll(cx)).map_err(Into::into)?;
+                    match this.again {
+                        Some(again) if answer.status() == StatusCode::UNAUTHORIZED => {
+                            State::Rejecting { answer: Some(answer), next: again.next() }
+                        }
+                        _ => return Poll::Ready(Ok(answer)),
+                    }
+                }
+                StateProjection::Rejecting { answer, next } => match ready!(next.as_mut().poll(cx)) {
+                    Some(value) if this.again.as_ref().is_some_and(|again| again.copy.is_some()) => {
+                        // The answer is dropped with this state, before the request is sent again.
+                        State::Repeating { value: Some(value) }
+                    }
+                    _ => return Poll::Ready(Ok(answer.take().expect("it was there"))),
+                },
+                StateProjection::Repeating { value } => {
+                    let again = this.again.as_mut().expect("it is taken below");
+                    ready!(again.service.poll_ready(cx)).map_err(Into::into)?;
+                    let mut again = this.again.take().expect("it was there");
+                    let mut request = again.copy.take().expect("it is looked for above");
+                    let value = value.take().expect("it is taken once");
+                    request.headers_mut().insert(&again.injector.format.name, value);
+                    State::Calling { call: again.service.call(request) }
+                }
+            };
+            this.state.set(next);
+        }
+    }
+}
+
+impl<S, R, T: AsRef<[u8]> + Zeroize + Send + Sync + 'static> Again<S, R, T> {
+    fn next(&self) -> Next {
+        let (injector, generation) = (self.injector.clone(), self.generation);
+        Box::pin(async move {
+            let next = injector.secret.reject(generation).await.ok()?;
+            injector.of(&next).ok().map(|(_, value)| value)
+        })
+    }
+}
