@@ -1,0 +1,166 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+
+/// All places by looking for each form at each place.
+fn naive(secrets: &[Vec<u8>], text: &[u8]) -> Vec<bool> {
+    let mut covered = vec![false; text.len()];
+    for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
+        forms(secret, |form| {
+            for start in 0..(text.len() + 1).saturating_sub(form.bytes.len()) {
+                if !text[start..].starts_with(form.bytes) {
+                    continue;
+                }
+                let end = start + form.bytes.len();
+                covered[start..end].fill(true);
+                if form.before && start > 0 && is_base64(text[start - 1]) {
+                    covered[start - 1] = true;
+                }
+                if form.after && end < text.len() && is_base64(text[end]) {
+                    covered[end] = true;
+                }
+            }
+        });
+    }
+    covered
+}
+
+fn covered(finder: &Finder, text: &[u8]) -> Vec<bool> {
+    let mut covered = vec![false; text.len()];
+    finder.find_all(text).into_iter().for_each(|range| covered[range].fill(true));
+    covered
+}
+
+fn finder(secrets: &[Vec<u8>]) -> Finder {
+    Finder::new(secrets.iter().map(Vec::as_slice))
+}
+
+/// As it may stand in a log line.
+fn encoded(secret: &str, how: usize) -> String {
+    let bytes = secret.as_bytes();
+    match how % 12 {
+        0 => secret.to_owned(),
+        1 => format!("{secret:?}"),
+        2 => serde_json::to_string(secret).expect("serialized"),
+        3 => serde_json::to_string(&serde_json::to_string(secret).expect("serialized")).expect("serialized"),
+        4 => percent_encoding::utf8_percent_encode(secret, percent_encoding::NON_ALPHANUMERIC).to_string(),
+        5 => url::form_urlencoded::byte_serialize(bytes).collect(),
+        6 => STANDARD.encode(secret),
+        7 => STANDARD.encode(format!("u:{secret}")),
+        8 => URL_SAFE_NO_PAD.encode(format!("a{secret}?")),
+        9 => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        10 => bytes.iter().map(|byte| format!("{byte:02X}")).collect(),
+        _ => format!("{bytes:?}"),
+    }
+}
+
+fn secret() -> impl Strategy<Value = String> {
+    prop_oneof!["[ -~]{8,40}", "\\PC{8,20}", "[aé\"\\\\\n]{8,12}", "[A-Za-z0-9]{8,64}"]
+}
+
+proptest! {
+    #[test]
+    fn a_planted_secret_is_masked_wherever_and_however_it_stands(
+        secret in secret(), before in "\\PC{0,20}", after in "\\PC{0,20}", how in 0..12_usize,
+    ) {
+        let finder = Finder::new([secret.as_bytes()]);
+        let text = format!("{before}{}{after}", encoded(&secret, how));
+        let masked = finder.mask(&text);
+        prop_assert!(masked.contains(REDACTED), "{} in {}", secret, text);
+        prop_assert!(!masked.contains(&secret) || REDACTED.contains(&secret));
+        prop_assert_eq!(finder.find(text.as_bytes()).map(|found| found.secret), Some(0));
+    }
+
+    /// Few letters, so that secrets overlap and begin within each other.
+    #[test]
+    fn it_finds_what_a_naive_search_finds_and_nothing_else(
+        secrets in prop::collection::vec(prop::collection::vec(prop::sample::select(b"ab\xc3\xa9".to_vec()), 0..14), 0..5),
+        text in prop::collection::vec(prop::sample::select(b"ab\xc3\xa9%\\".to_vec()), 0..60),
+        plants in prop::collection::vec((any::<Index>(), any::<Index>()), 0..4),
+    ) {
+        let mut text = text;
+        for (which, at) in plants {
+            if !secrets.is_empty() {
+                let at = at.index(text.len() + 1);
+                text.splice(at..at, which.get(&secrets).iter().copied());
+            }
+        }
+        let finder = finder(&secrets);
+        prop_assert_eq!(covered(&finder, &text), naive(&secrets, &text));
+        prop_assert_eq!(finder.find(&text).is_some(), naive(&secrets, &text).contains(&true));
+    }
+
+    #[test]
+    fn what_is_masked_is_text_in_which_no_character_was_cut(
+        secrets in prop::collection::vec(prop::collection::vec(prop::sample::select(b"\xa9\xc3a".to_vec()), 8..12), 1..4),
+        text in "[aéé]{0,30}",
+    ) {
+        let finder = finder(&secrets);
+        let masked = finder.mask(&text);
+        // What is left of the text is a part of it, in its order.
+        let mut rest = text.as_str();
+        for part in masked.split(REDACTED) {
+            let at = rest.find(part);
+            prop_assert!(at.is_some(), "{} of {}", part, masked);
+            rest = &rest[at.unwrap_or_default() + part.len()..];
+        }
+        prop_assert_eq!(matches!(masked, Cow::Borrowed(_)), !naive(&secrets, text.as_bytes()).contains(&true));
+    }
+
+    #[test]
+    fn a_text_without_a_secret_is_borrowed(secrets in prop::collection::vec("[0-9]{8,20}", 0..8), text in "\\PC{0,200}") {
+        let secrets: Vec<_> = secrets.into_iter().map(String::into_bytes).collect();
+        prop_assume!(!naive(&secrets, text.as_bytes()).contains(&true));
+        let finder = finder(&secrets);
+        prop_assert!(matches!(finder.mask(&text), Cow::Borrowed(_)));
+        prop_assert!(matches!(finder.mask_bytes(text.as_bytes()), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_is_no_text_is_masked_as_well(
+        secret in prop::collection::vec(any::<u8>(), 8..20),
+        before in prop::collection::vec(any::<u8>(), 0..8),
+        after in prop::collection::vec(any::<u8>(), 0..8),
+    ) {
+        let finder = Finder::new([secret.as_slice()]);
+        let text = [before, secret.clone(), after].concat();
+        let masked = finder.mask_bytes(&text);
+        prop_assert!(!masked.windows(secret.len()).any(|part| part == secret));
+        let shown = format!("{secret:?}");
+        prop_assert!(finder.mask(&shown).contains(REDACTED));
+    }
+}
+
+#[test]
+fn secrets_that_overlap_are_masked_as_one_and_neighbours_each() {
+    let secrets = [b"abcdefghij".to_vec(), b"fghijklmno".to_vec(), b"bcdefghi".to_vec()];
+    let finder = finder(&secrets);
+    assert_eq!(finder.mask("<abcdefghijklmno>"), "<[REDACTED]>");
+    assert_eq!(finder.mask("<abcdefghijfghijklmno>"), "<[REDACTED][REDACTED]>");
+    assert_eq!(finder.find(b"<abcdefghijklmno>").map(|found| found.secret), Some(2), "the one that ends first");
+}
+
+#[test]
+fn a_part_of_a_character_that_a_secret_ends_in_goes_with_it() {
+    let finder = Finder::new([b"\xa9secrets\xc3".as_slice()]);
+    assert_eq!(finder.mask("aésecretsäb"), "a[REDACTED]b");
+}
+
+#[test]
+fn many_secrets_are_all_found() {
+    let secrets: Vec<_> = (0..3000).map(|n| format!("{n:x}-secret-{:x}", n * 7919).into_bytes()).collect();
+    let finder = finder(&secrets);
+    for (index, secret) in secrets.iter().enumerate() {
+        assert_eq!(finder.find(secret).map(|found| found.secret), Some(index));
+    }
+    assert_eq!(finder.find(b"a line without any, though it says secret"), None);
+}
+
+#[test]
+fn it_shows_nothing_of_what_it_looks_for() {
+    let finder = Finder::new([b"correct horse".as_slice()]);
+    assert_eq!(format!("{finder:?}"), "Finder");
+}
