@@ -57,11 +57,13 @@
 
 mod error;
 mod from_secret;
+mod guarded;
 mod handle;
 mod journal;
 mod lease;
 mod local;
 mod name;
+mod parts;
 mod policy;
 mod provider;
 mod reader;

@@ -3,6 +3,7 @@
 mod backend;
 mod env;
 mod files;
+mod firewall;
 mod handles;
 mod local;
 mod redaction;
