@@ -56,6 +56,7 @@
 //!   a restart without a person. It keeps values out of backups of single files, of `grep` and of screens.
 
 mod error;
+pub mod firewall;
 mod from_secret;
 mod guarded;
 mod handle;

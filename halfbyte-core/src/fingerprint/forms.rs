@@ -82,10 +82,14 @@ pub(super) fn forms(secret: &[u8], mut found: impl FnMut(Form<'_>)) {
         to.extend(secret.iter().flat_map(|byte| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]));
         whole(&mut to);
     }
-    for separator in [", ", ","] {
-        for (index, byte) in secret.iter().enumerate() {
-            let separator = if index == 0 { "" } else { separator };
-            let _infallible = write!(&mut *to, "{separator}{byte}");
+    // As `Debug` shows bytes, as JSON does, and as `tracing` does.
+    for list in [", ", ",", " "] {
+        for byte in secret {
+            let separator = if to.is_empty() { "" } else { list };
+            let _infallible = match list {
+                " " => write!(&mut *to, "{separator}{byte:02x}"),
+                _ => write!(&mut *to, "{separator}{byte}"),
+            };
         }
         whole(&mut to);
     }
@@ -188,6 +192,7 @@ mod tests {
             &query[2..].to_ascii_lowercase(),
             &numbers[1..numbers.len() - 1],
             &numbers[1..numbers.len() - 1].replace(' ', ""),
+            "70 61 73 73 22 77 c3 b6 72 64 5c 20 2f 2b 3f 26 27 0a 7e",
             "706173732277c3b672645c202f2b3f26270a7e",
             "706173732277C3B672645C202F2B3F26270A7E",
         ] {
