@@ -19,15 +19,16 @@ pub const NO_TEXT: &str = "(a value that is no text)";
 
 static REPORTER: OnceLock<Box<dyn Reporter>> = OnceLock::new();
 
-/// Has more to say of panics than the line on standard error.
+/// Says more of panics than the lines on standard error, and elsewhere.
 pub trait Reporter: Send + Sync + 'static {
     /// `message` as it may be printed. Live secrets are masked already.
     fn clean<'a>(&self, message: &'a str) -> Cow<'a, str> {
         Cow::Borrowed(message)
     }
 
-    /// Called on the thread that panics, once the line was printed.
-    fn report(&self, info: &PanicHookInfo<'_>);
+    /// Called on the thread that panics. Answers whether people see the message by that: if not, it is printed on standard
+    /// error.
+    fn report(&self, info: &PanicHookInfo<'_>) -> bool;
 }
 
 /// Puts the hook in place; once, however often it is called, and not on a thread that panics, where that is not allowed.
@@ -61,13 +62,12 @@ pub fn message<'a>(info: &'a PanicHookInfo<'_>) -> Cow<'a, str> {
 
 fn hook(info: &PanicHookInfo<'_>) {
     let reporter = REPORTER.get();
+    if reporter.is_some_and(|reporter| reporter.report(info)) {
+        return;
+    }
     let message = message(info);
     let message = reporter.map_or(Cow::Borrowed(&*message), |reporter| reporter.clean(&message));
-    // First, so that it is seen whatever becomes of the rest.
     let _lost = std::io::stderr().lock().write_all(said(info, &message).as_bytes());
-    if let Some(reporter) = reporter {
-        reporter.report(info);
-    }
 }
 
 fn said(info: &PanicHookInfo<'_>, message: &str) -> String {
