@@ -70,6 +70,8 @@ mod provider;
 mod reader;
 mod rotation;
 mod secrets;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use halfbyte_core::live;
 pub use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize};
