@@ -75,7 +75,7 @@ macro_rules! assert_no_leak {
 ///   layer that would mask a secret is no excuse.
 /// - The message of each panic, on any thread.
 /// - The error that the code answers, with all its sources, as `Display` and as `Debug`.
-/// - Environment and arguments of this process and of all that it starts, each millisecond or so, and at the end (Linux).
+/// - Environment and arguments of all processes that are started, each millisecond or so, and of this one at the end (Linux).
 /// - The memory of this process, once all is dropped: what is private to it and can be written (Linux). The test has no copy
 ///   of the secret by itself: it knows it by its hash.
 ///

@@ -94,7 +94,8 @@ mod tests {
         assert_eq!((heap.start, heap.end, heap.name), (0x55d0, 0x55f1, "[heap]"));
         let stack = Region::parse("7f00-7f20 rw-p 00000000 00:00 0 ").expect("written");
         assert_eq!(stack.name, "the heap or the stack of a thread");
-        for line in ["5000-6000 r--p 00000000 00:00 0 /bin/x", "5000-6000 rw-s 00000000 00:00 0 /dev/shm/x", "", "x y"] {
+        for line in ["5000-6000 r--p 00000000 00:00 0 /bin/x", "5000-6000 rw-s 00000000 00:00 0 /dev/shm/x", "", "x y"]
+        {
             assert!(Region::parse(line).is_none(), "{line}");
         }
     }

@@ -20,7 +20,8 @@ impl Hearing {
             panic::set_hook(Box::new(move |info| {
                 if is_leak(info) {
                     // The message is not shown, and so not by the hook that was there either.
-                    let _lost = writeln!(std::io::stderr(), "a panic with a secret in its message, at {:?}", info.location());
+                    let _lost =
+                        writeln!(std::io::stderr(), "a panic with a secret in its message, at {:?}", info.location());
                 } else {
                     previous(info);
                 }

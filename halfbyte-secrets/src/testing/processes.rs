@@ -11,20 +11,20 @@ use secrecy::zeroize::Zeroizing;
 use super::findings::Findings;
 
 /// Between two looks. What lives shorter than that may not be seen.
-const PAUSE: Duration = Duration::from_micros(500);
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Looks until `done`, and once more.
 pub(super) fn watch(findings: &Findings, done: &AtomicBool) {
     loop {
         let last = done.load(Ordering::Acquire);
-        own_environment(findings);
-        let mut seen = BTreeSet::new();
-        look(findings, "self", &mut seen);
+        look_at_children(findings, "self", &mut BTreeSet::new());
         if last {
-            return;
+            break;
         }
         thread::sleep(PAUSE);
     }
+    look(findings, "self");
+    own_environment(findings);
 }
 
 /// What was set since the process started, which children inherit.
@@ -36,7 +36,7 @@ fn own_environment(findings: &Findings) {
     }
 }
 
-fn look(findings: &Findings, process: &str, seen: &mut BTreeSet<String>) {
+fn look(findings: &Findings, process: &str) {
     let whose = || match process {
         "self" => "this process".to_owned(),
         child => format!("the child process {}", name(child)),
@@ -46,9 +46,13 @@ fn look(findings: &Findings, process: &str, seen: &mut BTreeSet<String>) {
             findings.look(&content, || format!("{what} of {}", whose()));
         }
     }
+}
+
+fn look_at_children(findings: &Findings, process: &str, seen: &mut BTreeSet<String>) {
     for child in children(process) {
         if seen.insert(child.clone()) {
-            look(findings, &child, seen);
+            look(findings, &child);
+            look_at_children(findings, &child, seen);
         }
     }
 }
@@ -61,7 +65,8 @@ fn children(process: &str) -> Vec<String> {
 }
 
 fn name(process: &str) -> String {
-    fs::read_to_string(format!("/proc/{process}/comm")).map_or_else(|_| "(gone)".to_owned(), |name| name.trim().to_owned())
+    fs::read_to_string(format!("/proc/{process}/comm"))
+        .map_or_else(|_| "(gone)".to_owned(), |name| name.trim().to_owned())
 }
 
 /// Why processes cannot be looked at here, if they cannot.

@@ -5,6 +5,7 @@ mod env;
 mod files;
 mod firewall;
 mod handles;
+mod leaks;
 mod local;
 mod redaction;
 mod rotation;
