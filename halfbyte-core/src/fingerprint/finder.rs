@@ -1,8 +1,10 @@
 //! Looks for many secrets at once, by hashes.
 //!
-//! Of each form of a secret eight bytes are chosen, and marked in a filter that fits into the first-level cache. A text is
-//! looked at once, at each place the eight bytes that begin there; what the filter lets through, rarely, is confirmed by a
-//! hash of the whole form. The filter's hash is a multiplication; the confirming one SipHash.
+//! Of each form of a secret two runs of eight bytes are chosen, one behind the other, and marked in a filter that fits into
+//! the first-level cache. A text is looked at once, at each second place the eight bytes that begin there: one of the two
+//! is always met. What the filter lets through, rarely, is confirmed by a hash of the whole form. The filter's hash is a
+//! multiplication; the confirming one SipHash. A form of eight bytes has but one run: while there is such a one, all places
+//! are looked at.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use super::forms::{Form, forms};
 use super::{REDACTED, SHORTEST};
 
-/// How many bytes are looked at in each place.
+/// How many bytes a run has.
 const WINDOW: usize = 8;
 const _: () = assert!(WINDOW <= SHORTEST);
 
@@ -21,8 +23,8 @@ const _: () = assert!(WINDOW <= SHORTEST);
 const BITS: u32 = 17;
 const WORDS: usize = 1 << (BITS - 6);
 
-/// How far from its beginning the window of a form may be.
-const FURTHEST: usize = 256;
+/// How far from its beginning the runs of a form may be.
+const FURTHEST: usize = 64;
 
 /// Knows a set of secrets wherever they turn up, without their text.
 ///
@@ -36,9 +38,13 @@ const FURTHEST: usize = 256;
 /// ```
 pub struct Finder {
     keys: Arc<Keys>,
-    filter: Box<[u64; WORDS]>,
+    /// By the one hash and by the other.
+    bits: Box<[u64; WORDS]>,
+    marks: Box<[u64; WORDS]>,
     /// By mark.
     patterns: Box<[Pattern]>,
+    /// Whether each place is looked at, and not each second one.
+    is_dense: bool,
 }
 
 /// Where a secret is.
@@ -57,13 +63,13 @@ pub(super) struct Keys {
     digest: RandomState,
 }
 
-/// One form of a secret.
+/// One run of one form of a secret.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pattern {
-    /// Two hashes of the window, of `BITS` each: few, so that they tell little of it.
+    /// Two hashes of the run, of `BITS` each: few, so that they tell little of it.
     bit: u32,
     mark: u32,
-    /// Where the window begins.
+    /// Where the run begins.
     at: u32,
     len: u32,
     /// Of the whole form.
@@ -85,14 +91,16 @@ impl Finder {
 
     pub(super) fn of(keys: Arc<Keys>, mut patterns: Vec<Pattern>) -> Self {
         patterns.sort_unstable_by_key(|pattern| pattern.mark);
-        let mut filter = Box::new([0; WORDS]);
-        for bit in patterns.iter().flat_map(|pattern| [pattern.bit, pattern.mark]) {
-            filter[bit as usize >> 6] |= 1 << (bit & 63);
+        let (mut bits, mut marks) = (Box::new([0; WORDS]), Box::new([0; WORDS]));
+        for pattern in &patterns {
+            set(&mut bits, pattern.bit);
+            set(&mut marks, pattern.mark);
         }
-        Self { keys, filter, patterns: patterns.into() }
+        let is_dense = patterns.iter().any(|pattern| pattern.len as usize <= WINDOW);
+        Self { keys, bits, marks, patterns: patterns.into(), is_dense }
     }
 
-    /// The first secret that ends in `bytes`.
+    /// One of the secrets in `bytes`, mostly the first.
     pub fn find(&self, bytes: &[u8]) -> Option<Found> {
         let mut first = None;
         self.scan(bytes, |pattern, range| {
@@ -164,32 +172,35 @@ impl Finder {
     }
 
     /// Calls `found` for each place until it says that this is enough.
-    #[inline]
     fn scan(&self, bytes: &[u8], mut found: impl FnMut(&Pattern, Range<usize>) -> bool) {
-        for (at, window) in bytes.array_windows::<WINDOW>().enumerate() {
-            let window = u64::from_le_bytes(*window);
-            let bit = hash(window, self.keys.bit);
-            if self.is_marked(bit) && !self.confirm(bytes, at, bit, hash(window, self.keys.mark), &mut found) {
+        let (mut at, step) = (0, if self.is_dense { 1 } else { 2 });
+        while let Some(suspect) =
+            if self.is_dense { self.suspect::<1>(bytes, at) } else { self.suspect::<2>(bytes, at) }
+        {
+            if !self.confirm(bytes, suspect, &mut found) {
                 return;
             }
+            at = suspect + step;
         }
     }
 
-    #[inline]
-    fn is_marked(&self, bit: u32) -> bool {
-        self.filter[(bit >> 6) as usize & (WORDS - 1)] >> (bit & 63) & 1 == 1
+    /// The first place from `at` on, by steps, that the filter lets through.
+    fn suspect<const STEP: usize>(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        let windows = bytes.get(at..)?.array_windows::<WINDOW>().step_by(STEP);
+        let is_marked = |window: &[u8; WINDOW]| {
+            let window = u64::from_le_bytes(*window);
+            is_set(&self.bits, hash(window, self.keys.bit))
+        };
+        let mut windows = windows.enumerate();
+        let (index, _) = windows.find(|(_, window)| is_marked(window))?;
+        Some(at + index * STEP)
     }
 
-    #[cold]
-    fn confirm(
-        &self,
-        bytes: &[u8],
-        at: usize,
-        bit: u32,
-        mark: u32,
-        found: &mut impl FnMut(&Pattern, Range<usize>) -> bool,
-    ) -> bool {
-        if !self.is_marked(mark) {
+    fn confirm(&self, bytes: &[u8], at: usize, found: &mut impl FnMut(&Pattern, Range<usize>) -> bool) -> bool {
+        let Some(window) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else { return true };
+        let window = u64::from_le_bytes(*window);
+        let (bit, mark) = (hash(window, self.keys.bit), hash(window, self.keys.mark));
+        if !is_set(&self.marks, mark) {
             return true;
         }
         let from = self.patterns.partition_point(|pattern| pattern.mark < mark);
@@ -203,6 +214,15 @@ impl Finder {
         }
         true
     }
+}
+
+fn set(filter: &mut [u64; WORDS], bit: u32) {
+    filter[(bit >> 6) as usize & (WORDS - 1)] |= 1 << (bit & 63);
+}
+
+#[inline]
+fn is_set(filter: &[u64; WORDS], bit: u32) -> bool {
+    filter[(bit >> 6) as usize & (WORDS - 1)] >> (bit & 63) & 1 == 1
 }
 
 impl fmt::Debug for Finder {
@@ -228,41 +248,47 @@ impl Keys {
         self.digest.hash_one(bytes)
     }
 
-    /// The forms of a secret.
+    /// The forms of a secret, each with its runs.
     pub(super) fn patterns(&self, secret: &[u8], index: usize) -> Vec<Pattern> {
         let mut patterns: Vec<Pattern> = Vec::new();
         if secret.len() < SHORTEST {
             return patterns;
         }
         forms(secret, |form| {
-            let Some(pattern) = self.pattern(&form, index) else { return };
-            let same = |other: &Pattern| (other.digest, other.len) == (pattern.digest, pattern.len);
+            let (digest, len) = (self.digest(form.bytes), form.bytes.len());
+            let same = |other: &Pattern| (other.digest, other.len as usize) == (digest, len);
             if !patterns.iter().any(same) {
-                patterns.push(pattern);
+                let at = self.place_of_runs(form.bytes);
+                patterns.extend([at, at + 1].iter().filter_map(|at| self.pattern(&form, digest, *at, index)));
             }
         });
         patterns
     }
 
-    fn pattern(&self, form: &Form<'_>, index: usize) -> Option<Pattern> {
-        let len = u32::try_from(form.bytes.len()).ok()?;
-        // The one that is least like what stands in other texts, and which one nobody can know.
-        let windows = form.bytes.array_windows::<WINDOW>().take(FURTHEST).enumerate();
-        let (at, window) = windows.max_by_key(|(at, window)| (variety(**window), self.digest.hash_one((at, len))))?;
-        let window = u64::from_le_bytes(*window);
+    /// Where the run is that is least like what stands in other texts; which one of those, nobody can know.
+    fn place_of_runs(&self, form: &[u8]) -> usize {
+        let runs = form.array_windows::<WINDOW>().take(FURTHEST).enumerate();
+        // One that has another behind it.
+        let runs = runs.take((form.len() - WINDOW).max(1));
+        let run = runs.max_by_key(|(at, run)| (variety(**run), self.digest.hash_one((at, form.len()))));
+        run.map_or(0, |(at, _)| at)
+    }
+
+    fn pattern(&self, form: &Form<'_>, digest: u64, at: usize, index: usize) -> Option<Pattern> {
+        let window = u64::from_le_bytes(*form.bytes.get(at..)?.first_chunk()?);
         Some(Pattern {
             bit: hash(window, self.bit),
             mark: hash(window, self.mark),
             at: u32::try_from(at).ok()?,
-            len,
-            digest: self.digest(form.bytes),
+            len: u32::try_from(form.bytes.len()).ok()?,
+            digest,
             before: form.before,
             after: form.after,
             secret: u32::try_from(index).ok()?,
         })
     }
 
-    /// Where `pattern` is in `bytes`, if its window at `at` is a part of it.
+    /// Where `pattern` is in `bytes`, if its run at `at` is a part of it.
     fn place(&self, pattern: &Pattern, bytes: &[u8], at: usize) -> Option<Range<usize>> {
         let start = at.checked_sub(pattern.at as usize)?;
         let end = start.checked_add(pattern.len as usize)?;
