@@ -191,7 +191,8 @@ fn memory_of(leaks: &Leaks) -> bool {
 fn a_copy_that_is_not_wiped_is_found_in_memory() {
     static KEPT: LazyLock<Mutex<Vec<String>>> = LazyLock::new(Mutex::default);
     let leaks = LeakTest::new().run(|secrets| async move {
-        KEPT.lock().expect("not poisoned").push(value(&token(&secrets).await));
+        let token = token(&secrets).await;
+        KEPT.lock().expect("not poisoned").push(value(&token));
     });
     assert!(memory_of(&leaks) && leaks.found().len() == 1, "{leaks}");
     let leaks = LeakTest::new().run(|secrets| async move {
