@@ -89,6 +89,8 @@ proptest! {
             }
         }
         let finder = finder(&secrets);
+        let found = finder.find_all(&text);
+        prop_assert!(found.is_sorted_by(|one, next| one.end <= next.start), "{:?}", found);
         prop_assert_eq!(covered(&finder, &text), naive(&secrets, &text));
         prop_assert_eq!(finder.find(&text).is_some(), naive(&secrets, &text).contains(&true));
     }
@@ -147,6 +149,32 @@ fn secrets_that_overlap_are_masked_as_one_and_neighbours_each() {
 fn a_part_of_a_character_that_a_secret_ends_in_goes_with_it() {
     let finder = Finder::new([b"\xa9secrets\xc3".as_slice()]);
     assert_eq!(finder.mask("aésecretsäb"), "a[REDACTED]b");
+    let finder = Finder::new([b"secrets1\xc3".as_slice(), b"\xa91234567"]);
+    assert_eq!(finder.mask("<secrets1é1234567>"), "<[REDACTED][REDACTED]>", "both have a part of the same one");
+}
+
+/// A run may be far from where its secret begins, and that of one within it near.
+#[test]
+fn a_secret_that_is_found_before_the_one_around_it_is_masked_with_it() {
+    let secrets = [b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-0123456".to_vec(), b"aaaaaaaaa".to_vec()];
+    let finder = finder(&secrets);
+    assert_eq!(finder.mask("<aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-0123456>"), "<[REDACTED]>");
+    assert_eq!(finder.mask("<aaaaaaaaaaaaaaaaaaaaa-0123456>"), "<[REDACTED]-0123456>");
+}
+
+/// What they hold of the secret would be a hint, and what they hold of its neighbours is no loss.
+#[test]
+fn the_letters_of_base64_that_a_secret_shares_with_its_neighbours_go_with_it() {
+    let finder = Finder::new([b"correct horse".as_slice()]);
+    // `dTpj…NzZQ==`: the `p` has bits of `:` and of `c`, the `Q` those of `e` alone.
+    for (text, masked) in [
+        ("correct horse", "[REDACTED]=="),
+        ("u:correct horse", "dT[REDACTED]"),
+        ("us:correct horse", "dXM6[REDACTED]=="),
+        ("me:correct horse?", "bWU6[REDACTED]8="),
+    ] {
+        assert_eq!(finder.mask(&STANDARD.encode(text)), masked);
+    }
 }
 
 /// One of eight bytes has all places looked at, for the others too.

@@ -28,6 +28,7 @@
 //! # What it does not do
 //!
 //! - Shorter secrets are not known: to mask them would be to mask ordinary words.
+//! - A secret that is an ordinary word of eight letters or more, such as `password`, masks that word.
 //! - Nothing finds a part of a secret, one that is spread over two fields or lines of a log, or one in another encoding
 //!   (compressed, encrypted, base64 in base64, another case).
 //! - The keys lie in the same memory as the hashes, those of whole secrets and shorter ones of nine bytes of each. Whoever has
@@ -94,6 +95,18 @@ pub fn mask_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
 #[inline]
 pub fn is_there(bytes: &[u8]) -> bool {
     with(|finder| finder.find(bytes).is_some()).unwrap_or(false)
+}
+
+/// [`is_there`] for a number, as it is written in digits.
+#[inline]
+pub fn is_number(number: impl Into<i128>) -> bool {
+    // None that is smaller is as long as a secret.
+    const SMALL: u128 = 9_999_999;
+    if !is_any() {
+        return false;
+    }
+    let number = number.into();
+    number.unsigned_abs() > SMALL && is_there(number.to_string().as_bytes())
 }
 
 /// Whether there is anything to look for, by one relaxed load.
@@ -214,6 +227,13 @@ mod tests {
         assert_eq!(mask_bytes(b"\xffa value of this test"), b"\xff[REDACTED]".as_slice());
         assert!(is_any() && is_there(b"a value of this test") && !is_there(b"another value"));
         assert_eq!(format!("{guard:?}"), "Fingerprint");
+    }
+
+    #[test]
+    fn a_number_is_known_by_its_digits() {
+        let _known = register(b"4711471147");
+        assert!(is_number(4_711_471_147_u64) && is_number(-4_711_471_147_i64));
+        assert!(!is_number(4_711_471_148_u64) && !is_number(0_u8));
     }
 
     #[test]

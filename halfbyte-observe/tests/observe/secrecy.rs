@@ -62,14 +62,21 @@ async fn a_request_is_one_line_of_the_log_and_its_secrets_are_nowhere() {
 /// Whatever it is named, and however it is encoded.
 #[test]
 fn a_live_secret_is_in_no_signal() {
-    let _known = halfbyte_core::fingerprint::register(b"correct horse");
+    let live = [b"correct horse".as_slice(), b"4711471149"];
+    let _known = live.map(halfbyte_core::fingerprint::register);
     let capture = halfbyte_observe::testing::capture();
     let _entered = capture.enter();
-    let span = tracing::info_span!("note", text = "it is correct horse", otel.name = "for correct%20horse");
-    span.in_scope(|| tracing::info!(list = ?["correct horse"], "dTpjb3JyZWN0IGhvcnNl"));
+    let span = tracing::info_span!(
+        "note",
+        n = 4_711_471_149_i64,
+        text = "it is correct horse",
+        otel.name = "for correct%20horse"
+    );
+    span.in_scope(|| tracing::info!(n = 4_711_471_149_i64, list = ?["correct horse"], "dTpjb3JyZWN0IGhvcnNl"));
     let counter = capture.meter_provider().meter("test").u64_counter("notes").build();
     counter.add(1, &[KeyValue::new("of", "correct horse")]);
     drop(span);
     let said = format!("{:?} {:?} {:?}", capture.spans(), capture.logs(), capture.metrics());
     assert!(!said.contains("horse") && !said.contains("cnJlY3QgaG9yc2") && said.contains("[REDACTED]"), "{said}");
+    assert!(!said.contains("4711471149"), "{said}");
 }

@@ -6,15 +6,12 @@ use std::fmt::{self, Write as _};
 use std::iter;
 
 use halfbyte_core::error_chain;
-use halfbyte_core::fingerprint::{is_there, mask};
+use halfbyte_core::fingerprint::{is_number, is_there, mask, mask_bytes};
 use secrecy::zeroize::{Zeroize as _, Zeroizing};
 use tracing::field::{Field, FieldSet, Value, ValueSet, Visit, display};
 
 /// A buffer that has grown beyond this is not kept.
 const KEPT: usize = 64 << 10;
-
-/// No number that is smaller is as long as a secret.
-const SMALL: u64 = 9_999_999;
 
 thread_local! {
     /// Away while it is used, so that a value that logs while it is formatted finds none.
@@ -82,15 +79,11 @@ impl Visit for Look {
     }
 
     fn record_i64(&mut self, _: &Field, value: i64) {
-        if value.unsigned_abs() > SMALL {
-            self.shown(format_args!("{value}"));
-        }
+        self.found = self.found || is_number(value);
     }
 
     fn record_u64(&mut self, _: &Field, value: u64) {
-        if value > SMALL {
-            self.shown(format_args!("{value}"));
-        }
+        self.found = self.found || is_number(value);
     }
 }
 
@@ -142,7 +135,7 @@ impl Visit for Masked {
 
     fn record_bytes(&mut self, field: &Field, value: &[u8]) {
         if is_there(value) {
-            self.set(field, String::from_utf8_lossy(&halfbyte_core::fingerprint::mask_bytes(value)).into_owned());
+            self.set(field, String::from_utf8_lossy(&mask_bytes(value)).into_owned());
         } else {
             self.set(field, Box::<[u8]>::from(value));
         }

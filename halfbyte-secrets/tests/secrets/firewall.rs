@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use halfbyte_core::config::Config;
-use halfbyte_core::fingerprint::{mask, register};
+use halfbyte_core::fingerprint::{REMEMBERED, mask, register};
 use halfbyte_secrets::firewall::{self, MaskLayer, MaskWriter, Masked};
 use halfbyte_secrets::zeroize::Zeroize;
 use halfbyte_secrets::{ExposeSecret as _, Json, SecretUrl, Secrets};
@@ -35,6 +35,11 @@ async fn a_secret_is_known_from_when_it_is_served_and_so_is_the_one_before_it() 
     assert_eq!((second.generation(), second.expose_secret().as_str()), (2, "the-second-of-two"));
     assert_eq!(mask("the-first-of-two, the-second-of-two"), "[REDACTED], [REDACTED]");
     assert!(secret.previous().is_some());
+    // Not only because those that are gone are remembered for a while.
+    for n in 0..=REMEMBERED {
+        drop(register(format!("one of many others: {n}").as_bytes()));
+    }
+    assert_eq!(mask("the-first-of-two, the-second-of-two"), "[REDACTED], [REDACTED]");
 }
 
 #[derive(Deserialize)]
@@ -125,8 +130,14 @@ impl<S: Subscriber> Layer<S> for Given {
     }
 }
 
-#[derive(Debug)]
 struct Failed(&'static str, Option<Box<Failed>>);
+
+/// Not of its source, which is to be looked at by itself.
+impl std::fmt::Debug for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Failed({:?})", self.0)
+    }
+}
 
 impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -160,17 +171,25 @@ fn a_layer_gets_events_and_spans_without_live_secrets_and_all_else_as_it_is() {
     );
 
     tracing::info!(n = 7_u64, on = true, text = value, "the token is {value}!");
-    tracing::info!(list = ?[value, "b"], shown = %value, bytes = value.as_bytes(), number = 1_234_567_890_123_u64);
+    tracing::info!(list = ?[value, "b"], n = 7_u64);
+    tracing::info!(shown = %value);
+    tracing::info!(bytes = value.as_bytes());
+    tracing::info!(number = 1_234_567_890_123_u64);
+    tracing::info!(number = -1_234_567_890_123_i64);
     let error = Failed("outer", Some(Box::new(Failed("no an-open-secret", None))));
-    tracing::info!(error = &error as &dyn std::error::Error, "failed");
+    tracing::info!(error = &error as &dyn std::error::Error);
     tracing::info!(parent: None, { value }, "");
     tracing::trace!(value, "filtered");
     assert_eq!(
         given.take(),
         [
             "event message=debug:the token is [REDACTED]! n=u64:7 on=bool:true text=str:[REDACTED]",
-            "event list=debug:[\"[REDACTED]\", \"b\"] shown=debug:[REDACTED] bytes=str:[REDACTED] number=debug:[REDACTED]",
-            "event message=debug:failed error=debug:outer: no [REDACTED]",
+            "event list=debug:[\"[REDACTED]\", \"b\"] n=u64:7",
+            "event shown=debug:[REDACTED]",
+            "event bytes=str:[REDACTED]",
+            "event number=debug:[REDACTED]",
+            "event number=debug:-[REDACTED]",
+            "event error=debug:outer: no [REDACTED]",
             "event message=debug: value=str:[REDACTED] at the root",
         ]
     );

@@ -71,7 +71,7 @@ fn a_secret_in_a_message_a_field_or_an_attribute_of_a_span_is_found() {
     });
     assert!(place.contains("field `later` of the INFO span use at"), "{place}");
     let place = one(|secrets| async move {
-        let error = Failed("outer", Some(Box::new(Failed(value(&token(&secrets).await), None))));
+        let error = Failed("outer".into(), Some(Box::new(Failed(value(&token(&secrets).await), None))));
         tracing::warn!(error = &error as &dyn std::error::Error, "failed");
     });
     assert!(place.contains("field `error` of the WARN event"), "{place}");
@@ -99,16 +99,22 @@ fn what_tasks_and_blocking_threads_log_is_found() {
     assert_eq!(places.len(), 2, "{places:#?}");
 }
 
-#[derive(Debug)]
-struct Failed<T>(T, Option<Box<Failed<String>>>);
+struct Failed(String, Option<Box<Failed>>);
 
-impl<T: std::fmt::Debug> std::fmt::Display for Failed<T> {
+/// Not of its source, which is to be looked at by itself.
+impl std::fmt::Debug for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Failed({:?})", self.0)
+    }
+}
+
+impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("it failed")
     }
 }
 
-impl<T: std::fmt::Debug> std::error::Error for Failed<T> {
+impl std::error::Error for Failed {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.1.as_deref().map(|source| source as _)
     }
@@ -120,9 +126,9 @@ fn a_secret_in_an_error_is_found_in_its_message_its_debug_and_its_sources() {
     assert_eq!(places, ["the error: its message", "the error: its Debug"]);
     let places = leaks_of(|secrets| async move {
         let inner = Failed(value(&token(&secrets).await), None);
-        Err::<(), _>(Failed("outer", Some(Box::new(inner))))
+        Err::<(), _>(Failed("outer".into(), Some(Box::new(inner))))
     });
-    assert_eq!(places, ["the error: its Debug", "the error: the Debug of source 1"]);
+    assert_eq!(places, ["the error: the Debug of source 1"]);
 }
 
 #[test]
