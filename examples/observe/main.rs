@@ -46,8 +46,6 @@ async fn main() -> Outcome {
         // A line for each request is good to have, and too much for a screen.
         ("RUST_LOG", "info,halfbyte::access=warn".to_owned()),
     ])?;
-    // What a panic prints by itself: telemetry says it better.
-    std::panic::set_hook(Box::new(|_| {}));
     let telemetry = halfbyte::observe::init(Settings::new(&ProductId::new("shop")?, "1.0.0", &config))?;
     let shop = shop::open().await?;
     println!("The shop is at {}, and its telemetry goes to {}.", shop.url, collector.endpoint());

@@ -15,6 +15,7 @@
 //! - Every refusal that a client can see comes from [`problem`]'s one table.
 //! - Everything that is fetched and changes goes through [`live`]: one mechanism for freshness, back-off and staleness.
 //! - [`config`] reads the environment once, refuses unknown keys, and reports all errors together.
+//! - A secret that [`fingerprint`] knows is masked wherever the family logs, exports or prints a panic.
 //! - Wall-clock time comes from [`Clock`] and tasks from [`Lifecycle`], so that tests pause the one and drain waits for
 //!   the other.
 //!
@@ -31,10 +32,12 @@ pub mod config;
 mod error;
 #[cfg(feature = "axum")]
 mod extract;
+pub mod fingerprint;
 pub mod home;
 mod ids;
 pub mod lifecycle;
 pub mod live;
+pub mod panic_hook;
 mod principal;
 pub mod problem;
 

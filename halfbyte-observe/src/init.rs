@@ -82,7 +82,7 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     // Behind the subscriber, whose level it takes over.
     let logger = LogTracer::builder().with_max_level(LevelFilter::current().as_log()).init();
     repeats.install();
-    panics::install();
+    panics::install(settings.redaction.clone());
     *done = true;
     drop(done);
 

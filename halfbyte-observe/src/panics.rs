@@ -14,13 +14,16 @@
 //! assert_eq!(capture.logs().only().event_name, "exception");
 //! ```
 //!
-//! [`init`](crate::init) installs a panic hook, ahead of which the hook that was there before is called. It hears of
-//! every panic where it happens, on whatever thread, and
+//! [`init`](crate::init) installs a panic hook in place of the one that was there before, which may print what must not
+//! be seen. It hears of every panic where it happens, on whatever thread, and
 //!
 //! - adds an event `exception` to the span that is current, with `exception.type` (`panic`), `exception.message` and
 //!   `exception.stacktrace`, as the semantic conventions for exceptions on spans say;
 //! - logs one ERROR of the target `halfbyte::panic`, a log record named `exception`, with the same attributes and with
-//!   `code.file.path`, `code.line.number` and `thread.name`.
+//!   `code.file.path`, `code.line.number` and `thread.name`; or prints it on standard error, if no such line is logged.
+//!
+//! [Live secrets](halfbyte_core::fingerprint) are masked everywhere, and what the rules of [`Redaction`](crate::Redaction)
+//! find. A hook of the product's own is set after `init`, and calls the one that it takes.
 //!
 //! Message and backtrace are cut at 4 and 16 KiB. A panic with a value that is no text says so in place of a message.
 //!
@@ -38,20 +41,21 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::panic::{self, PanicHookInfo};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::panic::PanicHookInfo;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use halfbyte_core::fingerprint::mask;
+use halfbyte_core::panic_hook::{self, NO_TEXT, Reporter};
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry::{Context, KeyValue};
+
+use crate::Redaction;
 
 /// In bytes.
 const MESSAGE: usize = 4 << 10;
 const STACKTRACE: usize = 16 << 10;
-
-/// Stands for the message where there is none.
-const NO_TEXT: &str = "(a value that is no text)";
 
 /// How many panics that the hook has reported are remembered until somebody catches them, and how long.
 const REMEMBERED: usize = 256;
@@ -73,22 +77,25 @@ pub fn caught(payload: &(dyn Any + Send)) {
 }
 
 /// Puts the hook in place; once, however often it is called.
-pub(crate) fn install() {
-    static ONCE: Once = Once::new();
-    // Not while panicking, where it is not allowed to.
-    if !thread::panicking() {
-        ONCE.call_once(|| {
-            let previous = panic::take_hook();
-            panic::set_hook(Box::new(move |info| {
-                // First, so that the message is seen whatever becomes of the rest.
-                previous(info);
-                hook(info);
-            }));
-        });
+pub(crate) fn install(redaction: Redaction) {
+    panic_hook::report_to(Hook(redaction));
+    panic_hook::install();
+}
+
+struct Hook(Redaction);
+
+impl Reporter for Hook {
+    fn clean<'a>(&self, message: &'a str) -> Cow<'a, str> {
+        self.0.text(message)
+    }
+
+    fn report(&self, info: &PanicHookInfo<'_>) -> bool {
+        report(info);
+        tracing::enabled!(target: "halfbyte::panic", tracing::Level::ERROR)
     }
 }
 
-fn hook(info: &PanicHookInfo<'_>) {
+fn report(info: &PanicHookInfo<'_>) {
     let mut stacktrace = Bounded { text: String::new(), most: STACKTRACE };
     let _cut = write!(stacktrace, "{}", Backtrace::force_capture());
     let location = info.location().map(|at| (at.file(), at.line()));
@@ -97,11 +104,11 @@ fn hook(info: &PanicHookInfo<'_>) {
     Report { message, location, stacktrace: Some(stacktrace.text) }.emit();
 }
 
-/// The message as it may be told: bounded. What must not leave the process is to be taken out here.
+/// The message as it may be told: without live secrets, of which none is cut, and bounded.
 fn message(text: Option<&str>) -> Cow<'_, str> {
-    let text = text.unwrap_or(NO_TEXT);
+    let text = mask(text.unwrap_or(NO_TEXT));
     let kept = &text[..text.floor_char_boundary(MESSAGE)];
-    if kept.len() < text.len() { format!("{kept}…").into() } else { text.into() }
+    if kept.len() < text.len() { format!("{kept}…").into() } else { text }
 }
 
 struct Report<'a> {

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use url::Url;
 
 use crate::handle::REDACTED;
+use crate::parts;
 
 /// A type that a secret's bytes can be made into.
 ///
@@ -38,6 +39,13 @@ pub trait FromSecret: Zeroize + Sized + Send + Sync + 'static {
     ///
     /// They are not a `Self`. The error cannot hold the input, by its type.
     fn from_secret(bytes: &[u8]) -> Result<Self, ParseError>;
+
+    /// Hands `part` each part of `bytes` that must not be seen anywhere: what the leak firewall masks while the value lives. All
+    /// of it, without the white space around it, unless a type knows better. `bytes` are those that
+    /// [`from_secret`](Self::from_secret) has accepted.
+    fn secret_parts(bytes: &[u8], part: &mut dyn FnMut(&[u8])) {
+        part(bytes.trim_ascii());
+    }
 
     /// What stands for a secret that the backend does not have; `None` if that is an error, as it is unless said.
     fn absent() -> Option<Self> {
@@ -109,6 +117,10 @@ impl<T: FromSecret> FromSecret for Option<T> {
         T::from_secret(bytes).map(Some)
     }
 
+    fn secret_parts(bytes: &[u8], part: &mut dyn FnMut(&[u8])) {
+        T::secret_parts(bytes, part);
+    }
+
     fn absent() -> Option<Self> {
         Some(None)
     }
@@ -128,6 +140,12 @@ impl<T: Zeroize> Zeroize for Json<T> {
 impl<T: DeserializeOwned + Zeroize + Send + Sync + 'static> FromSecret for Json<T> {
     fn from_secret(bytes: &[u8]) -> Result<Self, ParseError> {
         serde_json::from_slice(bytes).map(Json).map_err(|error| not_json(&error))
+    }
+
+    /// All of it, and each text in it but for those that are public by their name: user names, hosts, ports and the like.
+    fn secret_parts(bytes: &[u8], part: &mut dyn FnMut(&[u8])) {
+        part(bytes.trim_ascii());
+        parts::of_json(bytes, part);
     }
 }
 
@@ -153,6 +171,13 @@ impl SecretUrl {
 impl FromSecret for SecretUrl {
     fn from_secret(bytes: &[u8]) -> Result<Self, ParseError> {
         Url::parse(text(bytes)?).map(SecretUrl).map_err(|_| ParseError::new("it is not a URL"))
+    }
+
+    /// All of it, as it was written and as it is read; the password; and the values of the query but for those that are public
+    /// by their name, such as `sslmode`.
+    fn secret_parts(bytes: &[u8], part: &mut dyn FnMut(&[u8])) {
+        part(bytes.trim_ascii());
+        parts::of_url(bytes, part);
     }
 }
 

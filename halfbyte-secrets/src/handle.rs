@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use halfbyte_core::{Live, live};
+use secrecy::ExposeSecret;
 use secrecy::zeroize::Zeroize;
-use secrecy::{ExposeSecret, SecretBox};
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
+use crate::guarded::Guarded;
 use crate::journal::{Journal, Outcome};
 use crate::rotation::{Previous, Rotation, Verdict};
 use crate::{Error, ErrorKind};
@@ -30,7 +31,7 @@ pub struct Secret<T: Zeroize>(pub(crate) Arc<Shared<T>>);
 
 /// What the handles to one secret share; the task behind `live` ends with the last of them.
 pub(crate) struct Shared<T: Zeroize> {
-    pub(crate) live: Live<Arc<SecretBox<T>>>,
+    pub(crate) live: Live<Arc<Guarded<T>>>,
     pub(crate) rotation: Arc<Rotation<T>>,
     pub(crate) journal: Journal,
 }
@@ -185,7 +186,7 @@ impl<T: Zeroize> Serialize for Secret<T> {
 }
 
 /// One generation of a [`Secret`]. It stays what it is while the secret moves on: keep it for one operation only.
-pub struct Snapshot<T: Zeroize>(live::Snapshot<Arc<SecretBox<T>>>);
+pub struct Snapshot<T: Zeroize>(live::Snapshot<Arc<Guarded<T>>>);
 
 impl<T: Zeroize> Snapshot<T> {
     /// Which generation this is, from 1.

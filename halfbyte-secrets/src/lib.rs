@@ -51,6 +51,9 @@
 //! - `Debug`, `Display` and `Serialize` of everything here print `[REDACTED]`; reading a value takes a call of
 //!   [`expose_secret`](ExposeSecret::expose_secret), which is easy to search for. No error holds a value or a part of one.
 //! - Values, and the buffers that this crate reads them into, are overwritten with zeros when they are dropped.
+//! - A live secret, or a part of one such as the password of a URL, is masked in logs, spans and panics by the
+//!   [`firewall`], and by `halfbyte-observe` in all that it sends: as it is, escaped, percent-encoded, in base64 and in
+//!   hexadecimal. `testing::assert_no_leak!` (feature `testing`) tells in a test whether code leaks one in the first place.
 //! - When the backend is away the last known good value is served for the [policy](halfbyte_core::live::Policy)'s
 //!   `max_stale`, and after that a typed [`Error`]. A missing, denied, malformed or unreachable secret is told apart.
 //! - A broken local file, a wrong key or a key file that others may read is reported and never overwritten.
@@ -60,7 +63,8 @@
 //! - It does not keep a value out of core dumps, swap or the hands of a debugger: memory is not locked.
 //! - It does not know of copies that others make: what `expose_secret` hands out may be cloned, and JSON and URL parsers
 //!   have scratch space of their own. The environment itself is the operating system's copy.
-//! - It does not notice a secret that someone else writes into a log; nothing here compares log lines with values.
+//! - The [`firewall`] does not know secrets of less than 8 bytes, a part of a secret, one that is split over two fields of a
+//!   log line or in another encoding, nor what is printed, stored or sent past it.
 //! - It does not protect `local:` from who can read the home folder: the key lies next to the file, so that both survive
 //!   a restart without a person. It keeps values out of backups of single files, of `grep` and of screens.
 
@@ -68,7 +72,9 @@
 mod aws;
 mod credential;
 mod error;
+pub mod firewall;
 mod from_secret;
+mod guarded;
 mod handle;
 pub mod inject;
 mod journal;
@@ -77,6 +83,7 @@ mod local;
 mod metrics;
 mod name;
 pub mod openbao;
+mod parts;
 mod policy;
 #[cfg(feature = "postgres")]
 pub mod postgres;

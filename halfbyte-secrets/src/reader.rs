@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use halfbyte_core::BoxError;
 use halfbyte_core::live::{Fetched, Source};
-use secrecy::SecretBox;
 use secrecy::zeroize::Zeroizing;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::guarded::Guarded;
 use crate::journal::{Audience, Journal, Outcome};
 use crate::lease::{Due, Held, Ledger};
 use crate::provider::Erased;
@@ -40,7 +40,7 @@ struct State<T: FromSecret> {
 
 struct Served<T: FromSecret> {
     digest: u64,
-    value: Arc<SecretBox<T>>,
+    value: Arc<Guarded<T>>,
 }
 
 /// What is to be served from now on.
@@ -65,7 +65,7 @@ impl<T: FromSecret> Reader<T> {
         Self { provider, name, policy, rotation, ledger, journal, hasher: RandomState::new(), state: Mutex::new(state) }
     }
 
-    async fn next(&self, state: &mut State<T>) -> Result<Fetched<Arc<SecretBox<T>>>, Error> {
+    async fn next(&self, state: &mut State<T>) -> Result<Fetched<Arc<Guarded<T>>>, Error> {
         let name = self.name.as_ref().map_err(Clone::clone)?;
         let rejected = self.rotation.rejected();
         let served = state.served.as_ref().map(|served| served.digest);
@@ -107,7 +107,7 @@ impl<T: FromSecret> Reader<T> {
     }
 
     /// Renews the lease if that is what is due; `None` if another credential is to be read.
-    async fn keep_lease(&self, state: &mut State<T>) -> Result<Option<Fetched<Arc<SecretBox<T>>>>, Error> {
+    async fn keep_lease(&self, state: &mut State<T>) -> Result<Option<Fetched<Arc<Guarded<T>>>>, Error> {
         let Some(held) = &state.lease else { return Ok(None) };
         let asked = Instant::now();
         match held.due(asked) {
@@ -145,7 +145,7 @@ impl<T: FromSecret> Reader<T> {
         None
     }
 
-    async fn publish(&self, state: &mut State<T>, news: News) -> Result<Fetched<Arc<SecretBox<T>>>, Error> {
+    async fn publish(&self, state: &mut State<T>, news: News) -> Result<Fetched<Arc<Guarded<T>>>, Error> {
         let News { bytes, digest, stage, version, lease } = news;
         let value = self.parse(&bytes)?;
         if state.generation == 0 && self.policy.previous_at_start {
@@ -153,7 +153,7 @@ impl<T: FromSecret> Reader<T> {
         }
         state.version = version;
         state.lease = lease;
-        let mut fetched = self.serve(state, value, digest);
+        let mut fetched = self.serve(state, Guarded::new(value, &bytes), digest);
         if let Some(held) = &state.lease {
             self.enter(state.generation, held);
             fetched = within(held, fetched);
@@ -162,8 +162,8 @@ impl<T: FromSecret> Reader<T> {
         Ok(fetched)
     }
 
-    fn serve(&self, state: &mut State<T>, value: T, digest: u64) -> Fetched<Arc<SecretBox<T>>> {
-        let value = Arc::new(SecretBox::new(Box::new(value)));
+    fn serve(&self, state: &mut State<T>, value: Guarded<T>, digest: u64) -> Fetched<Arc<Guarded<T>>> {
+        let value = Arc::new(value);
         let before = state.served.replace(Served { digest, value: value.clone() });
         if let Some(Served { value, .. }) = before {
             self.rotation.keep_previous(value, state.generation, self.policy.rotation_window);
@@ -174,14 +174,14 @@ impl<T: FromSecret> Reader<T> {
     }
 
     /// The backend does not have it, which is all right for an `Option`.
-    fn absent(&self, state: &mut State<T>) -> Option<Fetched<Arc<SecretBox<T>>>> {
+    fn absent(&self, state: &mut State<T>) -> Option<Fetched<Arc<Guarded<T>>>> {
         let absent = T::absent()?;
         let digest = self.digest(None);
         (state.version, state.lease) = (None, None);
         if state.served.as_ref().is_some_and(|served| served.digest == digest) {
             return Some(Fetched::unchanged());
         }
-        Some(self.serve(state, absent, digest))
+        Some(self.serve(state, Guarded::new(absent, b""), digest))
     }
 
     /// What was current before this process started. Verifying with it is an extra: without it, no error.
@@ -191,7 +191,7 @@ impl<T: FromSecret> Reader<T> {
         if let Ok(Reading { value: Some(bytes), .. }) = reading
             && let Ok(value) = self.parse(&bytes)
         {
-            let value = Arc::new(SecretBox::new(Box::new(value)));
+            let value = Arc::new(Guarded::new(value, &bytes));
             self.rotation.keep_previous(value, 0, self.policy.rotation_window);
         }
     }
@@ -219,8 +219,8 @@ fn within<V>(held: &Held, fetched: Fetched<V>) -> Fetched<V> {
     fetched.fresh_for(held.rest(now)).usable_for(held.left(now))
 }
 
-impl<T: FromSecret> Source<Arc<SecretBox<T>>> for Reader<T> {
-    async fn fetch(&self) -> Result<Fetched<Arc<SecretBox<T>>>, BoxError> {
+impl<T: FromSecret> Source<Arc<Guarded<T>>> for Reader<T> {
+    async fn fetch(&self) -> Result<Fetched<Arc<Guarded<T>>>, BoxError> {
         let mut state = self.state.lock().await;
         self.rotation.end_window();
         let next = self.next(&mut state).await;

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use secrecy::SecretBox;
 use secrecy::zeroize::Zeroize;
 use tokio::time::Instant;
+
+use crate::guarded::Guarded;
 
 /// How long a value stays rejected: by then it may have been the backend's fault.
 const REJECTED_FOR: Duration = Duration::from_secs(600);
@@ -26,7 +27,7 @@ pub(crate) struct Rotation<T: Zeroize> {
 
 /// The value before the current one, while it is remembered.
 pub(crate) struct Previous<T: Zeroize> {
-    pub(crate) value: Arc<SecretBox<T>>,
+    pub(crate) value: Arc<Guarded<T>>,
     pub(crate) generation: u64,
     until: Instant,
 }
@@ -65,7 +66,7 @@ impl<T: Zeroize> Rotation<T> {
         self.previous.load_full().filter(|previous| Instant::now() < previous.until)
     }
 
-    pub(crate) fn keep_previous(&self, value: Arc<SecretBox<T>>, generation: u64, window: Duration) {
+    pub(crate) fn keep_previous(&self, value: Arc<Guarded<T>>, generation: u64, window: Duration) {
         let until = Instant::now().checked_add(window);
         let previous = until.filter(|_| !window.is_zero()).map(|until| Previous { value, generation, until });
         self.previous.store(previous.map(Arc::new));

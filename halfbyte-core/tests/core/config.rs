@@ -181,9 +181,12 @@ fn all_faults_are_reported_at_once() {
     let expected = ["HALFBYTE_ENV", "HALFBYTE_LISTEN", "HALFBYTE_LAME_DUCK", "HALFBYTE_SECRETS_URL", "HALFBYTE_HOEM"];
     assert_eq!(keys.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected.into());
     assert!(message.starts_with("the configuration has 5 faults:"), "{message}");
-    for part in
-        ["\"prod\" is not one of development", "such as 127.0.0.1:8080", "from 0 to 65535", "must be such as openbao://host:8200/mount/path"]
-    {
+    for part in [
+        "\"prod\" is not one of development",
+        "such as 127.0.0.1:8080",
+        "from 0 to 65535",
+        "must be such as openbao://host:8200/mount/path",
+    ] {
         assert!(message.contains(part), "{part} is not in {message}");
     }
     assert_eq!(message.lines().count(), 6);
@@ -193,9 +196,12 @@ fn all_faults_are_reported_at_once() {
 fn production_refuses_each_embedded_default_and_says_which_key_to_set() {
     let (keys, message) = faults(&[("HALFBYTE_ENV", "production")]);
     assert_eq!(keys, ["HALFBYTE_SECRETS_URL", "HALFBYTE_IDENTITY_URL", "HALFBYTE_BILLING_URL", "HALFBYTE_PUBLIC_URL"]);
-    for choice in
-        ["openbao://, aws-sm://, file:///dir or env:", "https:// URL of your issuer", "sqlite:///absolute/path", "https:// address under"]
-    {
+    for choice in [
+        "openbao://, aws-sm://, file:///dir or env:",
+        "https:// URL of your issuer",
+        "sqlite:///absolute/path",
+        "https:// address under",
+    ] {
         assert!(message.contains(choice), "{choice} is not in {message}");
     }
     let embedded = [

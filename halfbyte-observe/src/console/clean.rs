@@ -75,10 +75,20 @@ mod tests {
 
     #[test]
     fn secrets_are_on_neither_console() {
+        let live = "a live \"secret\"";
+        let _known = [live, "4711471148"].map(|live| halfbyte_core::fingerprint::register(live.as_bytes()));
+        let log = || {
+            log();
+            let span = tracing::info_span!("sign_in", note = live);
+            span.in_scope(|| tracing::info!(list = ?[live], note = live, n = 4_711_471_148_u64, "page=2 of {live}"));
+        };
+        let json = || json(log);
         let pretty = |coloured| {
             printed_by(log, |sink| readable(move || sink.clone(), coloured, Clock::system(), Redaction::default()))
         };
-        for line in [json(log), pretty(false), pretty(true)] {
+        for line in [json(), pretty(false), pretty(true)] {
+            assert!(line.contains("page=2 of [REDACTED]") && !line.contains("a live"), "{line}");
+            assert!(!line.contains("4711471148"), "{line}");
             for secret in ["hunter2", "s3cret", "abcdefghijkl1", "4711x", "pw0rd"] {
                 assert!(!line.contains(secret), "{secret} in {line}");
             }

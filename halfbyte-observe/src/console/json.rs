@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::mem;
 
+use halfbyte_core::fingerprint::is_number;
 use halfbyte_core::{Caller, Clock, error_chain};
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt as _;
@@ -218,6 +219,14 @@ impl Fields<'_> {
         }
     }
 
+    fn number(&mut self, field: &Field, value: impl Into<i128> + fmt::Display + Copy) {
+        if is_number(value) {
+            self.text(field, format_args!("{value}"));
+        } else {
+            self.plain(field, format_args!("{value}"));
+        }
+    }
+
     /// Writes the name; `None` if the field is left out. Else how long its value may be.
     fn begin(&mut self, field: &Field) -> Option<usize> {
         let name = field.name();
@@ -318,11 +327,11 @@ impl Visit for Fields<'_> {
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.plain(field, format_args!("{value}"));
+        self.number(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.plain(field, format_args!("{value}"));
+        self.number(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {

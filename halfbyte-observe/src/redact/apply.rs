@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use halfbyte_core::fingerprint::{self, is_number};
 use opentelemetry::trace::Status;
 use opentelemetry::{Array, KeyValue, Value};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -127,6 +128,9 @@ impl Rules {
                         }
                     }
                 }
+                (_, value @ Value::I64(_)) if matches!(*value, Value::I64(number) if is_number(number)) => {
+                    *value = fingerprint::REDACTED.into();
+                }
                 _ => {}
             }
         }
@@ -166,6 +170,10 @@ impl Rules {
             }
             (treatment, any_value::Value::ArrayValue(array)) => {
                 array.values.iter_mut().for_each(|value| self.treat(treatment, value, deep - 1));
+            }
+            (_, value @ any_value::Value::IntValue(_)) if matches!(*value, any_value::Value::IntValue(number) if is_number(number)) =>
+            {
+                *value = any_value::Value::StringValue(fingerprint::REDACTED.to_owned());
             }
             (_, any_value::Value::KvlistValue(list)) => self.list(&mut list.values, deep - 1),
             (

@@ -51,6 +51,11 @@ pub(crate) const REDACTED: &str = "REDACTED";
 /// - what follows `Bearer`, `Basic` and `DPoP`; JSON web tokens; private keys in PEM; API keys of HalfByte, AWS, GitHub,
 ///   GitLab, Google, Slack and Stripe.
 ///
+/// # By its value
+///
+/// Each live secret of the process, which [`halfbyte_core::fingerprint`] knows, becomes `[REDACTED]`: in every text too, also
+/// escaped, percent-encoded, in base64 and in hexadecimal.
+///
 /// It takes time linear in the text, whatever that holds, and allocates only when something is found or the value
 /// of a parameter is encoded.
 ///

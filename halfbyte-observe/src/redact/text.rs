@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use halfbyte_core::fingerprint;
+
 use super::{Rules, pairs, shapes};
 
 /// How often a text is looked through in which something was found.
@@ -83,6 +85,14 @@ impl Looked {
 
 /// `text` without secrets. `is_query` says that it is the query of a URL, which begins with a parameter.
 pub(super) fn redact<'a>(rules: &Rules, text: &'a str, is_query: bool) -> Cow<'a, str> {
+    // Live secrets first: a rule may take a part of one.
+    match fingerprint::mask(text) {
+        Cow::Borrowed(text) => by_rules(rules, text, is_query),
+        Cow::Owned(masked) => Cow::Owned(by_rules(rules, &masked, is_query).into_owned()),
+    }
+}
+
+fn by_rules<'a>(rules: &Rules, text: &'a str, is_query: bool) -> Cow<'a, str> {
     let mut redacted = pass(rules, text, is_query, LEVELS);
     // What was removed may have hidden something behind it; mostly the second pass finds nothing.
     for _ in 1..PASSES {

@@ -1,6 +1,8 @@
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, Hasher};
 
+use halfbyte_core::fingerprint;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata};
 
@@ -24,7 +26,11 @@ impl Line {
         reader.hasher.write_usize(std::ptr::from_ref(from).addr());
         reader.hasher.write_u8(suppressed.into());
         event.record(&mut reader);
-        Self { hash: reader.hasher.finish(), from, text: reader.text, suppressed }
+        let mut text = reader.text;
+        if text.cut && fingerprint::is_any() {
+            text.mask(event);
+        }
+        Self { hash: reader.hasher.finish(), from, text, suppressed }
     }
 }
 
@@ -70,6 +76,23 @@ impl<H: Hasher> fmt::Write for Hash<'_, H> {
     }
 }
 
+/// All of a message.
+struct Whole(String);
+
+impl Visit for Whole {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            let _cut = write!(self.0, "{value:?}");
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.0.push_str(value);
+        }
+    }
+}
+
 /// The beginning of a message, in place.
 #[derive(Clone, Copy)]
 pub(super) struct Text {
@@ -96,6 +119,16 @@ impl Text {
         if fits < text.len() {
             self.put(MARK);
             self.cut = true;
+        }
+    }
+
+    /// Takes the beginning of the message of `event` anew, without live secrets: one that is cut is none that can be known.
+    fn mask(&mut self, event: &Event<'_>) {
+        let mut whole = Whole(String::new());
+        event.record(&mut whole);
+        if let Cow::Owned(masked) = fingerprint::mask(&whole.0) {
+            *self = Self::default();
+            self.push(&masked);
         }
     }
 

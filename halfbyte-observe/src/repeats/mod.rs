@@ -357,6 +357,16 @@ mod tests {
     }
 
     #[test]
+    fn a_count_shows_no_part_of_a_live_secret_that_its_message_was_cut_in() {
+        let secret = "0123456789-0123456789-0123456789";
+        let _known = halfbyte_core::fingerprint::register(secret.as_bytes());
+        let (kit, before) = (Kit::new(), "x".repeat(140));
+        kit.heard(|| (0..11).for_each(|_| tracing::warn!(target: "t", "{before}{secret}")));
+        let told = kit.heard(|| kit.repeats.tell_all());
+        assert!(told[0].contains(&format!("{before}[REDACTED] (1 more")), "{told:?}");
+    }
+
+    #[test]
     fn a_count_is_told_however_often_it_is_the_same() {
         let kit = Kit::new();
         kit.heard(|| (0..10).for_each(|_| warn("")));

@@ -16,6 +16,9 @@ use tower::{ServiceBuilder, ServiceExt as _};
 use crate::child::{self, assert_success};
 use crate::kit::{Body, get};
 
+/// A live secret of the process.
+const TOKEN: &str = "hunter2-hunter2";
+
 /// Panics while it unwinds, and sees to it.
 struct Clumsy;
 
@@ -51,20 +54,14 @@ async fn request(layer: ServerLayer, path: &str) {
 
 /// The role: all ways to panic, in a process with the hook.
 pub async fn play(config: &Config) {
-    let (said, previous) = (std::sync::atomic::AtomicBool::new(false), std::panic::take_hook());
-    std::panic::set_hook(Box::new(move |info| {
-        if !said.swap(true, std::sync::atomic::Ordering::Relaxed) {
-            println!("PREVIOUS {}", info.payload_as_str().unwrap_or_default());
-        }
-        previous(info);
-    }));
+    let _token = halfbyte_core::fingerprint::register(TOKEN.as_bytes());
     let telemetry = halfbyte_observe::init(child::settings(config)).unwrap();
     halfbyte_observe::init(child::settings(config)).unwrap_err();
     for path in ["/first", "/value", "/clumsy", "/resumed"] {
         request(ServerLayer::new(), path).await;
     }
     let thread = std::thread::Builder::new().name("press".into());
-    thread.spawn(|| panic!("of a thread")).unwrap().join().unwrap_err();
+    thread.spawn(|| panic!("of a thread, with {TOKEN}")).unwrap().join().unwrap_err();
     let flushed = telemetry.shutdown(Duration::from_secs(10)).await;
     assert!(flushed.is_complete(), "{flushed}");
 }
@@ -87,7 +84,7 @@ async fn the_hook_reports_each_panic_once_in_its_trace() {
         "no paper for /clumsy",
         "the second",
         "of a worker",
-        "of a thread",
+        "of a thread, with [REDACTED]",
     ];
     assert_eq!(messages, expected);
 
@@ -112,13 +109,28 @@ async fn the_hook_reports_each_panic_once_in_its_trace() {
     assert_eq!(second.event("exception").unwrap().attributes["exception.message"], "the second");
     assert_eq!((logs[5].trace_id.as_ref(), &logs[5].attributes["thread.name"]), (None, &"press".into()));
 
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("PREVIOUS no paper for /first"), "{said}");
     let lines = child::json_lines(&output);
     let lines: Vec<_> = lines.iter().filter(|line| line["target"] == "halfbyte::panic").collect();
     assert_eq!(lines.len(), 6, "{lines:?}");
     assert_eq!(lines[0]["trace_id"].as_str(), first.trace_id.as_deref());
     assert_eq!(lines[0]["fields"]["exception.type"], "panic");
+    // The line of the log is all that is printed.
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("panicked"), "{said}");
+    let all = format!("{said}{}{:?}{:?}", String::from_utf8_lossy(&output.stdout), receiver.logs(), receiver.spans());
+    assert!(!all.contains(TOKEN), "{all}");
+}
+
+#[tokio::test]
+async fn a_panic_that_no_log_shows_is_printed_without_secrets() {
+    let variables = [("HALFBYTE_ENV", "staging"), ("RUST_LOG", "off"), ("OTEL_SDK_DISABLED", "true")];
+    let output = child::play("panic", &variables).await;
+    assert_success(&output);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let (first, thread) = ("\nno paper for /first\n", "\nof a thread, with [REDACTED]\n");
+    assert!(said.contains("thread 'press' panicked at halfbyte-observe/tests/observe/panics.rs:"), "{said}");
+    assert_eq!([said.matches(first).count(), said.matches(thread).count()], [1, 1], "{said}");
+    assert!(!format!("{said}{}", String::from_utf8_lossy(&output.stdout)).contains(TOKEN), "{said}");
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use halfbyte_observe::RequestIdLayer;
 use http::Request;
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::MeterProvider as _;
 use tower::{ServiceBuilder, ServiceExt as _};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -55,4 +57,26 @@ async fn a_request_is_one_line_of_the_log_and_its_secrets_are_nowhere() {
     for text in [log, format!("{span:?}"), format!("{series:?}")] {
         assert!(!text.contains("s3cret"), "{text}");
     }
+}
+
+/// Whatever it is named, and however it is encoded.
+#[test]
+fn a_live_secret_is_in_no_signal() {
+    let live = [b"correct horse".as_slice(), b"4711471149"];
+    let _known = live.map(halfbyte_core::fingerprint::register);
+    let capture = halfbyte_observe::testing::capture();
+    let _entered = capture.enter();
+    let span = tracing::info_span!(
+        "note",
+        n = 4_711_471_149_i64,
+        text = "it is correct horse",
+        otel.name = "for correct%20horse"
+    );
+    span.in_scope(|| tracing::info!(n = 4_711_471_149_i64, list = ?["correct horse"], "dTpjb3JyZWN0IGhvcnNl"));
+    let counter = capture.meter_provider().meter("test").u64_counter("notes").build();
+    counter.add(1, &[KeyValue::new("of", "correct horse")]);
+    drop(span);
+    let said = format!("{:?} {:?} {:?}", capture.spans(), capture.logs(), capture.metrics());
+    assert!(!said.contains("horse") && !said.contains("cnJlY3QgaG9yc2") && said.contains("[REDACTED]"), "{said}");
+    assert!(!said.contains("4711471149"), "{said}");
 }

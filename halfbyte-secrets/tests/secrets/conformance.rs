@@ -24,7 +24,10 @@ async fn a_provider_without_a_flaw_passes_all_of_it() {
     let report = conformance::run(Memory::new(None)).await;
     all_but(&report, &[]);
     assert_eq!(report.checks().len(), 22);
-    assert!(report.to_string().starts_with("conformance of memory\n  missing name                    passed\n"), "{report}");
+    assert!(
+        report.to_string().starts_with("conformance of memory\n  missing name                    passed\n"),
+        "{report}"
+    );
 }
 
 /// Table: what is wrong, and which checks say so.

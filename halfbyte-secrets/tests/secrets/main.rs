@@ -12,9 +12,11 @@ mod env;
 #[cfg(feature = "aws")]
 mod fake_aws;
 mod files;
+mod firewall;
 mod handles;
-mod leases;
 mod inject;
+mod leaks;
+mod leases;
 mod lent;
 mod local;
 #[cfg(feature = "testing")]

@@ -1,0 +1,88 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::canary::Canaries;
+
+/// More than one place is told, and not all of a log.
+const TOLD: usize = 32;
+
+/// Where secrets were found by a [`LeakTest`](super::LeakTest). Shows names and places, never a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "a leak that nobody hears of"]
+pub struct Leaks {
+    pub(super) found: Vec<Leak>,
+    pub(super) not_looked_at: Vec<String>,
+}
+
+/// A secret where none belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Leak {
+    /// The name of the secret.
+    pub secret: String,
+    /// Where it was found, for people.
+    pub place: String,
+}
+
+impl Leaks {
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// What was found, in the order in which it was, up to 32 places.
+    pub fn found(&self) -> &[Leak] {
+        &self.found
+    }
+
+    /// What could not be looked at, and why: that nothing was found there means nothing.
+    pub fn not_looked_at(&self) -> &[String] {
+        &self.not_looked_at
+    }
+}
+
+impl fmt::Display for Leaks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            f.write_str("no secret was found where none belongs")?;
+        } else {
+            f.write_str("secrets were found where none belongs:")?;
+        }
+        self.found.iter().try_for_each(|leak| write!(f, "\n  {leak}"))?;
+        self.not_looked_at.iter().try_for_each(|what| write!(f, "\n  not looked at: {what}"))
+    }
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.secret, self.place)
+    }
+}
+
+/// Collects what is found; clones collect together.
+#[derive(Clone)]
+pub(super) struct Findings {
+    canaries: Canaries,
+    found: Arc<Mutex<Vec<Leak>>>,
+}
+
+impl Findings {
+    pub(super) fn of(canaries: Canaries) -> Self {
+        Self { canaries, found: Arc::default() }
+    }
+
+    /// Looks for a secret in `bytes`, which are from `place`; answers whether there is one.
+    pub(super) fn look(&self, bytes: &[u8], place: impl FnOnce() -> String) -> bool {
+        let Some(secret) = self.canaries.find(bytes) else { return false };
+        let leak = Leak { secret, place: place() };
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.len() < TOLD && !found.contains(&leak) {
+            found.push(leak);
+        }
+        true
+    }
+
+    pub(super) fn take(&self) -> Vec<Leak> {
+        std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
