@@ -30,7 +30,7 @@
 //! |---|---|---|
 //! | `local:` | [`Local`]: one encrypted file under `HALFBYTE_HOME`, for development | within a second |
 //! | `env:` | [`Env`]: variables, `db-password` as `DB_PASSWORD` | with the next start |
-//! | `file:///dir` | [`Files`]: one file a secret, as Kubernetes mounts them | within a second |
+//! | `file:///dir` | [`Files`]: one file a secret, as Kubernetes mounts them | at once; within 30 s if it cannot be told of |
 //!
 //! Anything else is a [`Provider`] of yours, given to [`Secrets::new`].
 //!

@@ -2,7 +2,11 @@
 
 mod env;
 mod files;
+mod folder;
+#[cfg_attr(not(target_os = "linux"), path = "no_inotify.rs")]
+mod inotify;
 mod stamp;
+mod watch;
 
 use std::fmt;
 use std::future::Future;

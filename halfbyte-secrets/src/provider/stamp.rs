@@ -63,8 +63,22 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<Contents, Error> {
     if !std::fs::metadata(path).map_err(fail)?.is_file() {
         return Err(malformed("is not a file".into()));
     }
-    let mut file = File::open(path).map_err(fail)?;
+    contents(File::open(path).map_err(fail)?, path, limit)
+}
+
+/// The stamp of an open file.
+pub(crate) fn stamp_of(file: &File) -> io::Result<Stamp> {
+    file.metadata().map(|metadata| Stamp::of(&metadata))
+}
+
+/// Reads an open file of at most `limit` bytes, as one version of it; `path` is how errors name it.
+pub(crate) fn contents(mut file: File, path: &Path, limit: usize) -> Result<Contents, Error> {
+    let fail = |error| Error::of_file(path, error);
+    let malformed = |what: String| Error::new(ErrorKind::Malformed, format!("{} {what}", path.display()));
     let metadata = file.metadata().map_err(fail)?;
+    if !metadata.is_file() {
+        return Err(malformed("is not a file".into()));
+    }
     let before = Stamp::of(&metadata);
     // Of full size from the start: a buffer that grows leaves copies behind.
     let size = usize::try_from(metadata.len()).unwrap_or(limit).min(limit);
