@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use halfbyte_core::config::{Config, SecretsBackend};
+use halfbyte_core::config::{Config, Environment, SecretsBackend};
 use halfbyte_core::home::Home;
 use halfbyte_core::lifecycle::Phase;
 use halfbyte_core::{Lifecycle, Live};
@@ -63,7 +63,15 @@ impl Secrets {
                 let local = Local::open(&home)?;
                 Ok(Self::new(local, lifecycle))
             }
-            SecretsBackend::Env => Ok(Self::new(Env::new(&config.other), lifecycle)),
+            SecretsBackend::Env => {
+                if config.environment == Environment::Production && !Env::is_taken() {
+                    tracing::warn!(
+                        target: "halfbyte::secrets",
+                        "secrets are in the environment of this process, and of each that it starts: call Env::take first in main",
+                    );
+                }
+                Ok(Self::new(Env::new(&config.other), lifecycle))
+            }
             SecretsBackend::Files(folder) => Ok(Self::new(Files::new(folder), lifecycle)),
             other => Err(Error::new(ErrorKind::Unavailable, format!("{other:?} is not a backend of this version"))),
         }

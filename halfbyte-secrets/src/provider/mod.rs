@@ -3,6 +3,8 @@
 mod env;
 mod files;
 mod folder;
+#[cfg_attr(not(target_os = "linux"), path = "no_handover.rs")]
+mod handover;
 #[cfg_attr(not(target_os = "linux"), path = "no_inotify.rs")]
 mod inotify;
 mod stamp;

@@ -2,6 +2,7 @@
 
 mod backend;
 mod env;
+mod env_taken;
 mod files;
 mod handles;
 mod kubelet;
