@@ -152,7 +152,7 @@ impl Platform {
         if let Some(issued) = issued {
             let is_there = match secret.load() {
                 Ok(current) => current.expose_secret().expose_secret() == issued.expose_secret(),
-                Err(error) => error.is_temporary(),
+                Err(error) => !error.is_not_found(),
             };
             if !is_there {
                 let message = format!(

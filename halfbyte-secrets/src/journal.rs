@@ -25,6 +25,11 @@ impl Journal {
         self.tell(if generation == 1 { "fetched" } else { "rotated" }, generation, stage);
     }
 
+    /// The backend cannot be asked, and a value of an earlier process stands in for it.
+    pub(crate) fn restored(&self, generation: u64) {
+        self.tell("restored", generation, "snapshot");
+    }
+
     /// What was read before is still current.
     pub(crate) fn unchanged(&self) {}
 

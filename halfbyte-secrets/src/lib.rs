@@ -55,11 +55,15 @@
 //! - It does not protect `local:` from who can read the home folder: the key lies next to the file, so that both survive
 //!   a restart without a person. It keeps values out of backups of single files, of `grep` and of screens.
 
+mod boot;
 mod error;
 mod from_secret;
 mod handle;
 mod journal;
+#[cfg(any(feature = "local", feature = "snapshot"))]
+mod key;
 mod lease;
+#[cfg(feature = "local")]
 mod local;
 mod name;
 mod policy;
@@ -67,6 +71,8 @@ mod provider;
 mod reader;
 mod rotation;
 mod secrets;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 
 pub use halfbyte_core::live;
 pub use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize};
@@ -74,8 +80,11 @@ pub use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize};
 pub use self::error::{Error, ErrorKind};
 pub use self::from_secret::{FromSecret, Json, ParseError, SecretUrl};
 pub use self::handle::{PreviousValue, Secret, Snapshot};
+#[cfg(feature = "local")]
 pub use self::local::Local;
 pub use self::name::Name;
 pub use self::policy::Policy;
 pub use self::provider::{Ask, Env, Files, Lease, Provider, Reading, Stage, Version};
 pub use self::secrets::{Builder, Secrets};
+#[cfg(feature = "snapshot")]
+pub use self::snapshot::BootSnapshot;

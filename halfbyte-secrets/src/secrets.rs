@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use halfbyte_core::config::{Config, Environment, SecretsBackend};
-use halfbyte_core::home::Home;
 use halfbyte_core::lifecycle::Phase;
 use halfbyte_core::{Lifecycle, Live};
 
+use crate::boot::{Boot, Memory};
 use crate::handle::Shared;
 use crate::journal::Journal;
 use crate::lease::Ledger;
 use crate::provider::{Erased, Provider};
 use crate::reader::{Reader, give_back};
 use crate::rotation::Rotation;
-use crate::{Env, Error, ErrorKind, Files, FromSecret, Local, Name, Policy, Secret};
+use crate::{Env, Error, ErrorKind, Files, FromSecret, Name, Policy, Secret};
 
 /// How long giving leases back may take in all.
 const GIVING_BACK: Duration = Duration::from_secs(5);
@@ -33,6 +33,7 @@ struct Inner {
     policies: HashMap<Box<str>, Policy>,
     lifecycle: Lifecycle,
     ledger: Ledger,
+    memory: Option<Arc<dyn Memory>>,
     state: Mutex<State>,
 }
 
@@ -58,11 +59,7 @@ impl Secrets {
     /// here: each secret says so for itself, and readiness shows it.
     pub fn open(config: &Config, lifecycle: &Lifecycle) -> Result<Self, Error> {
         match &config.secrets {
-            SecretsBackend::Local => {
-                let home = Home::open(&config.home).map_err(|error| Error::of_file(&config.home, error))?;
-                let local = Local::open(&home)?;
-                Ok(Self::new(local, lifecycle))
-            }
+            SecretsBackend::Local => Self::open_local(config, lifecycle),
             SecretsBackend::Env => {
                 if config.environment == Environment::Production && !Env::is_taken() {
                     tracing::warn!(
@@ -77,6 +74,20 @@ impl Secrets {
         }
     }
 
+    #[cfg(feature = "local")]
+    fn open_local(config: &Config, lifecycle: &Lifecycle) -> Result<Self, Error> {
+        let home = halfbyte_core::home::Home::open(&config.home);
+        let home = home.map_err(|error| Error::of_file(&config.home, error))?;
+        Ok(Self::new(crate::Local::open(&home)?, lifecycle))
+    }
+
+    #[cfg(not(feature = "local"))]
+    fn open_local(_config: &Config, _lifecycle: &Lifecycle) -> Result<Self, Error> {
+        let message =
+            "local: is not in this build: set HALFBYTE_SECRETS_URL to another, or build with the feature \"local\"";
+        Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
     /// Takes secrets from `provider`, by its own policy.
     pub fn new(provider: impl Provider, lifecycle: &Lifecycle) -> Self {
         Self::builder(provider).build(lifecycle)
@@ -85,7 +96,7 @@ impl Secrets {
     /// Takes secrets from `provider`, with more to say about how.
     pub fn builder(provider: impl Provider) -> Builder {
         let policy = Policy::from(provider.policy());
-        Builder { provider: Arc::new(provider), policy, policies: HashMap::new() }
+        Builder { provider: Arc::new(provider), policy, policies: HashMap::new(), memory: None }
     }
 
     /// A handle to the secret `name`. Does no I/O: the first fetch begins in the background, and the handle's
@@ -148,8 +159,9 @@ impl Secrets {
         let policy = inner.policies.get(name).unwrap_or(&inner.policy).clone();
         let (rotation, journal) = (Arc::new(Rotation::new()), Journal::new(&shown, inner.provider.name()));
         let live = policy.live.clone();
-        let reader =
-            Reader::new(inner.provider.clone(), valid, policy, rotation.clone(), inner.ledger.clone(), journal.clone());
+        let boot = Boot::new(inner.memory.clone(), policy.snapshot, inner.lifecycle.clock().clone());
+        let (provider, ledger) = (inner.provider.clone(), inner.ledger.clone());
+        let reader = Reader::new(provider, valid, policy, rotation.clone(), ledger, boot, journal.clone());
         let live = Live::start(format!("secret.{shown}"), live, reader, &inner.lifecycle);
         Shared { live, rotation, journal }
     }
@@ -174,6 +186,7 @@ pub struct Builder {
     provider: Arc<dyn Erased>,
     policy: Policy,
     policies: HashMap<Box<str>, Policy>,
+    memory: Option<Arc<dyn Memory>>,
 }
 
 impl Builder {
@@ -191,15 +204,24 @@ impl Builder {
         self
     }
 
+    /// Keeps an encrypted copy of what is read, for a start while the backend is down. `None` for no copy.
+    #[cfg(feature = "snapshot")]
+    #[must_use]
+    pub fn snapshot(mut self, snapshot: impl Into<Option<crate::BootSnapshot>>) -> Self {
+        self.memory = snapshot.into().map(|snapshot| Arc::new(snapshot) as Arc<dyn Memory>);
+        self
+    }
+
     /// The secrets, which live as long as `lifecycle`.
     pub fn build(self, lifecycle: &Lifecycle) -> Secrets {
-        let Self { provider, policy, policies } = self;
+        let Self { provider, policy, policies, memory } = self;
         Secrets(Arc::new(Inner {
             provider,
             policy,
             policies,
             lifecycle: lifecycle.clone(),
             ledger: Ledger::default(),
+            memory,
             state: Mutex::default(),
         }))
     }

@@ -5,9 +5,8 @@ use halfbyte_core::live::Policy;
 use secrecy::zeroize::Zeroizing;
 
 use super::folder::{Failure, View, read_whole};
-use super::stamp::{contents, stamp_of};
 use super::watch::Watch;
-use super::{Contents, blocking, only_current};
+use super::{Contents, Stamp, blocking, contents, only_current};
 use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Version};
 
 /// `file:///dir`: the secret `db-password` is the file `db-password` in the folder.
@@ -79,7 +78,7 @@ impl Provider for Files {
 
 fn look(view: &View<'_>, name: &Name, known: Option<&Version>) -> Result<Reading, Failure> {
     let (file, path) = (view.file(name.as_str())?, view.path(name.as_str()));
-    if known.is_some() && stamp_of(&file).is_ok_and(|stamp| stamp.is(known)) {
+    if known.is_some() && file.metadata().is_ok_and(|metadata| Stamp::of(&metadata).is(known)) {
         return Ok(Reading::unchanged());
     }
     let Contents { mut bytes, stamp } = contents(file, &path, LIMIT)?;

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use rustix::fs::FsWord;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
@@ -16,7 +17,7 @@ pub(super) struct Notices(OwnedFd);
 
 /// By `f_type` of statfs(2): a change on another machine is not told of here, or in user space may not be.
 /// NFS, SMB (two), FUSE, 9p, Ceph, AFS.
-const TOLD_OF_HALF: [i64; 7] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
+const TOLD_OF_HALF: [u32; 7] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
 
 impl Notices {
     pub(super) fn open() -> io::Result<Self> {
@@ -25,7 +26,9 @@ impl Notices {
 
     /// Watches `folder`; answers whether changes in it will be told of.
     pub(super) fn watch(&self, folder: &Path) -> bool {
-        if !rustix::fs::statfs(folder).is_ok_and(|system| !TOLD_OF_HALF.contains(&i64::from(system.f_type))) {
+        // The width of the number is another on each machine.
+        let is_half = |kind: FsWord| TOLD_OF_HALF.iter().any(|&half| half as FsWord == kind);
+        if !rustix::fs::statfs(folder).is_ok_and(|system| !is_half(system.f_type)) {
             return false;
         }
         let renamed = WatchFlags::MOVE | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;

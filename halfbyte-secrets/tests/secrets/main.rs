@@ -10,6 +10,7 @@ mod local;
 mod mounts;
 mod redaction;
 mod rotation;
+mod snapshot;
 mod writers;
 
 use halfbyte_core::{Clock, Lifecycle};
