@@ -141,7 +141,8 @@ async fn a_swap_shows_at_once_and_so_does_a_name_that_it_brings() {
     mount.write(&[("later", "here")]);
     timeout(SOON, later.changed(1)).await.expect("seen before the next look");
     assert_eq!(later.load().expect("loaded").expose_secret().as_deref(), Some("here"));
-    let error = token.refresh(9).await.expect_err("its name is gone");
+    let name = Name::new("token").expect("a name");
+    let error = mount.files().read(Ask::current(&name)).await.expect_err("its name is gone");
     assert!(error.is_not_found(), "{error:?}");
 }
 
