@@ -29,7 +29,7 @@
 //! | URL | what | a change shows |
 //! |---|---|---|
 //! | `local:` | [`Local`]: one encrypted file under `HALFBYTE_HOME`, for development | within a second |
-//! | `env:` | [`Env`]: variables, `db-password` as `DB_PASSWORD` | with the next start |
+//! | `env:` | [`Env`]: variables, `db-password` as `DB_PASSWORD`; see [`Env::take`] | with the next start |
 //! | `file:///dir` | [`Files`]: one file a secret, as Kubernetes mounts them | at once; within 30 s if it cannot be told of |
 //!
 //! Anything else is a [`Provider`] of yours, given to [`Secrets::new`].
@@ -45,15 +45,24 @@
 //! - When the backend is away the last known good value is served for the [policy](halfbyte_core::live::Policy)'s
 //!   `max_stale`, and after that a typed [`Error`]. A missing, denied, malformed or unreachable secret is told apart.
 //! - A broken local file, a wrong key or a key file that others may read is reported and never overwritten.
+//! - A mount that Kubernetes swaps is read whole, before the swap or after it; [`Files::together`] reads several names so.
+//! - With a [`BootSnapshot`] a product restarts while the backend is down, with values that were confirmed within a day.
+//!
+//! # Features
+//!
+//! `local` and `snapshot`, both there unless `default-features = false`: [`Local`] and [`BootSnapshot`]. They bring age and the
+//! many crates that it needs.
 //!
 //! # What it does not do
 //!
 //! - It does not keep a value out of core dumps, swap or the hands of a debugger: memory is not locked.
 //! - It does not know of copies that others make: what `expose_secret` hands out may be cloned, and JSON and URL parsers
-//!   have scratch space of their own. The environment itself is the operating system's copy.
+//!   have scratch space of their own. The environment itself is the operating system's copy, until
+//!   [`Env::take`] starts the program without it; what the one who started it keeps, stays.
 //! - It does not notice a secret that someone else writes into a log; nothing here compares log lines with values.
-//! - It does not protect `local:` from who can read the home folder: the key lies next to the file, so that both survive
-//!   a restart without a person. It keeps values out of backups of single files, of `grep` and of screens.
+//! - It does not protect `local:`, nor a boot snapshot without a key from elsewhere, from who can read the home folder: the
+//!   key lies next to the file, so that both survive a restart without a person. It keeps values out of backups of single
+//!   files, of `grep` and of screens.
 
 mod boot;
 mod error;
