@@ -17,9 +17,13 @@ const CANARY: &str = "hunter2-canary";
 
 /// Runs the test `name` of this program in a process of its own, with these variables.
 fn run(name: &str, variables: &[(&str, &str)]) -> Output {
+    // Should a program ever be started anew with other arguments, it must not go on so for ever.
+    let is_child = Config::from_env().expect("configured").other.get("TEST_IS_CHILD").is_some();
+    assert!(!is_child, "a process of these tests starts none itself");
     let child = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", &format!("env_taken::{name}"), "--nocapture", "--test-threads=1"])
         .envs(variables.iter().copied())
+        .env("TEST_IS_CHILD", "yes")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -10,7 +10,7 @@ use std::time::Duration;
 use halfbyte_secrets::{Ask, ErrorKind, ExposeSecret as _, Files, Name, Provider as _, Reading, Secret, Secrets};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::kubelet::{AtomicWriter, Payload};
 use super::{chain, lifecycle};
@@ -238,13 +238,37 @@ async fn a_pipe_in_the_place_of_a_file_is_malformed_and_nobody_waits_for_it() {
     assert!(error.expect_err("a pipe").is_malformed());
 }
 
+/// How long `files` waits for a change, on a paused clock: not at all for what is told of.
+async fn waits(files: &Files) -> Duration {
+    let start = Instant::now();
+    let _told_or_not = timeout(Duration::from_secs(60), files.changed()).await;
+    start.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_after_a_read_is_told_of_at_once_to_all_who_were_busy_then() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (files, name) = (Files::new(folder.path()), Name::new("token").expect("a name"));
+    files.read(Ask::current(&name)).await.expect_err("nothing is there");
+    fs::write(folder.path().join("token"), "one").expect("written");
+    assert_eq!(waits(&files).await, Duration::ZERO);
+    // Another one has read meanwhile, in no time.
+    assert_eq!(waits(&files).await, Duration::ZERO);
+    // And one more took a while.
+    sleep(Duration::from_millis(200)).await;
+    let waited = waits(&files).await;
+    assert!(waited > Duration::ZERO && waited < Duration::from_millis(850), "{waited:?}");
+    // Then there is nothing to tell.
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(waits(&files).await, Duration::from_secs(60));
+}
+
 /// Without a watch: on a paused clock only looking is left, and that each second.
 #[tokio::test(start_paused = true)]
 async fn a_folder_that_cannot_be_watched_is_looked_at_each_second() {
     let files = Files::new(Path::new("/nonexistent/secrets"));
-    let start = tokio::time::Instant::now();
-    files.changed().await;
-    files.changed().await;
-    let took = start.elapsed();
-    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(3), "{took:?}");
+    for _ in 0..2 {
+        let waited = waits(&files).await;
+        assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(2), "{waited:?}");
+    }
 }
