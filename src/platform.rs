@@ -19,7 +19,7 @@ use url::Url;
 use crate::bound::Bound;
 use crate::builder::Builder;
 use crate::contract::Contract;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::guard::Guard;
 use crate::layers::{CatchPanicLayer, DeadlineLayer, DrainGateLayer, LoadShedLayer};
 use crate::manifest::Manifest;
@@ -123,10 +123,12 @@ impl Platform {
     ///
     /// # Errors
     ///
-    /// The embedded issuer or the secrets cannot be written.
+    /// The embedded issuer or the secrets cannot be written; or the issuer is embedded, and secrets that are not `local:` do not
+    /// hold the client's secret, which this cannot put there.
     pub async fn calls(&self, other: &str, scopes: &[&str]) -> Result<TokenSource, Error> {
         let id = self.product().as_str();
         let name = format!("{other}-client-secret");
+        let mut issued = None;
         if let (Environment::Development, Some(issuer)) = (self.config().environment, self.identity().embedded()) {
             let tenant = TenantId::new(id).map_err(|error| Error::from(Box::new(error) as BoxError))?;
             // One client for all that this product calls: each call adds to what it may do, one after the other.
@@ -134,7 +136,9 @@ impl Platform {
             calls.audiences.insert(other.to_owned());
             calls.scopes.extend(scopes.iter().map(|scope| (*scope).to_owned()));
             let client = ClientSpec::new(id, tenant).scopes(calls.scopes.clone()).audiences(calls.audiences.clone());
-            self.store_local_secret(&name, Some(issuer.register(client.may_exchange()).await?)).await?;
+            let secret = issuer.register(client.may_exchange()).await?;
+            self.store_local_secret(&name, Some(secret.clone())).await?;
+            issued = Some(secret).filter(|_| self.config().secrets != SecretsBackend::Local);
         }
         let secret = self.secrets().get::<SecretString>(&name);
         // The first token is asked for at once: a secret that is only on its way would cost it a failure and a pause.
@@ -144,6 +148,20 @@ impl Platform {
                 error = error_chain(&error),
                 "calls to another product wait for their secret"
             );
+        }
+        if let Some(issued) = issued {
+            let is_there = match secret.load() {
+                Ok(current) => current.expose_secret().expose_secret() == issued.expose_secret(),
+                Err(error) => !error.is_not_found(),
+            };
+            if !is_there {
+                let message = format!(
+                    "the embedded issuer has made a secret for the client {id}, and {name} is not it: set \
+                     HALFBYTE_SECRETS_URL=local:, where it is put by itself, or HALFBYTE_IDENTITY_URL to the issuer that \
+                     {name} is of"
+                );
+                return Err(Error::new(ErrorKind::Configuration, message));
+            }
         }
         let reveal = move || Ok(secret.load()?.expose_secret().clone());
         Ok(self.identity().tokens(id, reveal, other, scopes))

@@ -117,8 +117,8 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
                 // A read that is under way does not know of it yet.
                 live.refetch(seen).await
             }
-            // Whoever said so first may still wait for that read, or have given up.
-            Verdict::Known => live.refetch(seen).await,
+            Verdict::Awaited => live.refetch(seen).await,
+            Verdict::Known => live.refresh(seen).await,
         };
         let answer = answer.map_err(|error| self.error(error))?;
         if answer.generation() > seen {

@@ -35,6 +35,8 @@ pub enum Outcome {
     Fetched,
     /// Another value than before came from the backend, of this stage.
     Rotated(Stage),
+    /// The backend cannot be asked, and a value of an earlier process stands in for it.
+    Restored,
     /// The backend was asked, and what there is is still current.
     Unchanged,
     /// Its lease was renewed.
@@ -59,6 +61,7 @@ impl Outcome {
             Self::Rotated(Stage::Current) => "rotated",
             Self::Rotated(Stage::Pending) => "rotated_to_pending",
             Self::Rotated(Stage::Previous) => "rotated_to_previous",
+            Self::Restored => "restored",
             Self::Unchanged => "unchanged",
             Self::Renewed => "renewed",
             Self::Revoked => "revoked",

@@ -29,8 +29,8 @@
 //! | URL | what | a change shows |
 //! |---|---|---|
 //! | `local:` | [`Local`]: one encrypted file under `HALFBYTE_HOME`, for development | within a second |
-//! | `env:` | [`Env`]: variables, `db-password` as `DB_PASSWORD` | with the next start |
-//! | `file:///dir` | [`Files`]: one file a secret, as Kubernetes mounts them | within a second |
+//! | `env:` | [`Env`]: variables, `db-password` as `DB_PASSWORD`; see [`Env::take`] | with the next start |
+//! | `file:///dir` | [`Files`]: one file a secret, as Kubernetes mounts them | at once; within 30 s if it cannot be told of |
 //! | `openbao://host:8200/mount/path` | [`openbao`]: OpenBao and Vault, `vault://` is the same | within a minute |
 //! | `aws-sm://region/prefix` | `Aws`, with the feature `aws`: AWS Secrets Manager | within five minutes |
 //!
@@ -57,19 +57,29 @@
 //! - When the backend is away the last known good value is served for the [policy](halfbyte_core::live::Policy)'s
 //!   `max_stale`, and after that a typed [`Error`]. A missing, denied, malformed or unreachable secret is told apart.
 //! - A broken local file, a wrong key or a key file that others may read is reported and never overwritten.
+//! - A mount that Kubernetes swaps is read whole, before the swap or after it; [`Files::together`] reads several names so.
+//! - With a [`BootSnapshot`] a product restarts while the backend is down, with values that were confirmed within a day.
+//!
+//! # Features
+//!
+//! `local` and `snapshot`, both there unless `default-features = false`: [`Local`] and [`BootSnapshot`]. They bring age and the
+//! many crates that it needs.
 //!
 //! # What it does not do
 //!
 //! - It does not keep a value out of core dumps, swap or the hands of a debugger: memory is not locked.
 //! - It does not know of copies that others make: what `expose_secret` hands out may be cloned, and JSON and URL parsers
-//!   have scratch space of their own. The environment itself is the operating system's copy.
+//!   have scratch space of their own. The environment itself is the operating system's copy, until
+//!   [`Env::take`] starts the program without it; what the one who started it keeps, stays.
 //! - The [`firewall`] does not know secrets of less than 8 bytes, a part of a secret, one that is split over two fields of a
 //!   log line or in another encoding, nor what is printed, stored or sent past it.
-//! - It does not protect `local:` from who can read the home folder: the key lies next to the file, so that both survive
-//!   a restart without a person. It keeps values out of backups of single files, of `grep` and of screens.
+//! - It does not protect `local:`, nor a boot snapshot without a key from elsewhere, from who can read the home folder: the
+//!   key lies next to the file, so that both survive a restart without a person. It keeps values out of backups of single
+//!   files, of `grep` and of screens.
 
 #[cfg(feature = "aws")]
 mod aws;
+mod boot;
 mod credential;
 mod error;
 pub mod firewall;
@@ -78,7 +88,10 @@ mod guarded;
 mod handle;
 pub mod inject;
 mod journal;
+#[cfg(any(feature = "local", feature = "snapshot"))]
+mod key;
 mod lease;
+#[cfg(feature = "local")]
 mod local;
 mod metrics;
 mod name;
@@ -91,6 +104,8 @@ mod provider;
 mod reader;
 mod rotation;
 mod secrets;
+#[cfg(feature = "snapshot")]
+mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -104,8 +119,11 @@ pub use self::error::{Error, ErrorKind};
 pub use self::from_secret::{FromSecret, Json, ParseError, SecretUrl};
 pub use self::handle::{PreviousValue, Secret, Snapshot};
 pub use self::journal::{Event, Outcome};
+#[cfg(feature = "local")]
 pub use self::local::Local;
 pub use self::name::Name;
 pub use self::policy::Policy;
 pub use self::provider::{Ask, Env, Files, Lease, Provider, Reading, Stage, Version};
 pub use self::secrets::{Builder, Secrets};
+#[cfg(feature = "snapshot")]
+pub use self::snapshot::BootSnapshot;

@@ -9,6 +9,7 @@ use secrecy::zeroize::Zeroizing;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::boot::{self, Boot, Recalled};
 use crate::guarded::Guarded;
 use crate::journal::{Audience, Journal, Outcome};
 use crate::lease::{Due, Held, Ledger};
@@ -22,6 +23,7 @@ pub(crate) struct Reader<T: FromSecret> {
     policy: Policy,
     rotation: Arc<Rotation<T>>,
     ledger: Ledger,
+    boot: Boot,
     journal: Journal,
     /// Of digests, so that nobody learns a value by one.
     hasher: RandomState,
@@ -36,6 +38,9 @@ struct State<T: FromSecret> {
     lease: Option<Held>,
     /// Of what the backend said last to be current; `None` if that has to be read anew.
     version: Option<Version>,
+    boot: boot::State,
+    /// The value before the current one was asked for, as far as the policy says so.
+    has_looked_back: bool,
 }
 
 struct Served<T: FromSecret> {
@@ -59,10 +64,19 @@ impl<T: FromSecret> Reader<T> {
         policy: Policy,
         rotation: Arc<Rotation<T>>,
         ledger: Ledger,
+        boot: Boot,
         journal: Journal,
     ) -> Self {
-        let state = State { generation: 0, served: None, lease: None, version: None };
-        Self { provider, name, policy, rotation, ledger, journal, hasher: RandomState::new(), state: Mutex::new(state) }
+        let state = State {
+            generation: 0,
+            served: None,
+            lease: None,
+            version: None,
+            boot: boot::State::default(),
+            has_looked_back: false,
+        };
+        let (hasher, state) = (RandomState::new(), Mutex::new(state));
+        Self { provider, name, policy, rotation, ledger, boot, journal, hasher, state }
     }
 
     async fn next(&self, state: &mut State<T>) -> Result<Fetched<Arc<Guarded<T>>>, Error> {
@@ -74,17 +88,22 @@ impl<T: FromSecret> Reader<T> {
         {
             return Ok(kept);
         }
-        let known = state.version.clone().filter(|_| rejected.is_empty());
+        let is_due = self.boot.is_due(&state.boot);
+        let known = state.version.clone().filter(|_| rejected.is_empty() && !is_due);
         let asked = Instant::now();
-        let reading = match self.provider.read(Ask::current(name).knowing(known.as_ref())).await {
+        let reading = match self.ask(state, Ask::current(name).knowing(known.as_ref())).await {
             Ok(reading) => reading,
             Err(error) if error.is_not_found() => return self.absent(state).ok_or(error),
+            Err(error) if error.is_temporary() => return self.recall(state, name, &error).await.ok_or(error),
             Err(error) => return Err(error),
         };
         let Reading { value: Some(bytes), version, lease } = reading else {
             self.journal.tell(state.generation, Outcome::Unchanged);
             return Ok(Fetched::unchanged());
         };
+        if self.policy.previous_at_start && !std::mem::replace(&mut state.has_looked_back, true) {
+            self.look_back().await;
+        }
         let digest = self.digest(Some(&bytes));
         if rejected.contains(&digest) {
             if served.is_some_and(|served| served != digest && !rejected.contains(&served)) {
@@ -99,11 +118,49 @@ impl<T: FromSecret> Reader<T> {
         }
         if served == Some(digest) && lease.is_none() {
             state.version = version;
+            if is_due {
+                self.boot.keep(&mut state.boot, name, &bytes);
+            }
             self.journal.tell(state.generation, Outcome::Unchanged);
             return Ok(Fetched::unchanged());
         }
         let lease = lease.map(|lease| Held::new(lease, asked));
         self.publish(state, News { bytes, digest, stage: Stage::Current, version, lease }).await
+    }
+
+    /// Reads from the backend. Where an earlier process has left a value, a backend that does not answer in half of the time is
+    /// taken to be down, so that there is time to look for that.
+    async fn ask(&self, state: &mut State<T>, ask: Ask<'_>) -> Result<Reading, Error> {
+        let reading = self.provider.read(ask);
+        let outcome = if self.boot.may_recall(&state.boot) {
+            let patience = self.policy.live.fetch_timeout / 2;
+            tokio::time::timeout(patience, reading).await.unwrap_or_else(|_elapsed| {
+                Err(Error::new(ErrorKind::Unavailable, format!("no answer within {patience:?}")))
+            })
+        } else {
+            reading.await
+        };
+        match &outcome {
+            // What is to be done about it shows when it was parsed.
+            Ok(_) => self.boot.answered(&mut state.boot),
+            Err(error) if error.is_not_found() || error.is_denied() => self.boot.forget(&mut state.boot, ask.name()),
+            Err(error) if error.is_temporary() => {}
+            Err(_) => self.boot.answered(&mut state.boot),
+        }
+        outcome
+    }
+
+    /// What an earlier process knew, if the backend has not said anything to this one.
+    async fn recall(&self, state: &mut State<T>, name: &Name, error: &Error) -> Option<Fetched<Arc<Guarded<T>>>> {
+        if state.generation > 0 || !self.boot.may_recall(&state.boot) {
+            return None;
+        }
+        let Recalled { value: bytes, left } = self.boot.recall(name).await?;
+        let value = self.parse(&bytes).inspect_err(|error| self.journal.failed(0, error)).ok()?;
+        self.journal.failed(0, error);
+        let fetched = self.serve(state, Guarded::new(value, &bytes), self.digest(Some(&bytes)));
+        self.journal.tell(state.generation, Outcome::Restored);
+        Some(fetched.fresh_for(boot::FRESH_FOR.min(left)).usable_for(left))
     }
 
     /// Renews the lease if that is what is due; `None` if another credential is to be read.
@@ -148,8 +205,13 @@ impl<T: FromSecret> Reader<T> {
     async fn publish(&self, state: &mut State<T>, news: News) -> Result<Fetched<Arc<Guarded<T>>>, Error> {
         let News { bytes, digest, stage, version, lease } = news;
         let value = self.parse(&bytes)?;
-        if state.generation == 0 && self.policy.previous_at_start {
-            self.look_back().await;
+        if let Ok(name) = &self.name
+            && stage == Stage::Current
+        {
+            match lease {
+                None => self.boot.keep(&mut state.boot, name, &bytes),
+                Some(_) => self.boot.forget(&mut state.boot, name),
+            }
         }
         state.version = version;
         state.lease = lease;

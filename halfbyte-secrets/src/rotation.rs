@@ -36,6 +36,8 @@ pub(crate) struct Previous<T: Zeroize> {
 struct Marks {
     /// By digest, the last one at the end.
     rejected: VecDeque<(u64, Instant)>,
+    /// No read has been told of the last rejection yet.
+    is_untold: bool,
     /// Generation and digest of what is served.
     served: Option<(u64, u64)>,
     /// Until when a generation is lent, the last one at the end.
@@ -49,6 +51,8 @@ struct Marks {
 pub(crate) enum Verdict {
     /// Nobody had said so before.
     Noted,
+    /// Somebody has just now, and the read that is to follow has not begun.
+    Awaited,
     /// Somebody has, or it is not served any more.
     Known,
     /// There were too many.
@@ -57,7 +61,8 @@ pub(crate) enum Verdict {
 
 impl<T: Zeroize> Rotation<T> {
     pub(crate) fn new() -> Self {
-        let marks = Marks { rejected: VecDeque::new(), served: None, lent: VecDeque::new(), spent: None };
+        let marks =
+            Marks { rejected: VecDeque::new(), is_untold: false, served: None, lent: VecDeque::new(), spent: None };
         Self { previous: ArcSwapOption::empty(), marks: Mutex::new(marks) }
     }
 
@@ -105,7 +110,7 @@ impl<T: Zeroize> Rotation<T> {
         let mut marks = self.marks();
         let Some((_, digest)) = marks.served.filter(|(served, _)| *served == generation) else { return Verdict::Known };
         if marks.rejected.iter().any(|(known, until)| *known == digest && now < *until) {
-            return Verdict::Known;
+            return if marks.is_untold { Verdict::Awaited } else { Verdict::Known };
         }
         let spent = marks.spent.map_or(now, |spent| spent.max(now)) + REFILL;
         if spent > now + REFILL * BURST {
@@ -116,13 +121,15 @@ impl<T: Zeroize> Rotation<T> {
             marks.rejected.pop_front();
         }
         marks.rejected.push_back((digest, now + REJECTED_FOR));
+        marks.is_untold = true;
         Verdict::Noted
     }
 
-    /// The digests of what was rejected of late.
+    /// The digests of what was rejected of late, for a read that begins.
     pub(crate) fn rejected(&self) -> Vec<u64> {
         let now = Instant::now();
         let mut marks = self.marks();
+        marks.is_untold = false;
         marks.rejected.retain(|(_, until)| now < *until);
         marks.rejected.iter().map(|(digest, _)| *digest).collect()
     }

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use halfbyte_core::config::{Config, SecretsBackend};
-use halfbyte_core::home::Home;
+use halfbyte_core::config::{Config, Environment, SecretsBackend};
 use halfbyte_core::lifecycle::Phase;
 use halfbyte_core::live::Status;
 use halfbyte_core::{Lifecycle, Live};
@@ -18,6 +17,7 @@ use halfbyte_core::{Lifecycle, Live};
 use opentelemetry::global;
 use opentelemetry::metrics::Meter;
 
+use crate::boot::{Boot, Memory};
 use crate::handle::Shared;
 use crate::journal::{Audience, Event, Listener};
 use crate::lease::Ledger;
@@ -25,7 +25,7 @@ use crate::metrics;
 use crate::provider::{Erased, Provider};
 use crate::reader::{Reader, give_back};
 use crate::rotation::Rotation;
-use crate::{Env, Error, ErrorKind, Files, FromSecret, Local, Name, Policy, Secret};
+use crate::{Env, Error, ErrorKind, Files, FromSecret, Name, Policy, Secret};
 
 /// How long giving leases back may take in all.
 const GIVING_BACK: Duration = Duration::from_secs(5);
@@ -42,6 +42,7 @@ struct Inner {
     lifecycle: Lifecycle,
     audience: Audience,
     ledger: Ledger,
+    memory: Option<Arc<dyn Memory>>,
     state: Mutex<State>,
 }
 
@@ -80,12 +81,16 @@ impl Secrets {
     /// here: each secret says so for itself, and readiness shows it.
     pub fn open(config: &Config, lifecycle: &Lifecycle) -> Result<Self, Error> {
         match &config.secrets {
-            SecretsBackend::Local => {
-                let home = Home::open(&config.home).map_err(|error| Error::of_file(&config.home, error))?;
-                let local = Local::open(&home)?;
-                Ok(Self::new(local, lifecycle))
+            SecretsBackend::Local => Self::open_local(config, lifecycle),
+            SecretsBackend::Env => {
+                if config.environment == Environment::Production && !Env::is_taken() {
+                    tracing::warn!(
+                        target: "halfbyte::secrets",
+                        "secrets are in the environment of this process, and of each that it starts: call Env::take first in main",
+                    );
+                }
+                Ok(Self::new(Env::new(&config.other), lifecycle))
             }
-            SecretsBackend::Env => Ok(Self::new(Env::new(&config.other), lifecycle)),
             SecretsBackend::Files(folder) => Ok(Self::new(Files::new(folder), lifecycle)),
             #[cfg(feature = "aws")]
             SecretsBackend::AwsSecretsManager { region, prefix } => {
@@ -98,6 +103,20 @@ impl Secrets {
             }
             other => Err(Error::new(ErrorKind::Unavailable, format!("{other:?} is not a backend of this version"))),
         }
+    }
+
+    #[cfg(feature = "local")]
+    fn open_local(config: &Config, lifecycle: &Lifecycle) -> Result<Self, Error> {
+        let home = halfbyte_core::home::Home::open(&config.home);
+        let home = home.map_err(|error| Error::of_file(&config.home, error))?;
+        Ok(Self::new(crate::Local::open(&home)?, lifecycle))
+    }
+
+    #[cfg(not(feature = "local"))]
+    fn open_local(_config: &Config, _lifecycle: &Lifecycle) -> Result<Self, Error> {
+        let message =
+            "local: is not in this build: set HALFBYTE_SECRETS_URL to another, or build with the feature \"local\"";
+        Err(Error::new(ErrorKind::Unavailable, message))
     }
 
     /// Takes secrets from `provider`, by its own policy.
@@ -117,6 +136,7 @@ impl Secrets {
             who: who.into(),
             listener: None,
             meter: None,
+            memory: None,
         }
     }
 
@@ -182,8 +202,9 @@ impl Secrets {
         let policy = inner.policies.get(name).unwrap_or(&inner.policy).clone();
         let (rotation, journal) = (Arc::new(Rotation::new()), inner.audience.of(&shown));
         let live = policy.live.clone();
-        let reader =
-            Reader::new(inner.provider.clone(), valid, policy, rotation.clone(), inner.ledger.clone(), journal.clone());
+        let boot = Boot::new(inner.memory.clone(), policy.snapshot, inner.lifecycle.clock().clone());
+        let (provider, ledger) = (inner.provider.clone(), inner.ledger.clone());
+        let reader = Reader::new(provider, valid, policy, rotation.clone(), ledger, boot, journal.clone());
         let live = Live::start(format!("secret.{shown}"), live, reader, &inner.lifecycle);
         Shared { live, rotation, journal }
     }
@@ -217,6 +238,7 @@ pub struct Builder {
     who: Arc<str>,
     listener: Option<Listener>,
     meter: Option<Meter>,
+    memory: Option<Arc<dyn Memory>>,
 }
 
 impl Builder {
@@ -257,9 +279,17 @@ impl Builder {
         self
     }
 
+    /// Keeps an encrypted copy of what is read, for a start while the backend is down. `None` for no copy.
+    #[cfg(feature = "snapshot")]
+    #[must_use]
+    pub fn snapshot(mut self, snapshot: impl Into<Option<crate::BootSnapshot>>) -> Self {
+        self.memory = snapshot.into().map(|snapshot| Arc::new(snapshot) as Arc<dyn Memory>);
+        self
+    }
+
     /// The secrets, which live as long as `lifecycle`.
     pub fn build(self, lifecycle: &Lifecycle) -> Secrets {
-        let Self { provider, policy, policies, who, listener, meter } = self;
+        let Self { provider, policy, policies, who, listener, meter, memory } = self;
         let meter = meter.unwrap_or_else(|| global::meter("halfbyte-secrets"));
         let audience = Audience { who, provider: provider.name(), listener, reads: metrics::reads(&meter) };
         let secrets = Secrets(Arc::new(Inner {
@@ -269,6 +299,7 @@ impl Builder {
             lifecycle: lifecycle.clone(),
             audience,
             ledger: Ledger::default(),
+            memory,
             state: Mutex::default(),
         }));
         let inner = Arc::downgrade(&secrets.0);

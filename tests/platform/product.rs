@@ -343,3 +343,12 @@ async fn a_product_that_calls_two_others_has_tokens_for_both() {
         assert_eq!((&claims["aud"], &claims["scope"]), (&audience.into(), &scope.into()));
     }
 }
+
+#[tokio::test]
+async fn a_client_secret_that_cannot_be_put_where_it_belongs_is_refused_with_what_to_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let platform = platform(folder.path(), &[("HALFBYTE_SECRETS_URL", "env:")]).await;
+    let Err(error) = platform.calls("clinic", &["appointments:read"]).await else { panic!("it is not there") };
+    let said = error.to_string();
+    assert!(said.contains("set HALFBYTE_SECRETS_URL=local:") && said.contains("clinic-client-secret"), "{said}");
+}

@@ -1,17 +1,18 @@
 //! `local:`, one encrypted file under `HALFBYTE_HOME`.
 
-mod key;
 mod sealed;
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use halfbyte_core::home::Home;
 use halfbyte_core::live::Policy;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use self::key::Key;
 use self::sealed::Values;
-use crate::provider::{Stamp, blocking, only_current, read, stamp, watched};
+use crate::key::Key;
+use crate::provider::{Contents, Stamp, blocking, contents, only_current};
 use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Version};
 
 /// `local:`: one file, `secrets/secrets.age` in the home folder, encrypted for the key in `secrets/secrets.key`.
@@ -40,6 +41,7 @@ pub struct Local {
 }
 
 const FILE: &str = "secrets.age";
+const KEY: &str = "secrets.key";
 const LOCK: &str = "secrets.lock";
 const LARGEST_FILE: usize = 16 * 1024 * 1024;
 const LARGEST_VALUE: usize = 64 * 1024;
@@ -102,12 +104,12 @@ impl Local {
         let _held = self.folder.lock(LOCK).map_err(|error| Error::of_file(&self.folder.path().join(LOCK), error))?;
         let (mut values, key) = match self.load()? {
             Some((values, key, _)) => (values, Some(key)),
-            None => (Values::new(), Key::read(&self.folder)?),
+            None => (Values::new(), Key::read(&self.folder, KEY)?),
         };
         if !change(&mut values) {
             return Ok(false);
         }
-        let key = key.map_or_else(|| Key::make(&self.folder), Ok)?;
+        let key = key.map_or_else(|| Key::make(&self.folder, KEY), Ok)?;
         let sealed = sealed::seal(&self.file, &values, &key)?;
         if sealed.len() > LARGEST_FILE {
             let (file, limit) = (self.file.display(), LARGEST_FILE);
@@ -119,13 +121,13 @@ impl Local {
 
     /// What the file holds, with the key that opened it; `None` if there is no file.
     fn load(&self) -> Result<Option<(Values, Key, Stamp)>, Error> {
-        let contents = match read(&self.file, LARGEST_FILE) {
+        let contents = match read(&self.file) {
             Ok(contents) => contents,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let key = Key::read(&self.folder)?.ok_or_else(|| {
-            let (file, key) = (self.file.display(), self.folder.path().join(key::FILE));
+        let key = Key::read(&self.folder, KEY)?.ok_or_else(|| {
+            let (file, key) = (self.file.display(), self.folder.path().join(KEY));
             let key = key.display();
             Error::new(
                 ErrorKind::Denied,
@@ -134,12 +136,12 @@ impl Local {
                 ),
             )
         })?;
-        let values = sealed::open(&self.file, &contents.bytes, &key)?;
+        let values = sealed::open(&self.file, &contents.bytes, &key, &self.folder.path().join(KEY))?;
         Ok(Some((values, key, contents.stamp)))
     }
 
     fn look(&self, name: &Name, known: Option<&Version>) -> Result<Reading, Error> {
-        if known.is_some() && stamp(&self.file).is_ok_and(|stamp| stamp.is(known)) {
+        if known.is_some() && fs::metadata(&self.file).is_ok_and(|metadata| Stamp::of(&metadata).is(known)) {
             return Ok(Reading::unchanged());
         }
         let found = self.load()?.and_then(|(mut values, _, stamp)| Some((values.remove(name.as_str())?, stamp)));
@@ -162,6 +164,18 @@ impl Provider for Local {
     }
 
     fn policy(&self) -> Policy {
-        watched()
+        // Looked at each second, also when something is wrong with it.
+        let second = Duration::from_secs(1);
+        Policy { fresh_for: second, max_backoff: second, ..Policy::default() }
     }
+}
+
+/// Reads the file `path` as one version of it.
+fn read(path: &Path) -> Result<Contents, Error> {
+    let fail = |error| Error::of_file(path, error);
+    // Before it is opened: opening a pipe waits for who writes into it.
+    if !fs::metadata(path).map_err(fail)?.is_file() {
+        return Err(Error::new(ErrorKind::Malformed, format!("{} is not a file", path.display())));
+    }
+    contents(File::open(path).map_err(fail)?, path, LARGEST_FILE)
 }

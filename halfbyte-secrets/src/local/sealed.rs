@@ -1,24 +1,22 @@
 //! The encrypted file's content: a JSON object of names and values.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::iter;
 use std::path::Path;
 
-use age::{DecryptError, Decryptor};
+use age::DecryptError;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
 
-use super::key::Key;
+use crate::key::Key;
 use crate::{Error, ErrorKind};
 
 pub(super) type Values = BTreeMap<String, SecretString>;
 
-/// Decrypts the content of `file`.
-pub(super) fn open(file: &Path, sealed: &[u8], key: &Key) -> Result<Values, Error> {
-    let plain = decrypt(sealed, key).map_err(|error| {
-        let (shown, key) = (file.display(), key.path());
+/// Decrypts the content of `file`; `key_file` is where its key is.
+pub(super) fn open(file: &Path, sealed: &[u8], key: &Key, key_file: &Path) -> Result<Values, Error> {
+    let plain = key.decrypt(sealed).map_err(|error| {
+        let (shown, key) = (file.display(), key_file.display());
         let (kind, message) = match error {
             DecryptError::NoMatchingKeys => (
                 ErrorKind::Denied,
@@ -42,24 +40,15 @@ pub(super) fn open(file: &Path, sealed: &[u8], key: &Key) -> Result<Values, Erro
     })
 }
 
-fn decrypt(sealed: &[u8], key: &Key) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
-    let mut reader = Decryptor::new_buffered(sealed)?.decrypt(iter::once(key.identity() as _))?;
-    // Of full size from the start: a buffer that grows leaves copies behind.
-    let mut plain = Zeroizing::new(Vec::with_capacity(sealed.len()));
-    reader.read_to_end(&mut plain)?;
-    Ok(plain)
-}
-
 /// Encrypts `values` for `file`.
 pub(super) fn seal(file: &Path, values: &Values, key: &Key) -> Result<Vec<u8>, Error> {
-    let fail = |error: halfbyte_core::BoxError| {
-        Error::new(ErrorKind::Unavailable, format!("{} cannot be encrypted", file.display())).with_source(error)
-    };
     // JSON makes at most six bytes of one, and a few around each name and value.
     let size = values.iter().map(|(name, value)| 6 * (name.len() + value.expose_secret().len()) + 8).sum::<usize>() + 2;
     let mut plain = Zeroizing::new(Vec::with_capacity(size));
-    serde_json::to_writer(&mut *plain, &Plain(values)).map_err(|error| fail(error.into()))?;
-    age::encrypt(&key.recipient(), &plain).map_err(|error| fail(error.into()))
+    serde_json::to_writer(&mut *plain, &Plain(values)).map_err(|error| {
+        Error::new(ErrorKind::Unavailable, format!("{} cannot be written as JSON", file.display())).with_source(error)
+    })?;
+    key.encrypt(&plain, file)
 }
 
 /// The one place where values are written out: into the buffer that is encrypted.

@@ -1,8 +1,10 @@
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use halfbyte_core::config::Variables;
 use halfbyte_core::live::Policy;
 
+use super::handover::{self, Taken};
 use super::only_current;
 use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Version};
 
@@ -10,16 +12,62 @@ use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Version};
 ///
 /// The name in upper case, with `-` and `.` as `_`; an empty variable counts as unset. Variables are read when the
 /// configuration is, so a change takes a restart, and `HALFBYTE_*` is configuration and no secret.
+///
+/// The environment of a process is inherited by each program that it starts, and shown in `/proc/PID/environ` for as long as it
+/// runs. So a production binary begins with [`take`](Self::take).
 #[derive(Clone, Debug)]
 pub struct Env(Variables);
 
 /// The one version that there is.
 const START: &str = "start";
+/// What this process was handed by itself. The environment is one for the whole process, and so is this.
+static TAKEN: OnceLock<Taken> = OnceLock::new();
 
 impl Env {
-    /// Takes secrets from `variables`: [`Config::other`](halfbyte_core::config::Config::other).
+    /// Takes secrets from `variables`: [`Config::other`](halfbyte_core::config::Config::other), and from what was
+    /// [taken](Self::take).
     pub fn new(variables: &Variables) -> Self {
         Self(variables.clone())
+    }
+
+    /// Takes the secrets `names` out of the environment of this process, for good: neither `/proc/PID/environ` nor a program
+    /// that this one starts has them afterwards. Call it first of all in `main`, before the configuration is read and before
+    /// there are threads.
+    ///
+    /// ```no_run
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     halfbyte_secrets::Env::take(&["db-password", "smtp-password"])?;
+    ///     // From here on as always: read the configuration, start the runtime, open the secrets.
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// A program cannot remove a variable from what the operating system shows of it, since that is what it was started with.
+    /// So if one of the variables is set, this starts the program anew in its place (`execve`): with the same process number,
+    /// arguments, folder, standard streams and environment, less those variables, and with the values in an anonymous file in
+    /// memory, which the new program empties as soon as it has read it. Then this function returns, once, in the new program;
+    /// whatever ran before it in the old one has run twice. If none is set it returns at once. Process number 1 in a container
+    /// may call it. Elsewhere than on Linux it does nothing.
+    ///
+    /// It cannot reach what others have: who started the process knows what they started it with (a pod's specification,
+    /// `docker inspect`, the shell).
+    ///
+    /// # Errors
+    ///
+    /// A name is [invalid](ErrorKind::InvalidName), or the operating system does not let the program start itself: `/proc` is
+    /// not there, or memory files are forbidden. The variables are then still set.
+    pub fn take(names: &[&str]) -> Result<(), Error> {
+        let names = names.iter().map(|name| Name::new(name)).collect::<Result<Vec<_>, _>>()?;
+        let taken = handover::take(names.iter().map(variable).collect(), TAKEN.get())?;
+        if let Some(taken) = taken {
+            let _once_only = TAKEN.set(taken);
+        }
+        Ok(())
+    }
+
+    /// Whether [`take`](Self::take) did its work in this process.
+    pub fn is_taken() -> bool {
+        TAKEN.get().is_some()
     }
 }
 
@@ -29,10 +77,25 @@ impl Provider for Env {
     async fn read(&self, ask: Ask<'_>) -> Result<Reading, Error> {
         let (name, known) = only_current(&ask)?;
         let variable = variable(name);
-        match (self.0.get(&variable), known) {
-            (Some(_), Some(known)) if known.as_str() == START => Ok(Reading::unchanged()),
-            (Some(value), _) => Ok(Reading::new(value).version(Version::new(START))),
-            (None, _) => Err(Error::new(ErrorKind::NotFound, format!("the variable {variable} is not set"))),
+        let taken = TAKEN.get().and_then(|taken| taken.get(&variable));
+        let value = match (taken, self.0.get(&variable)) {
+            (Some(taken), _) => taken,
+            (None, Some(value)) => {
+                if Env::is_taken() && known.is_none() {
+                    tracing::warn!(
+                        target: "halfbyte::secrets",
+                        "the secret {name} was left in the environment: add it to the names that Env::take is called with",
+                    );
+                }
+                value.as_bytes()
+            }
+            (None, None) => {
+                return Err(Error::new(ErrorKind::NotFound, format!("the variable {variable} is not set")));
+            }
+        };
+        match known {
+            Some(known) if known.as_str() == START => Ok(Reading::unchanged()),
+            _ => Ok(Reading::new(value).version(Version::new(START))),
         }
     }
 

@@ -2,7 +2,13 @@
 
 mod env;
 mod files;
+mod folder;
+#[cfg_attr(not(target_os = "linux"), path = "no_handover.rs")]
+mod handover;
+#[cfg_attr(not(target_os = "linux"), path = "no_inotify.rs")]
+mod inotify;
 mod stamp;
+mod watch;
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +21,7 @@ use secrecy::zeroize::Zeroizing;
 
 pub use self::env::Env;
 pub use self::files::Files;
-pub(crate) use self::stamp::{Contents, Stamp, read, stamp};
+pub(crate) use self::stamp::{Contents, Stamp, contents, read};
 use crate::handle::REDACTED;
 use crate::{Error, ErrorKind, Name};
 
@@ -279,7 +285,7 @@ pub(crate) trait Erased: Send + Sync {
     fn close(&self) -> Boxed<'_, ()>;
 }
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl<P: Provider> Erased for P {
     fn name(&self) -> &'static str {
@@ -313,12 +319,6 @@ pub(crate) fn only_current<'a>(ask: &Ask<'a>) -> Result<(&'a Name, Option<&'a Ve
         Stage::Current => Ok((ask.name(), ask.known())),
         other => Err(Error::new(ErrorKind::NotFound, format!("this backend has no {} values", other.as_str()))),
     }
-}
-
-/// For secrets on this machine: looked at each second, also when something is wrong with them.
-pub(crate) fn watched() -> Policy {
-    let second = Duration::from_secs(1);
-    Policy { fresh_for: second, max_backoff: second, ..Policy::default() }
 }
 
 /// Runs `work` where it may wait for a disk or a network mount.

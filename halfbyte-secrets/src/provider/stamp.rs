@@ -1,7 +1,7 @@
 //! Tells whether a file is the one that was read last, by one `stat`.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         let changed = (metadata.ctime(), metadata.ctime_nsec());
         let (modified, nanos) = (metadata.mtime(), metadata.mtime_nsec());
         let (device, file, size) = (metadata.dev(), metadata.ino(), metadata.size());
@@ -50,21 +50,14 @@ pub(crate) struct Contents {
     pub(crate) stamp: Stamp,
 }
 
-/// Looks at the file `path` without opening it; symbolic links are followed.
-pub(crate) fn stamp(path: &Path) -> io::Result<Stamp> {
-    std::fs::metadata(path).map(|metadata| Stamp::of(&metadata))
-}
-
-/// Reads the file `path` of at most `limit` bytes, as one version of it.
-pub(crate) fn read(path: &Path, limit: usize) -> Result<Contents, Error> {
+/// Reads an open file of at most `limit` bytes, as one version of it; `path` is how errors name it.
+pub(crate) fn contents(mut file: File, path: &Path, limit: usize) -> Result<Contents, Error> {
     let fail = |error| Error::of_file(path, error);
     let malformed = |what: String| Error::new(ErrorKind::Malformed, format!("{} {what}", path.display()));
-    // Before it is opened: opening a pipe waits for who writes into it.
-    if !std::fs::metadata(path).map_err(fail)?.is_file() {
+    let metadata = file.metadata().map_err(fail)?;
+    if !metadata.is_file() {
         return Err(malformed("is not a file".into()));
     }
-    let mut file = File::open(path).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
     let before = Stamp::of(&metadata);
     // Of full size from the start: a buffer that grows leaves copies behind.
     let size = usize::try_from(metadata.len()).unwrap_or(limit).min(limit);
@@ -79,4 +72,14 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<Contents, Error> {
         return Err(Error::new(ErrorKind::Unavailable, format!("{path} was being written while it was read")));
     }
     Ok(Contents { bytes, stamp })
+}
+
+/// Reads the file `path`, whose symbolic links are followed, of at most `limit` bytes.
+pub(crate) fn read(path: &Path, limit: usize) -> Result<Contents, Error> {
+    // Before it is opened: opening a pipe waits for who writes into it.
+    let metadata = std::fs::metadata(path).map_err(|error| Error::of_file(path, error))?;
+    if !metadata.is_file() {
+        return Err(Error::new(ErrorKind::Malformed, format!("{} is not a file", path.display())));
+    }
+    contents(File::open(path).map_err(|error| Error::of_file(path, error))?, path, limit)
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use halfbyte_core::config::Config;
 use halfbyte_secrets::{Ask, Error, ErrorKind, ExposeSecret as _, Files, Name, Provider as _, Reading, Secrets};
 use tempfile::TempDir;
-use tokio::time::timeout;
 
 use super::{chain, lifecycle};
 
@@ -86,42 +85,6 @@ async fn a_name_cannot_leave_the_folder() {
     for name in ["../out", "..", "/etc/passwd", ".hidden"] {
         let error = secrets.get::<String>(name).ready().await.expect_err(name);
         assert_eq!(error.kind(), ErrorKind::InvalidName, "{name}");
-    }
-}
-
-/// A mount as a kubelet makes it: `token` -> `..data/token`, `..data` -> a folder that is swapped by a rename.
-struct Mount(TempDir);
-
-impl Mount {
-    fn new() -> Self {
-        let mount = Self(folder());
-        mount.swap(0, "generation-0");
-        symlink("..data/token", mount.0.path().join("token")).expect("linked");
-        mount
-    }
-
-    fn swap(&self, number: usize, value: &str) {
-        let (root, fresh) = (self.0.path(), format!("..{number}"));
-        fs::create_dir(root.join(&fresh)).expect("made");
-        fs::write(root.join(&fresh).join("token"), value).expect("written");
-        symlink(&fresh, root.join("..data_tmp")).expect("linked");
-        fs::rename(root.join("..data_tmp"), root.join("..data")).expect("swapped");
-        if let Some(before) = number.checked_sub(1) {
-            fs::remove_dir_all(root.join(format!("..{before}"))).expect("removed");
-        }
-    }
-}
-
-#[tokio::test]
-async fn the_swap_of_a_kubernetes_mount_shows_within_a_second_or_so() {
-    let mount = Mount::new();
-    let secret = open(mount.0.path()).get::<String>("token");
-    secret.ready().await.expect("loaded");
-    for number in 1..=2 {
-        let next = format!("generation-{number}");
-        mount.swap(number, &next);
-        timeout(Duration::from_secs(3), secret.changed(secret.generation())).await.expect("seen in time");
-        assert_eq!(*secret.load().expect("loaded").expose_secret(), next);
     }
 }
 

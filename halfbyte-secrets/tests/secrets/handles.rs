@@ -221,3 +221,20 @@ async fn readiness_shows_each_secret_by_name() {
     secret.changed(0).await;
     assert!(life.health().report()[0].ready);
 }
+
+#[tokio::test(start_paused = true)]
+async fn all_who_reject_a_value_just_after_it_was_read_are_answered_by_one_read() {
+    let backend = Backend::holding("old");
+    let secret = Secrets::new(backend.clone(), &lifecycle()).get::<String>("token");
+    secret.ready().await.expect("loaded");
+    backend.set("new");
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let secret = secret.clone();
+        callers.spawn(async move { secret.reject(1).await.map(|next| next.expose_secret().clone()) });
+    }
+    for answer in callers.join_all().await {
+        assert_eq!(answer.expect("another"), "new");
+    }
+    assert_eq!(backend.reads(), 2);
+}

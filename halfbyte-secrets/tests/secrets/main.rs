@@ -9,23 +9,27 @@ mod backend;
 mod conformance;
 mod declared;
 mod env;
+mod env_taken;
 #[cfg(feature = "aws")]
 mod fake_aws;
 mod files;
 mod firewall;
 mod handles;
 mod inject;
+mod kubelet;
 mod leaks;
 mod leases;
 mod lent;
 mod local;
 #[cfg(feature = "testing")]
 mod memory;
+mod mounts;
 mod openbao;
 mod redaction;
 mod rejection;
 mod rotation;
 mod scripted;
+mod snapshot;
 mod writers;
 
 use halfbyte_core::{Clock, Lifecycle};
