@@ -116,7 +116,7 @@ impl Builder {
         let home = open_home(&config)?;
         let client = Client::new()
             .map_err(|error| Error::new(ErrorKind::Unavailable, "outbound calls cannot be set up").caused_by(error))?;
-        let secrets = Secrets::open(&config, &lifecycle)?;
+        let secrets = Secrets::configured(&config)?.who(product.as_str()).build(&lifecycle);
         let settings = identity_settings(&self.name, &config, &public_url, &home, &secrets);
         let identity = Identity::open(settings, client.clone(), &lifecycle).await?;
         let settings = halfbyte_billing::Settings::new(&config.billing, &home, product.clone(), catalog);

@@ -119,7 +119,7 @@ impl Platform {
     /// `PRODUCT` and the secret `OTHER-client-secret`.
     ///
     /// In development, with an issuer and secrets that are embedded, the client is registered and its secret stored, so
-    /// that there is nothing to set up.
+    /// that there is nothing to set up. Ask before the product serves: which secrets it may read is fixed then.
     ///
     /// # Errors
     ///

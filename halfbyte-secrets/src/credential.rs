@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::from_secret::{not_json, wipe};
 use crate::handle::REDACTED;
-use crate::{FromSecret, ParseError};
+use crate::{FromSecret, ParseError, parts};
 
 /// What a database asks for, and where that is if the secret says so.
 ///
@@ -86,6 +86,14 @@ impl FromSecret for Credential {
             _ => of_url(bytes.trim_ascii()),
         };
         credential?.checked()
+    }
+
+    fn secret_parts(bytes: &[u8], part: &mut dyn FnMut(&[u8])) {
+        part(bytes.trim_ascii());
+        match bytes.trim_ascii_start().first() {
+            Some(b'{') => parts::of_json(bytes, part),
+            _ => parts::of_url(bytes, part),
+        }
     }
 }
 

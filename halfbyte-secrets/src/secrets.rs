@@ -22,6 +22,7 @@ use crate::handle::Shared;
 use crate::journal::{Audience, Event, Listener};
 use crate::lease::Ledger;
 use crate::metrics;
+use crate::openbao::{self, OpenBao};
 use crate::provider::{Erased, Provider};
 use crate::reader::{Reader, give_back};
 use crate::rotation::Rotation;
@@ -77,11 +78,22 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// The home folder cannot be used, or is open to others than its owner. A backend that cannot be reached is no error
-    /// here: each secret says so for itself, and readiness shows it.
+    /// As [`configured`](Self::configured).
     pub fn open(config: &Config, lifecycle: &Lifecycle) -> Result<Self, Error> {
+        Ok(Self::configured(config)?.build(lifecycle))
+    }
+
+    /// The backend that `HALFBYTE_SECRETS_URL` names, with more to say about how it is used. Of one on the network an
+    /// encrypted copy is kept under `HALFBYTE_HOME`, for a start while it is down.
+    ///
+    /// # Errors
+    ///
+    /// The home folder cannot be used, or is open to others than its owner; the URL says something that the backend cannot do;
+    /// or the backend is not built in. A backend that cannot be reached is no error here: each secret says so for itself, and
+    /// readiness shows it.
+    pub fn configured(config: &Config) -> Result<Builder, Error> {
         match &config.secrets {
-            SecretsBackend::Local => Self::open_local(config, lifecycle),
+            SecretsBackend::Local => local(config),
             SecretsBackend::Env => {
                 if config.environment == Environment::Production && !Env::is_taken() {
                     tracing::warn!(
@@ -89,34 +101,24 @@ impl Secrets {
                         "secrets are in the environment of this process, and of each that it starts: call Env::take first in main",
                     );
                 }
-                Ok(Self::new(Env::new(&config.other), lifecycle))
+                Ok(Self::builder(Env::new(&config.other)))
             }
-            SecretsBackend::Files(folder) => Ok(Self::new(Files::new(folder), lifecycle)),
+            SecretsBackend::Files(folder) => Ok(Self::builder(Files::new(folder))),
+            SecretsBackend::OpenBao(url) => {
+                let auth = openbao::Auth::from_url(url, &config.other)?;
+                Ok(Self::builder(OpenBao::from_url(url, auth)?).remembering(config, url.as_str()))
+            }
             #[cfg(feature = "aws")]
             SecretsBackend::AwsSecretsManager { region, prefix } => {
-                Ok(Self::new(crate::Aws::new(region, prefix)?, lifecycle))
+                let builder = Self::builder(crate::Aws::new(region, prefix)?);
+                Ok(builder.remembering(config, &format!("aws-sm://{region}/{prefix}")))
             }
-            #[cfg(not(feature = "aws"))]
-            SecretsBackend::AwsSecretsManager { .. } => {
-                let what = "aws-sm: takes the feature `aws` of halfbyte-secrets, which this program was built without";
+            other => {
+                let what =
+                    format!("{other:?} is not in this build of halfbyte-secrets: turn its feature on, such as `aws`");
                 Err(Error::new(ErrorKind::Unavailable, what))
             }
-            other => Err(Error::new(ErrorKind::Unavailable, format!("{other:?} is not a backend of this version"))),
         }
-    }
-
-    #[cfg(feature = "local")]
-    fn open_local(config: &Config, lifecycle: &Lifecycle) -> Result<Self, Error> {
-        let home = halfbyte_core::home::Home::open(&config.home);
-        let home = home.map_err(|error| Error::of_file(&config.home, error))?;
-        Ok(Self::new(crate::Local::open(&home)?, lifecycle))
-    }
-
-    #[cfg(not(feature = "local"))]
-    fn open_local(_config: &Config, _lifecycle: &Lifecycle) -> Result<Self, Error> {
-        let message =
-            "local: is not in this build: set HALFBYTE_SECRETS_URL to another, or build with the feature \"local\"";
-        Err(Error::new(ErrorKind::Unavailable, message))
     }
 
     /// Takes secrets from `provider`, by its own policy.
@@ -230,6 +232,20 @@ impl Secrets {
     }
 }
 
+#[cfg(feature = "local")]
+fn local(config: &Config) -> Result<Builder, Error> {
+    let home = halfbyte_core::home::Home::open(&config.home);
+    let home = home.map_err(|error| Error::of_file(&config.home, error))?;
+    Ok(Secrets::builder(crate::Local::open(&home)?))
+}
+
+#[cfg(not(feature = "local"))]
+fn local(_config: &Config) -> Result<Builder, Error> {
+    let message =
+        "local: is not in this build: set HALFBYTE_SECRETS_URL to another, or build with the feature \"local\"";
+    Err(Error::new(ErrorKind::Unavailable, message))
+}
+
 /// How secrets are taken from a provider; see [`Secrets::builder`].
 pub struct Builder {
     provider: Arc<dyn Erased>,
@@ -285,6 +301,17 @@ impl Builder {
     pub fn snapshot(mut self, snapshot: impl Into<Option<crate::BootSnapshot>>) -> Self {
         self.memory = snapshot.into().map(|snapshot| Arc::new(snapshot) as Arc<dyn Memory>);
         self
+    }
+
+    /// With the copy for a start without the backend at `url`.
+    fn remembering(self, config: &Config, url: &str) -> Self {
+        #[cfg(feature = "snapshot")]
+        return self.snapshot(crate::BootSnapshot::for_backend(config, url));
+        #[cfg(not(feature = "snapshot"))]
+        {
+            let _nowhere_to_keep_it = (config, url);
+            self
+        }
     }
 
     /// The secrets, which live as long as `lifecycle`.

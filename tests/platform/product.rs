@@ -333,9 +333,10 @@ async fn nobody_is_let_in_before_every_part_has_answered_or_failed_once() {
 
 #[tokio::test]
 async fn a_product_that_calls_two_others_has_tokens_for_both() {
-    let product = Product::start().await;
-    let to_clinic = product.platform.calls("clinic", &["appointments:read"]).await.unwrap();
-    let to_mail = product.platform.calls("mail", &["mail:send"]).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let platform = platform(folder.path(), &[]).await;
+    let to_clinic = platform.calls("clinic", &["appointments:read"]).await.unwrap();
+    let to_mail = platform.calls("mail", &["mail:send"]).await.unwrap();
     for (tokens, audience, scope) in [(to_clinic, "clinic", "appointments:read"), (to_mail, "mail", "mail:send")] {
         let token = tokens.token().await.unwrap();
         let payload = token.secret().expose_secret().split('.').nth(1).unwrap().to_owned();
