@@ -105,7 +105,9 @@ fn each_environment_and_each_secrets_backend_has_its_name() {
         let expected = SecretsBackend::AwsSecretsManager { region: "eu-central-1".into(), prefix: prefix.into() };
         assert_eq!(good(&[("HALFBYTE_SECRETS_URL", url)]).secrets, expected, "{url}");
     }
-    for url in ["aws-sm:", "aws-sm:///prod", "aws-sm://id:key@r/p", "aws-sm://r:443/p", "aws-sm://r/p?x=1", "aws-sm://r/p#x"] {
+    for url in
+        ["aws-sm:", "aws-sm:///prod", "aws-sm://id:key@r/p", "aws-sm://r:443/p", "aws-sm://r/p?x=1", "aws-sm://r/p#x"]
+    {
         let message = fault("HALFBYTE_SECRETS_URL", url);
         assert!(message.contains("must be aws-sm://region"), "{url}: {message}");
     }

@@ -40,9 +40,11 @@ fn meaning(code: &str) -> Meaning {
         "DecryptionFailure" => {
             (ErrorKind::Denied, "cannot be decrypted: is its KMS key enabled, and is kms:Decrypt allowed?", true)
         }
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId" | "AuthFailure" => {
-            (ErrorKind::Denied, "may not be read: AWS does not know the access key; is it of this region's partition?", false)
-        }
+        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId" | "AuthFailure" => (
+            ErrorKind::Denied,
+            "may not be read: AWS does not know the access key; is it of this region's partition?",
+            false,
+        ),
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
             (ErrorKind::Denied, "may not be read: the AWS credentials have expired; renew them", false)
         }
@@ -88,7 +90,8 @@ pub(super) fn of(id: &str, label: &str, region: &str, error: SdkError<GetSecretV
     let source = error.source();
     match &error {
         SdkError::ServiceError(_) | SdkError::ResponseError(_) => {
-            let what = format!("{secret}: what answered does not speak as Secrets Manager does; is the endpoint right?");
+            let what =
+                format!("{secret}: what answered does not speak as Secrets Manager does; is the endpoint right?");
             Error::new(ErrorKind::Malformed, what)
         }
         _ if let Some(credentials) = find::<CredentialsError>(source) => of_credentials(&secret, credentials),
@@ -126,9 +129,10 @@ fn of_credentials(secret: &str, error: &CredentialsError) -> Error {
             ErrorKind::Denied,
             "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role",
         ),
-        CredentialsError::InvalidConfiguration(_) => {
-            (ErrorKind::Denied, "the AWS credentials are configured wrongly: look at the AWS_* variables and the profile")
-        }
+        CredentialsError::InvalidConfiguration(_) => (
+            ErrorKind::Denied,
+            "the AWS credentials are configured wrongly: look at the AWS_* variables and the profile",
+        ),
         CredentialsError::ProviderTimedOut(_) => (ErrorKind::Unavailable, "AWS credentials were not had in time"),
         _ => (ErrorKind::Unavailable, "AWS credentials cannot be had now from where they are configured to come"),
     };

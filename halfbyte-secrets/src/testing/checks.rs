@@ -30,7 +30,14 @@ pub(super) async fn missing<B: Backend>(trial: Arc<Trial<B>>) -> Outcome {
 }
 
 pub(super) async fn verbatim<B: Backend>(trial: Arc<Trial<B>>) -> Outcome {
-    let odd = ["", "\n{\"a\": [\"b\"]}", " two\nlines\r\nand\ttabs ", "quotes \" ' and \\ \\n \\u0041", "ü \u{1f512}", "%2e%2e$(x)"];
+    let odd = [
+        "",
+        "\n{\"a\": [\"b\"]}",
+        " two\nlines\r\nand\ttabs ",
+        "quotes \" ' and \\ \\n \\u0041",
+        "ü \u{1f512}",
+        "%2e%2e$(x)",
+    ];
     for odd in odd {
         let (name, mut value) = (trial.name()?, trial.value(32));
         value.extend_from_slice(odd.as_bytes());
@@ -63,14 +70,21 @@ pub(super) async fn names<B: Backend>(trial: Arc<Trial<B>>) -> Outcome {
     trial.backend.put(&longest, &value).await?;
     let provider = trial.backend.provider();
     trial.expect(&provider, &longest, &value).await?;
-    for out in [format!("../{name}"), format!("..%2f{name}"), format!("x/{name}"), format!("/{name}"), "..".to_owned()] {
+    for out in [format!("../{name}"), format!("..%2f{name}"), format!("x/{name}"), format!("/{name}"), "..".to_owned()]
+    {
         if Name::new(&out).is_ok() {
             return failed("a name can be made that leads out of where it belongs");
         }
     }
     let (short, odd) = (&name.as_str()[..name.as_str().len() - 1], trial.name()?);
-    let neighbours =
-        [format!("{name}.."), format!("{name}."), format!("{name}-"), format!("-{name}"), format!("--{odd}"), short.into()];
+    let neighbours = [
+        format!("{name}.."),
+        format!("{name}."),
+        format!("{name}-"),
+        format!("-{name}"),
+        format!("--{odd}"),
+        short.into(),
+    ];
     for neighbour in neighbours {
         let neighbour = Name::new(&neighbour).map_err(|error| Stop::Failed(error.to_string()))?;
         let asked = trial.expect_error(&provider, Ask::current(&neighbour), &[ErrorKind::NotFound]).await;
@@ -86,10 +100,15 @@ pub(super) async fn first_answer<B: Backend>(trial: Arc<Trial<B>>) -> Outcome {
         let foreign = Version::new(foreign);
         let ask = Ask::current(&name).knowing(Some(&foreign));
         // There are backends that name their first version "1", or read nothing twice: they need not give it.
-        if trial.read(&provider, Ask::current(&name)).await?.is_ok_and(|reading| reading.version == Some(foreign.clone())) {
+        if trial
+            .read(&provider, Ask::current(&name))
+            .await?
+            .is_ok_and(|reading| reading.version == Some(foreign.clone()))
+        {
             continue;
         }
-        let (read, _) = trial.read_value(&provider, ask).await.map_err(|stop| about("a version that it never named", stop))?;
+        let (read, _) =
+            trial.read_value(&provider, ask).await.map_err(|stop| about("a version that it never named", stop))?;
         same(&read, &value)?;
     }
     // Who has read before, with another provider, has nothing to do with this one.
@@ -174,7 +193,8 @@ pub(super) async fn rotation_under_readers<B: Backend>(trial: Arc<Trial<B>>) -> 
                 reads.add_permits(1);
                 yield_now().await;
             }
-            nothing_but.map_or(Ok(()), |what| failed(format!("a reader was answered nothing all the while but: {what}")))
+            nothing_but
+                .map_or(Ok(()), |what| failed(format!("a reader was answered nothing all the while but: {what}")))
         });
     }
     let mut outcome = Ok(());
@@ -210,7 +230,8 @@ pub(super) async fn many_readers<B: Backend>(trial: Arc<Trial<B>>) -> Outcome {
     let provider = Arc::new(trial.backend.provider());
     let mut readers = JoinSet::new();
     for number in 0..READERS as usize * 8 {
-        let (trial, provider, (name, value)) = (trial.clone(), provider.clone(), secrets[number % secrets.len()].clone());
+        let (trial, provider, (name, value)) =
+            (trial.clone(), provider.clone(), secrets[number % secrets.len()].clone());
         readers.spawn(async move { trial.expect(&provider, &name, &value).await });
     }
     readers.join_all().await.into_iter().collect::<Outcome>().map_err(|stop| about("one of many at once", stop))

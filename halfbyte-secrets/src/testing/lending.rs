@@ -43,7 +43,9 @@ pub(super) async fn lease<B: Backend>(trial: Arc<Trial<B>>) -> Outcome {
         Ok(lease) if lease.id() != first.id() => failed("a renewed lease is another lease"),
         Ok(lease) if lease.ttl().is_zero() => failed("a lease was renewed for no time at all"),
         Ok(_) => Ok(()),
-        Err(error) => failed(format!("a lease that can be renewed was not, and the answer is {:?}: {error}", error.kind())),
+        Err(error) => {
+            failed(format!("a lease that can be renewed was not, and the answer is {:?}: {error}", error.kind()))
+        }
     }
 }
 

@@ -133,7 +133,9 @@ impl<B: Backend> Trial<B> {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.expect(provider, name, value).await {
-                Err(Stop::Failed(why)) if Instant::now() >= until => return failed(format!("after the end of it: {why}")),
+                Err(Stop::Failed(why)) if Instant::now() >= until => {
+                    return failed(format!("after the end of it: {why}"));
+                }
                 Err(_) => sleep(Duration::from_millis(100)).await,
                 Ok(()) => return Ok(()),
             }

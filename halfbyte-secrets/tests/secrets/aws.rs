@@ -129,7 +129,10 @@ async fn a_text_or_bytes_are_answered_as_they_are_with_the_version() {
     aws.answer(Answer::text("v3", VALUE));
     let reading = provider.read(Ask::current(&name).knowing(Some(&known))).await.unwrap();
     assert_eq!(reading.value(), Some(VALUE.as_bytes()));
-    assert_eq!(format!("{reading:?}"), "Reading { value: \"[REDACTED]\", version: Some(Version(\"v3\")), lease: None }");
+    assert_eq!(
+        format!("{reading:?}"),
+        "Reading { value: \"[REDACTED]\", version: Some(Version(\"v3\")), lease: None }"
+    );
 }
 
 #[tokio::test]
@@ -197,7 +200,8 @@ async fn the_url_chooses_it() {
 async fn neither_value_nor_key_is_in_any_event_at_any_level() {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone());
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone());
     let _guard = tracing::subscriber::set_default(subscriber.finish());
     let aws = FakeAws::start(Answer::text("v1", VALUE)).await;
     let provider = aws.provider();

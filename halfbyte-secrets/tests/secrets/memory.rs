@@ -195,7 +195,8 @@ impl Client {
             let state = self.memory.state();
             (state.is_out, state.is_slow)
         };
-        let cached = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&(name.clone(), Stage::Current)).cloned();
+        let cached =
+            self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&(name.clone(), Stage::Current)).cloned();
         if is_out {
             if self.has(Flaw::OutageIsForGood) {
                 self.busy.store(true, Ordering::SeqCst);
@@ -239,7 +240,9 @@ impl Client {
             Some(Flaw::TellsTheValue) => error(format!("it is not what it should be: {}...", &text[..20])),
             Some(Flaw::TellsItsBytes) => bare.with_source(format!("{value:?}")),
             Some(Flaw::TellsItInBase64) => bare.with_source(format!("{{\"data\":\"x{}\"", base64(value))),
-            Some(Flaw::TellsItInASource) => bare.with_source(error("here".to_owned()).with_source(format!("at {text}"))),
+            Some(Flaw::TellsItInASource) => {
+                bare.with_source(error("here".to_owned()).with_source(format!("at {text}")))
+            }
             _ => bare,
         })
     }
@@ -290,7 +293,9 @@ impl Provider for Client {
             Stage::Current if self.has(Flaw::PendingIsCurrent) => kept.pending.or(Some(kept.current)),
             Stage::Current => Some(kept.current),
             Stage::Pending => kept.pending,
-            Stage::Previous if self.has(Flaw::PreviousIsTheFirst) => kept.previous.map(|(version, _)| (version, kept.first)),
+            Stage::Previous if self.has(Flaw::PreviousIsTheFirst) => {
+                kept.previous.map(|(version, _)| (version, kept.first))
+            }
             Stage::Previous => kept.previous,
         };
         let (version, mut value) = found.ok_or_else(|| Error::new(ErrorKind::NotFound, "nothing is in this stage"))?;
