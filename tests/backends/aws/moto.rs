@@ -69,10 +69,6 @@ impl Moto {
             "RemoveFromVersionId": of("AWSCURRENT"),
         });
         self.call("UpdateSecretVersionStage", ask).await;
-        // Moto does not take "current" off a version that is still "pending" when there is a newer one.
-        let ask =
-            json!({"SecretId": self.id(name), "VersionStage": "AWSPENDING", "RemoveFromVersionId": of("AWSPENDING")});
-        self.call("UpdateSecretVersionStage", ask).await;
     }
 
     pub async fn delete(&self, name: &str) {
