@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect fails there")]
 
 mod api_keys;
+mod aws;
 mod billing;
 mod database;
 mod oidc;

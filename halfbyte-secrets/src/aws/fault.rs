@@ -152,3 +152,24 @@ fn find<'a, E: StdError + 'static>(mut error: Option<&'a (dyn StdError + 'static
 fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(LONGEST_SAYING).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_that_are_not_there_are_denied_and_those_that_are_late_are_unavailable() {
+        let cases = [
+            (CredentialsError::not_loaded("hunter2"), ErrorKind::Denied, "AWS_ACCESS_KEY_ID"),
+            (CredentialsError::invalid_configuration("hunter2"), ErrorKind::Denied, "configured wrongly"),
+            (CredentialsError::provider_timed_out(std::time::Duration::ZERO), ErrorKind::Unavailable, "in time"),
+            (CredentialsError::provider_error("hunter2"), ErrorKind::Unavailable, "cannot be had now"),
+        ];
+        for (cause, kind, said) in cases {
+            let error = of("x", "AWSCURRENT", "eu-central-1", SdkError::construction_failure(cause));
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(said), "{error}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+}

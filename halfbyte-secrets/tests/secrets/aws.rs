@@ -1,6 +1,7 @@
 //! What AWS answers on good days and bad ones that moto has not: refusals, throttling, silence and nonsense.
 
 use std::io;
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -196,13 +197,30 @@ async fn the_url_chooses_it() {
     assert_eq!(format!("{secrets:?}"), r#"Secrets("aws-sm:")"#);
 }
 
+const ALONE: &str = "HB_TEST_AWS_EVENTS_ALONE";
+
+/// What is listened to is decided once a process, and other tests of this binary listen to nothing: this has a process of its
+/// own.
+#[test]
+fn neither_value_nor_key_is_in_any_event_at_any_level() {
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    let output = alone.args(["--exact", "aws::alone", "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complained}");
+}
+
+/// What the test does, in its process; nothing in another.
 #[tokio::test]
-async fn neither_value_nor_key_is_in_any_event_at_any_level() {
+#[expect(clippy::disallowed_methods, reason = "a test is told by the environment that it is alone")]
+async fn alone() {
+    if std::env::var(ALONE).is_err() {
+        return;
+    }
     let log = Log::default();
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
     let aws = FakeAws::start(Answer::text("v1", VALUE)).await;
     let provider = aws.provider();
     assert_eq!(read(&provider).await.unwrap().value(), Some(VALUE.as_bytes()));
