@@ -103,7 +103,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let outcome = self.call.outcome(self.ending);
-        let durations = if self.call.is_grpc() { self.instruments.rpc() } else { self.instruments.http() };
+        let durations = if self.call.is_grpc() { &self.instruments.rpc } else { &self.instruments.http };
         let (at, span) = ((took, self.started + took), self.context.span());
         self.call.with_metric(&outcome, |attributes| durations.record_listed(attributes, at, span.span_context()));
         if self.is_recording {
