@@ -60,8 +60,8 @@ impl Chain {
         self.exemplars.clone()
     }
 
-    /// What makes spans that go to `end`; without one they are made all the same, since their ids stand in logs, in refusals and in
-    /// calls to others.
+    /// What makes spans that go to `end`. Without one they have ids all the same, which stand in logs, in refusals and
+    /// in calls to others.
     pub(crate) fn traces(&self, resource: &Resource, end: Option<impl SpanProcessor + 'static>) -> Traces {
         let keep = self.keep.as_ref().filter(|_| end.is_some());
         let (sampler, limits) = (Recording::new(self.sampler, keep.is_some()), self.limits.span_limits());
@@ -110,12 +110,13 @@ mod tests {
     use halfbyte_core::config::Config;
     use halfbyte_core::{Caller, Principal, TenantId};
     use jiff::Timestamp;
-    use opentelemetry::trace::{SpanBuilder, Status, TraceContextExt as _, Tracer as _, TracerProvider as _};
+    use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _};
     use opentelemetry::{Context, KeyValue};
 
     use super::*;
     use crate::instrumentation::Tracer as Either;
     use crate::keep::testing::{Collected, names};
+    use crate::trace::Beginning;
 
     /// The spans of a layer and of a product's own code, in one trace that is not sampled.
     fn run(errs: bool) -> (Collected, Traces) {
@@ -124,7 +125,9 @@ mod tests {
         let (chain, collected) = (Chain { sampler, keep, ..Chain::default() }, Collected::default());
         let traces = chain.traces(&Resource::builder_empty().build(), Some(collected.clone()));
         let own = Either::Own(traces.tracer(InstrumentationScope::default()));
-        let start = |name, parent: &Context| own.start(SpanBuilder::from_name(name), parent).within(parent);
+        let start = |name: &'static str, parent: &Context| {
+            own.start(Beginning::of(name.into(), SpanKind::Internal), parent).within(parent)
+        };
         Caller::default().within(|| {
             let root = start("root", &Context::new());
             let theirs = root.with_span(traces.provider.tracer("theirs").start_with_context("theirs", &root));

@@ -4,9 +4,7 @@ use std::sync::{Arc, OnceLock};
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
 use opentelemetry::metrics::noop::NoopMeterProvider;
 use opentelemetry::metrics::{Meter, MeterProvider};
-use opentelemetry::trace::{
-    Span, SpanBuilder, SpanContext, SpanKind, TraceContextExt as _, Tracer as _, TracerProvider,
-};
+use opentelemetry::trace::{Link, Span, SpanBuilder, SpanContext, TraceContextExt as _, Tracer as _, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span as SdkSpan, SpanLimits, SpanProcessor};
 
@@ -16,7 +14,7 @@ use crate::export::Providers;
 use crate::keep::{Recording, Sampler};
 use crate::metrics::Exemplars;
 use crate::propagation::{Flagged, flagged};
-use crate::trace::{self, Beginning, Pipeline, Shared};
+use crate::trace::{self, Beginning, Decision, Pipeline, Shared};
 use crate::{Propagators, Redaction, Settings, UserHasher};
 
 /// What [`init`](crate::init) has set up for this process.
@@ -50,11 +48,19 @@ impl Instrumentation {
         Self::of(Tracer::Sdk(traces.tracer_with_scope(scope())), metrics.meter_with_scope(scope()))
     }
 
-    /// Spans of layers are made as [`init`](crate::init) has it: by a tracer of this library, which costs less than the
-    /// SDK's, and are handed to `end` when they have ended. They are sampled as `parentbased_always_on` has it, with the
-    /// limits of the specification; those that are not sampled are not made.
+    /// Spans of layers are made as [`init`](crate::init) has it: by a tracer of this library, which costs less than
+    /// the SDK's, and are handed to `end` when they have ended. They are sampled as `parentbased_always_on` has it, with
+    /// the limits of the specification; those that are not sampled are not made.
     ///
-    /// `end` is not told of what starts, since that is no span of the SDK; flush it and shut it down yourself.
+    /// It is meant for tests, for benchmarks and for a pipeline of your own, since nothing is done of what
+    /// [`init`](crate::init) does to spans on their way:
+    ///
+    /// - They are not stamped: what a layer does not say itself, such as `halfbyte.tenant` of a call, is not there.
+    /// - They are not redacted: what looks like a secret is in them. [`with_redaction`](Self::with_redaction) is for what
+    ///   layers take from requests alone.
+    /// - Values have any length, and no variable such as `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT` is read.
+    /// - `end` is told of no resource, and of nothing that starts, since that is no span of the SDK. It is not shut down
+    ///   with this: flush it and shut it down yourself.
     pub fn ending_in<P: SpanProcessor + 'static>(end: Arc<P>, metrics: &impl MeterProvider) -> Self {
         let sampler = Recording::new(Sampler::default(), false);
         let pipeline = Pipeline::new(sampler, SpanLimits::default(), Some(Box::new(Shared(end))));
@@ -156,13 +162,24 @@ pub(crate) enum Tracer {
 
 impl Tracer {
     /// Starts a span that is not current yet.
-    pub(crate) fn start(&self, builder: SpanBuilder, parent: &Context) -> Started {
+    pub(crate) fn start(&self, beginning: Beginning, parent: &Context) -> Started {
         match self {
-            Self::Own(tracer) => Started::own(tracer, builder, parent),
-            Self::Sdk(tracer) => Started::Sdk(tracer.build_with_context(builder, parent)),
-            Self::Global(tracer) => Started::Boxed(tracer.build_with_context(builder, parent)),
+            Self::Own(tracer) => Started::own(tracer, beginning, parent),
+            Self::Sdk(tracer) => Started::Sdk(tracer.build_with_context(builder(beginning), parent)),
+            Self::Global(tracer) => Started::Boxed(tracer.build_with_context(builder(beginning), parent)),
             Self::None => Started::None,
         }
+    }
+}
+
+fn builder(Beginning { name, kind, at, attributes, link }: Beginning) -> SpanBuilder {
+    SpanBuilder {
+        name,
+        span_kind: Some(kind),
+        start_time: at,
+        attributes: Some(attributes),
+        links: link.map(|link| vec![Link::with_context(link)]),
+        events: None,
     }
 }
 
@@ -186,29 +203,18 @@ pub(crate) enum Started {
 static NONE: SpanContext = SpanContext::NONE;
 
 impl Started {
-    fn own(tracer: &trace::Tracer, builder: SpanBuilder, parent: &Context) -> Self {
+    fn own(tracer: &trace::Tracer, beginning: Beginning, parent: &Context) -> Self {
         if parent.is_telemetry_suppressed() || tracer.is_shut_down() {
             return Self::None;
         }
         let span = parent.span();
         let before = Some(span.span_context()).filter(|before| before.is_valid());
         let trace = trace::trace_of(before);
-        let Some(context) = tracer.record(trace, before) else {
-            return Self::Unrecorded(trace::unrecorded(trace, before));
-        };
-        let SpanBuilder { name, span_kind, start_time, attributes, links, .. } = builder;
-        let beginning = Beginning {
-            name,
-            kind: span_kind.unwrap_or(SpanKind::Internal),
-            at: start_time.unwrap_or_else(opentelemetry::time::now),
-            attributes: attributes.unwrap_or_default(),
-            link: None,
-        };
-        let mut span = tracer.start(context, before, beginning);
-        for link in links.into_iter().flatten() {
-            span.add_link(link.span_context, link.attributes);
+        match tracer.decide(trace, before) {
+            Decision::Record(context) => Self::Own(tracer.start(context, before, beginning)),
+            Decision::Unseen(context) => Self::Unrecorded(context),
+            Decision::Drop => Self::Unrecorded(trace::unrecorded(trace, before)),
         }
-        Self::Own(span)
     }
 
     pub(crate) fn span_context(&self) -> &SpanContext {

@@ -26,7 +26,7 @@ pub type Contestant = Box<dyn FnMut(Request<Body>)>;
 
 /// Spans go nowhere, for all of them.
 #[derive(Debug)]
-struct Nowhere;
+pub struct Nowhere;
 
 impl SpanProcessor for Nowhere {
     fn on_start(&self, _span: &mut Span, _parent: &opentelemetry::Context) {}
@@ -42,7 +42,7 @@ impl SpanProcessor for Nowhere {
     }
 }
 
-pub fn traces() -> SdkTracerProvider {
+fn traces() -> SdkTracerProvider {
     SdkTracerProvider::builder().with_span_processor(Nowhere).build()
 }
 

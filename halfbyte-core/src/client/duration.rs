@@ -12,13 +12,20 @@ type Provider = dyn MeterProvider + Send + Sync;
 /// What the semantic conventions advise, in seconds.
 const BOUNDARIES: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
+static CACHE: Cache = Cache(ArcSwapOption::const_empty());
+
 /// `http.client.request.duration` of the global meter provider, as it is now: a client may be older than telemetry is.
 pub(super) fn duration() -> Histogram<f64> {
-    static CACHE: Cache = Cache(ArcSwapOption::const_empty());
     CACHE.of(&global::meter_provider())
 }
 
-/// The histogram of one provider; to make it takes locks and allocations.
+/// Makes it now, so that no attempt has to unless the provider is replaced later.
+pub(super) fn prepare() {
+    CACHE.of(&global::meter_provider());
+}
+
+/// The histogram of one provider. To make it takes locks of the SDK, which a collection holds while it asks callbacks; none
+/// of ours is held meanwhile, so that nobody waits for it who could go on.
 struct Cache(ArcSwapOption<Cached>);
 
 struct Cached {
@@ -29,10 +36,8 @@ struct Cached {
 
 impl Cache {
     fn of(&self, provider: &Arc<Provider>) -> Histogram<f64> {
-        // No other can have its address as long as there is a reference to it.
-        let is_of = |cached: &Cached| ptr::addr_eq(cached.provider.as_ptr(), Arc::as_ptr(provider));
-        if let Some(cached) = self.0.load().as_deref().filter(|cached| is_of(cached)) {
-            return cached.histogram.clone();
+        if let Some(known) = self.known(provider) {
+            return known;
         }
         let histogram = provider
             .meter("halfbyte-core")
@@ -43,6 +48,12 @@ impl Cache {
             .build();
         self.0.store(Some(Arc::new(Cached { provider: Arc::downgrade(provider), histogram: histogram.clone() })));
         histogram
+    }
+
+    fn known(&self, provider: &Arc<Provider>) -> Option<Histogram<f64>> {
+        // No other can have its address as long as there is a reference to it.
+        let is_of = |cached: &Cached| ptr::addr_eq(cached.provider.as_ptr(), Arc::as_ptr(provider));
+        self.0.load().as_deref().filter(|cached| is_of(cached)).map(|cached| cached.histogram.clone())
     }
 }
 
@@ -94,5 +105,15 @@ mod tests {
         cache.of(&provider);
         assert_eq!(measure(|| drop(cache.of(&provider))).count_total, 0);
         assert_eq!(Arc::strong_count(&provider), 1);
+    }
+
+    #[test]
+    fn a_client_that_is_built_has_the_histogram_of_the_provider_that_there_is() {
+        // No other test of this binary sets one.
+        global::set_meter_provider(NoopMeterProvider::new());
+        let provider = global::meter_provider();
+        assert!(CACHE.known(&provider).is_none());
+        crate::client::Client::new().expect("TLS is there");
+        assert!(CACHE.known(&provider).is_some());
     }
 }

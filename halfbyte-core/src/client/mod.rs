@@ -53,6 +53,10 @@ use self::telemetry::Attempt;
 /// the product's configuration, of which there are few; that there are not too many is up to the SDK, which keeps 2,000
 /// series of a metric and counts any other as `otel.metric.overflow`. Paths and queries make no series. A call whose
 /// context [suppresses telemetry](opentelemetry::Context::is_telemetry_suppressed) is not measured.
+///
+/// It is recorded with the global meter provider that there is when the attempt ends. A client that is made has its
+/// instrument; so set telemetry up first. Where the provider is replaced later, the next attempt makes the new one's
+/// instrument as it ends, and then waits on its thread for a collection that is under way and for the callbacks in it.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Inner>);
 
@@ -138,6 +142,7 @@ impl Client {
             .pool_idle_timeout(Duration::from_secs(30))
             .user_agent(concat!("halfbyte/", env!("CARGO_PKG_VERSION")));
         let http = trust(http).build().map_err(|error| Error::new(ErrorKind::Setup, None, error.without_url()))?;
+        duration::prepare();
         Ok(Self(Arc::new(Inner { http, limits, budget: RetryBudget::default() })))
     }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, StatusCode, Version};
-use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt as _};
+use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 
 use super::Outbound;
 use super::call::Call;
 use super::failure::Failure;
 use super::layer::Instruments;
+use crate::trace::Beginning;
 
 /// One call and its answer: owned by whatever drives them, so that it ends exactly once, when it is dropped.
 #[derive(Debug)]
@@ -45,8 +46,8 @@ impl Exchange {
         let started = Instant::now();
         let (call, attributes) = Call::of(request, instruments);
         let parent = Context::current();
-        let builder = SpanBuilder::from_name(call.span_name()).with_kind(SpanKind::Client).with_attributes(attributes);
-        let span = instruments.tracer.start(builder, &parent);
+        let beginning = Beginning { attributes, ..Beginning::of(call.span_name(), SpanKind::Client) };
+        let span = instruments.tracer.start(beginning, &parent);
         let is_recording = span.is_recording();
         // Without an SDK, and after its end, the trace that is there goes on.
         let context = if span.span_context().is_valid() { span.within(&parent) } else { parent };
@@ -103,7 +104,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let outcome = self.call.outcome(self.ending);
-        let durations = if self.call.is_grpc() { self.instruments.rpc() } else { self.instruments.http() };
+        let durations = if self.call.is_grpc() { &self.instruments.rpc } else { &self.instruments.http };
         let (at, span) = ((took, self.started + took), self.context.span());
         self.call.with_metric(&outcome, |attributes| durations.record_listed(attributes, at, span.span_context()));
         if self.is_recording {

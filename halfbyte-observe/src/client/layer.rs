@@ -1,14 +1,13 @@
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use http::Uri;
-use opentelemetry::metrics::Meter;
 use tower_layer::Layer;
 
 use super::Client;
 use super::target::Server;
 use crate::Instrumentation;
 use crate::instrumentation::Tracer;
-use crate::metrics::{Durations, Exemplars};
+use crate::metrics::Durations;
 use crate::propagation::Propagators;
 
 /// Makes one client span and one measurement of each call, and sends its trace context along.
@@ -95,8 +94,9 @@ use crate::propagation::Propagators;
 /// | `http.client.request.duration` | histogram | s | 0.005 to 10 | the span of the call, if it is sampled |
 /// | `rpc.client.call.duration` | histogram | s | 0.005 to 10 | the same |
 ///
-/// Of each there are at most 2,000 series, over all layers; what is measured of any other is the one with
-/// `otel.metric.overflow`.
+/// Of each there are as many series as the SDK keeps, over all layers: 2,000 unless a view says otherwise. What is measured
+/// of any other is the one with `otel.metric.overflow`. The first 1,000 stay and have exemplars; with the temporality
+/// delta the others make room again when they are not measured any more.
 ///
 /// A call failed, and the status of its span is Error without a description, when HTTP answered 400 or above
 /// (`error.type` is the status), when gRPC ended with any code but `OK` (it is the code), or else with one of
@@ -125,11 +125,8 @@ pub struct ClientLayer(Arc<Instruments>);
 pub(super) struct Instruments {
     pub(super) tracer: Tracer,
     pub(super) propagators: Arc<Propagators>,
-    meter: Meter,
-    exemplars: Arc<Exemplars>,
-    // Asked for at the first call, since most products have calls of one kind.
-    http: OnceLock<Arc<Durations>>,
-    rpc: OnceLock<Arc<Durations>>,
+    pub(super) http: Arc<Durations>,
+    pub(super) rpc: Arc<Durations>,
     /// Where requests go that do not say so.
     pub(super) server: Option<Server>,
     /// In place of those of the conventions.
@@ -143,18 +140,15 @@ impl ClientLayer {
     }
 
     /// A layer that records with `instrumentation`, such as that of a test.
+    ///
+    /// The first one makes the instruments, for which the SDK waits for a collection that is under way and for the
+    /// callbacks in it. Calls never do.
     pub fn with_instrumentation(instrumentation: &Instrumentation) -> Self {
         let Instrumentation { tracer, meter, propagators, exemplars, .. } = instrumentation.clone();
-        Self(Arc::new(Instruments {
-            tracer,
-            propagators,
-            meter,
-            exemplars,
-            http: OnceLock::new(),
-            rpc: OnceLock::new(),
-            server: None,
-            methods: None,
-        }))
+        let http = exemplars.shared(&meter, "http.client.request.duration", "Duration of HTTP client requests.");
+        let description = "Measures the duration of an outgoing Remote Procedure Call (RPC).";
+        let rpc = exemplars.shared(&meter, "rpc.client.call.duration", description);
+        Self(Arc::new(Instruments { tracer, propagators, http, rpc, server: None, methods: None }))
     }
 
     /// Where requests go that name no server themselves, such as those to a channel of tonic. Of `uri` the scheme, the
@@ -169,18 +163,6 @@ impl ClientLayer {
     pub fn known_methods<M: Into<Arc<str>>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         Arc::make_mut(&mut self.0).methods = Some(methods.into_iter().map(Into::into).collect());
         self
-    }
-}
-
-impl Instruments {
-    pub(super) fn http(&self) -> &Durations {
-        let description = "Duration of HTTP client requests.";
-        self.http.get_or_init(|| self.exemplars.shared(&self.meter, "http.client.request.duration", description))
-    }
-
-    pub(super) fn rpc(&self) -> &Durations {
-        let description = "Measures the duration of an outgoing Remote Procedure Call (RPC).";
-        self.rpc.get_or_init(|| self.exemplars.shared(&self.meter, "rpc.client.call.duration", description))
     }
 }
 

@@ -47,14 +47,23 @@ impl Exemplars {
     /// The histogram of that name for all layers that record with `meter`, which is the same each time. It stays, so that
     /// what was measured by a layer that is gone is exported with its exemplars.
     pub(crate) fn shared(&self, meter: &Meter, name: &'static str, description: &'static str) -> Arc<Durations> {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(durations) = shared.iter().find(|durations| durations.name == name) {
-            return durations.clone();
+        if let Some(known) = self.known(name) {
+            return known;
         }
+        // Not under the lock: the SDK waits here for a collection that is under way, and for each callback in it.
         let durations = Durations::new(meter, self.filter, name, description);
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shared.iter().find(|known| known.name == name) {
+            return known.clone();
+        }
         self.add(&durations);
         shared.push(durations.clone());
         durations
+    }
+
+    fn known(&self, name: &str) -> Option<Arc<Durations>> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.iter().find(|known| known.name == name).cloned()
     }
 
     /// Puts what there is on the data points of the same metric and attributes, and forgets it: call it once for each
@@ -219,6 +228,7 @@ fn joined<'a>(pairs: impl Iterator<Item = (&'a str, String)>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::metrics::{Histogram, HistogramBuilder, InstrumentProvider, SyncInstrument};
     use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
     use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
     use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
@@ -365,12 +375,41 @@ mod tests {
     }
 
     #[test]
-    fn the_overflow_has_exemplars_too() {
+    fn what_belongs_to_no_series_of_ours_is_measured_and_points_at_nothing() {
         let bench = Bench::new();
         let span = SpanContext::new(TraceId::from(9), SpanId::from(7), TraceFlags::SAMPLED, false, TraceState::NONE);
-        let took = Duration::from_millis(1);
-        bench.durations.record(None, || unreachable!("there is no key"), (took, Instant::now), &span);
-        assert_eq!(exemplars(points(&bench.export())[0]), [(9, 1.0)]);
+        let (attributes, took) = (|| vec![KeyValue::new("http.route", "/one/of/many")], Duration::from_millis(1));
+        bench.durations.record(None, attributes, (took, Instant::now), &span);
+        let request = bench.export();
+        let points = points(&request);
+        assert_eq!((points[0].count, points[0].exemplars.len()), (1, 0));
+    }
+
+    /// An SDK that says whether others could go on while it made an instrument.
+    struct Watching(Arc<Exemplars>, AtomicU64);
+
+    impl InstrumentProvider for Watching {
+        fn f64_histogram(&self, _builder: HistogramBuilder<'_, Histogram<f64>>) -> Histogram<f64> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            assert!(self.0.shared.try_lock().is_ok() && self.0.sources.try_lock().is_ok());
+            Histogram::new(Arc::new(Nothing))
+        }
+    }
+
+    struct Nothing;
+
+    impl SyncInstrument<f64> for Nothing {
+        fn measure(&self, _seconds: f64, _attributes: &[KeyValue]) {}
+    }
+
+    #[test]
+    fn no_lock_is_held_while_the_sdk_makes_an_instrument_and_it_makes_one_of_each_name() {
+        let exemplars = Arc::new(Exemplars::default());
+        let watching = Arc::new(Watching(exemplars.clone(), AtomicU64::new(0)));
+        let meter = Meter::new(watching.clone());
+        let [first, again, other] = ["d", "d", "e"].map(|name| exemplars.shared(&meter, name, ""));
+        assert!(Arc::ptr_eq(&first, &again) && !Arc::ptr_eq(&first, &other));
+        assert_eq!(watching.1.load(Ordering::Relaxed), 2);
     }
 
     #[test]

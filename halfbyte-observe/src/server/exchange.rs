@@ -312,7 +312,7 @@ impl Exchange {
         let at = || self.started + took;
         if call {
             let code = code.map_or(u128::from(u8::MAX), |code| u128::from(code.number()));
-            instruments.rpc().record(common.map(|common| common | code), || of.attributes(), (took, at), span);
+            instruments.rpc.record(common.map(|common| common | code), || of.attributes(), (took, at), span);
         } else {
             let status = status.map_or(0, |status| u128::from(status.as_u16())) << 16;
             let rest = u128::from(facts.method) | (facts.scheme as u128) << 8 | (facts.version as u128) << 16;

@@ -28,7 +28,7 @@ pub(super) struct Instruments {
     // The same in the same order, as requests have them; None of a text that no request can have.
     known: Vec<Option<Method>>,
     pub(super) http: Arc<Durations>,
-    rpc: OnceLock<Arc<Durations>>,
+    pub(super) rpc: Arc<Durations>,
     active: UpDownCounter<i64>,
     // For each method and scheme.
     bound: Vec<OnceLock<BoundUpDownCounter<i64>>>,
@@ -45,9 +45,14 @@ impl Instruments {
     pub(super) fn new(instrumentation: Instrumentation, methods: Option<Vec<&'static str>>) -> Self {
         let methods = methods.unwrap_or_else(|| METHODS.to_vec());
         let meter = &instrumentation.meter;
-        let filter = instrumentation.exemplars.filter();
-        let http = Durations::new(meter, filter, "http.server.request.duration", "Duration of HTTP server requests.");
-        instrumentation.exemplars.add(&http);
+        let durations = |name, description| {
+            let durations = Durations::new(meter, instrumentation.exemplars.filter(), name, description);
+            instrumentation.exemplars.add(&durations);
+            durations
+        };
+        let http = durations("http.server.request.duration", "Duration of HTTP server requests.");
+        let description = "Measures the duration of an incoming Remote Procedure Call (RPC).";
+        let rpc = durations("rpc.server.call.duration", description);
         let active = meter
             .i64_up_down_counter("http.server.active_requests")
             .with_description("Number of active HTTP server requests.")
@@ -55,7 +60,7 @@ impl Instruments {
             .build();
         Self {
             http,
-            rpc: OnceLock::new(),
+            rpc,
             active,
             bound: std::iter::repeat_with(OnceLock::new).take((methods.len() + 1) * 2).collect(),
             routes: Texts::new(ROUTES),
@@ -67,17 +72,6 @@ impl Instruments {
             methods,
             instrumentation,
         }
-    }
-
-    /// Made at the first call, since most products have none.
-    pub(super) fn rpc(&self) -> &Durations {
-        self.rpc.get_or_init(|| {
-            let description = "Measures the duration of an incoming Remote Procedure Call (RPC).";
-            let Instrumentation { meter, exemplars, .. } = &self.instrumentation;
-            let rpc = Durations::new(meter, exemplars.filter(), "rpc.server.call.duration", description);
-            self.instrumentation.exemplars.add(&rpc);
-            rpc
-        })
     }
 
     /// The gauge of the requests that are under way.

@@ -17,7 +17,8 @@ use crate::propagation::canonical;
 /// the [crate's documentation](crate) for all that it records.
 ///
 /// What it records with is fetched when it is made: make it after [`init`](crate::init). Without `init` it costs
-/// little, and still gives each request a [`TraceId`](halfbyte_core::TraceId).
+/// little, and still gives each request a [`TraceId`](halfbyte_core::TraceId). To make it takes locks of the SDK, which a
+/// collection of metrics holds too; requests do not.
 ///
 /// Make one and clone it: clones share their series.
 ///

@@ -16,7 +16,7 @@ const SLOTS: usize = 256;
 /// Longer ones are not kept, so that what is kept has a bound.
 const LONGEST: usize = 512;
 
-/// After so many that found their place taken, all begin anew: what is asked for now may be others than then.
+/// After so many of a kind that found their place taken, that kind begins anew: what is asked for now may be others than then.
 const MISSES: usize = 16 * SLOTS;
 
 /// What was made lately of texts that clients send over and over, such as `User-Agent`.
@@ -28,7 +28,6 @@ pub(super) struct Generation {
     agents: Kept<Option<StringValue>>,
     addresses: Kept<StringValue>,
     tenants: Kept<StringValue>,
-    misses: AtomicUsize,
 }
 
 /// `server.address` and `server.port`
@@ -36,67 +35,80 @@ pub(super) type Host = (StringValue, Option<u16>);
 
 impl Recent {
     pub(super) fn new() -> Self {
-        Self(ArcSwap::from_pointee(Generation::new()))
+        let (hosts, agents, addresses, tenants) = (Kept::new(), Kept::new(), Kept::new(), Kept::new());
+        Self(ArcSwap::from_pointee(Generation { hosts, agents, addresses, tenants }))
     }
 
     pub(super) fn load(&self) -> Guard<Arc<Generation>> {
         let generation = self.0.load();
-        if generation.misses.load(Ordering::Relaxed) < MISSES {
+        if !generation.is_worn_out() {
             return generation;
         }
-        self.0.store(Arc::new(Generation::new()));
+        self.renew(&generation);
         self.0.load()
+    }
+
+    /// Unless another thread has done so since `seen` was current.
+    fn renew(&self, seen: &Arc<Generation>) {
+        self.0.compare_and_swap(seen, Arc::new(seen.renewed()));
     }
 }
 
 impl Generation {
-    fn new() -> Self {
-        let misses = AtomicUsize::new(0);
-        Self { hosts: Kept::new(), agents: Kept::new(), addresses: Kept::new(), tenants: Kept::new(), misses }
+    fn is_worn_out(&self) -> bool {
+        let Self { hosts, agents, addresses, tenants } = self;
+        hosts.is_worn_out() || agents.is_worn_out() || addresses.is_worn_out() || tenants.is_worn_out()
+    }
+
+    fn renewed(&self) -> Self {
+        let Self { hosts, agents, addresses, tenants } = self;
+        Self {
+            hosts: hosts.renewed(),
+            agents: agents.renewed(),
+            addresses: addresses.renewed(),
+            tenants: tenants.renewed(),
+        }
     }
 
     /// The host that the client asked for, without a user name or password.
     pub(super) fn host(&self, authority: &[u8]) -> Cow<'_, Option<Host>> {
-        self.hosts.get(authority, &self.misses, || {
+        self.hosts.get(authority, || {
             let authority = Authority::try_from(authority).ok()?;
             let host = authority.host();
             let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
             let bare = clipped(bare);
-            (!bare.is_empty()).then(|| (lasting(bare), authority.port_u16()))
+            (!bare.is_empty()).then(|| (shared(bare), authority.port_u16()))
         })
     }
 
     /// `user_agent.original`, if it is a text.
     pub(super) fn agent(&self, agent: &HeaderValue) -> Cow<'_, Option<StringValue>> {
-        self.agents.get(agent.as_bytes(), &self.misses, || agent.to_str().ok().map(|agent| lasting(clipped(agent))))
+        self.agents.get(agent.as_bytes(), || agent.to_str().ok().map(|agent| shared(clipped(agent))))
     }
 
     pub(super) fn address(&self, address: IpAddr) -> Cow<'_, StringValue> {
-        let text = || lasting(&address.to_string());
+        let text = || shared(&address.to_string());
         match address {
-            IpAddr::V4(four) => self.addresses.get(&four.octets(), &self.misses, text),
-            IpAddr::V6(six) => self.addresses.get(&six.octets(), &self.misses, text),
+            IpAddr::V4(four) => self.addresses.get(&four.octets(), text),
+            IpAddr::V6(six) => self.addresses.get(&six.octets(), text),
         }
     }
 
     pub(super) fn tenant(&self, tenant: &str) -> Cow<'_, StringValue> {
-        self.tenants.get(tenant.as_bytes(), &self.misses, || lasting(tenant))
+        self.tenants.get(tenant.as_bytes(), || shared(tenant))
     }
 }
 
-/// How many bytes of such texts are leaked in a process. What comes later is shared, and those who share a text all write to
-/// its count of references.
-const ALLOWANCE: usize = 256 << 10;
-
-/// A value that is cheap to clone.
-fn lasting(text: &str) -> StringValue {
-    static LEFT: AtomicUsize = AtomicUsize::new(ALLOWANCE);
-    let take = LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(text.len()));
-    if take.is_ok() { StringValue::from(&*text.to_owned().leak()) } else { Arc::<str>::from(text).into() }
+/// A value that is cloned without allocating, and freed when nothing has it any more.
+fn shared(text: &str) -> StringValue {
+    Arc::<str>::from(text).into()
 }
 
 /// A place for each hash, in which the first one stands.
-struct Kept<V>(Box<[OnceLock<Box<Entry<V>>>]>);
+struct Kept<V> {
+    slots: Arc<[OnceLock<Box<Entry<V>>>]>,
+    misses: AtomicUsize,
+}
 
 struct Entry<V> {
     raw: Box<[u8]>,
@@ -105,19 +117,32 @@ struct Entry<V> {
 
 impl<V: Clone> Kept<V> {
     fn new() -> Self {
-        Self(std::iter::repeat_with(OnceLock::new).take(SLOTS).collect())
+        let slots = std::iter::repeat_with(OnceLock::new).take(SLOTS).collect();
+        Self { slots, misses: AtomicUsize::new(0) }
+    }
+
+    fn is_worn_out(&self) -> bool {
+        self.misses.load(Ordering::Relaxed) >= MISSES
+    }
+
+    /// The same, or a new one if it is worn out: nobody loses what is kept of one kind by sending too many of another.
+    fn renewed(&self) -> Self {
+        if self.is_worn_out() {
+            return Self::new();
+        }
+        Self { slots: self.slots.clone(), misses: AtomicUsize::new(self.misses.load(Ordering::Relaxed)) }
     }
 
     /// What `make` made of `raw`, perhaps earlier.
-    fn get(&self, raw: &[u8], misses: &AtomicUsize, make: impl FnOnce() -> V) -> Cow<'_, V> {
+    fn get(&self, raw: &[u8], make: impl FnOnce() -> V) -> Cow<'_, V> {
         if raw.len() > LONGEST {
             return Cow::Owned(make());
         }
-        let slot = &self.0[(hash_of_bytes(raw) >> 32) as usize % SLOTS];
+        let slot = &self.slots[(hash_of_bytes(raw) >> 32) as usize % SLOTS];
         match slot.get() {
             Some(known) if *known.raw == *raw => Cow::Borrowed(&known.value),
             Some(_) => {
-                misses.fetch_add(1, Ordering::Relaxed);
+                self.misses.fetch_add(1, Ordering::Relaxed);
                 Cow::Owned(make())
             }
             None => {
@@ -135,10 +160,10 @@ mod tests {
 
     #[test]
     fn what_was_made_is_not_made_again_and_never_mistaken_for_something_else() {
-        let (kept, misses) = (Kept::new(), AtomicUsize::new(0));
+        let kept = Kept::new();
         let made = std::cell::Cell::new(0);
         let ask = |text: &str| {
-            kept.get(text.as_bytes(), &misses, || {
+            kept.get(text.as_bytes(), || {
                 made.set(made.get() + 1);
                 text.to_owned()
             })
@@ -147,22 +172,62 @@ mod tests {
         for n in 0..1_000 {
             assert_eq!(*ask(&n.to_string()), n.to_string());
         }
-        assert!(misses.into_inner() >= 1_000 - SLOTS);
+        assert!(kept.misses.into_inner() >= 1_000 - SLOTS);
         let long = "x".repeat(LONGEST + 1);
-        let (kept, misses) = (Kept::new(), AtomicUsize::new(0));
-        assert_eq!(*kept.get(long.as_bytes(), &misses, || 1), 1);
-        assert_eq!(*kept.get(long.as_bytes(), &misses, || 2), 2, "it was not kept");
+        let kept = Kept::new();
+        assert_eq!(*kept.get(long.as_bytes(), || 1), 1);
+        assert_eq!(*kept.get(long.as_bytes(), || 2), 2, "it was not kept");
+    }
+
+    /// More of them than may find their place taken.
+    fn wear_out(recent: &Recent) {
+        for n in 0..u32::try_from(MISSES + SLOTS).unwrap() {
+            let (generation, address) = (recent.0.load(), IpAddr::from(n.to_be_bytes()));
+            assert_eq!(generation.address(address).as_str(), address.to_string());
+        }
     }
 
     #[test]
-    fn after_many_misses_others_are_kept() {
+    fn after_many_misses_others_are_kept_and_other_kinds_stay() {
+        let (recent, agent) = (Recent::new(), HeaderValue::from_static("curl/8"));
+        let keeps = |n: u32| matches!(recent.load().address(IpAddr::from(n.to_be_bytes())), Cow::Borrowed(_));
+        recent.load().agent(&agent);
+        recent.load().tenant("acme");
+        wear_out(&recent);
+        assert!(!keeps(1 << 30) && keeps(1 << 30), "it is a new generation, which keeps what comes first");
+        assert!(matches!(recent.load().agent(&agent), Cow::Borrowed(_)));
+        assert!(matches!(recent.load().tenant("acme"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn of_threads_that_see_a_generation_worn_out_one_begins_anew() {
         let recent = Recent::new();
-        let before = Arc::as_ptr(&recent.load());
-        for n in 0..u32::try_from(MISSES + SLOTS).unwrap() {
-            let address = IpAddr::from(n.to_be_bytes());
-            assert_eq!(recent.load().address(address).as_str(), address.to_string());
-        }
-        assert_ne!(Arc::as_ptr(&recent.load()), before);
+        wear_out(&recent);
+        let seen = recent.0.load_full();
+        recent.renew(&seen);
+        let first = recent.0.load_full();
+        recent.renew(&seen);
+        assert!(!Arc::ptr_eq(&first, &seen) && Arc::ptr_eq(&first, &recent.0.load_full()));
+    }
+
+    #[test]
+    fn texts_that_nobody_has_any_more_are_freed() {
+        let longer = "x".repeat(LONGEST + 88);
+        let both = [longer.as_str(), "short"].map(|text| HeaderValue::from_str(text).unwrap());
+        // What reading an `ArcSwap` needs stays for as long as the thread.
+        let _warm = Recent::new().load().tenant("acme").into_owned();
+        let leaked = allocation_counter::measure(|| {
+            for _ in 0..3 {
+                let recent = Recent::new();
+                wear_out(&recent);
+                for agent in &both {
+                    let _freed = recent.load().agent(agent).into_owned();
+                }
+                let _freed = recent.load().host(b"shop.example").into_owned();
+                let _freed = recent.load().tenant("acme").into_owned();
+            }
+        });
+        assert_eq!(leaked.bytes_current, 0);
     }
 
     #[test]

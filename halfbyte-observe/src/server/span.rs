@@ -2,14 +2,14 @@
 
 use std::time::{Instant, SystemTime};
 
-use opentelemetry::trace::{Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt as _, TraceFlags, TraceState};
+use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt as _, TraceFlags, TraceState};
 use opentelemetry::{Context, KeyValue, SpanId, TraceId};
 
 use super::facts::Facts;
 use super::inbound::Inbound;
 use super::instruments::Instruments;
 use crate::instrumentation::Tracer;
-use crate::trace::{self, Beginning};
+use crate::trace::{self, Beginning, Decision};
 use crate::wall;
 
 /// What is current for a request.
@@ -49,19 +49,22 @@ fn own(
 ) -> Current {
     let parent = remote.as_ref();
     let trace = trace::trace_of(parent);
-    let Some(context) = tracer.record(trace, parent) else {
-        let context = match remote {
+    let context = match tracer.decide(trace, parent) {
+        Decision::Record(context) => {
+            let at = Some(wall::at(started));
+            let (name, kind, attributes) = (instruments.span_name(facts), SpanKind::Server, describe());
+            let span = tracer.start(context, parent, Beginning { name, kind, at, attributes, link: linked });
+            return Current { context: around.with_span(span), recording: true, began: at };
+        }
+        Decision::Unseen(context) => context,
+        Decision::Drop => match remote {
             Some(remote) if tracer.is_shut_down() || !remote.is_sampled() => remote,
             // A refusal always names a trace: that of the caller, or one that nobody else knows.
             None if tracer.is_shut_down() => unknown(),
             _ => trace::unrecorded(trace, parent),
-        };
-        return Current { context: around.with_remote_span_context(context), recording: false, began: None };
+        },
     };
-    let at = wall::at(started);
-    let (name, kind, attributes) = (instruments.span_name(facts), SpanKind::Server, describe());
-    let span = tracer.start(context, parent, Beginning { name, kind, at, attributes, link: linked });
-    Current { context: around.with_span(span), recording: true, began: Some(at) }
+    Current { context: around.with_remote_span_context(context), recording: false, began: None }
 }
 
 /// With a tracer of somebody else's, whose sampler nobody knows.
@@ -80,15 +83,9 @@ fn foreign(
     let parent = inbound.into_parent();
     let expected = expectation.get();
     let began = expected.then(|| wall::at(started));
-    let builder = SpanBuilder {
-        name: instruments.span_name(facts),
-        span_kind: Some(SpanKind::Server),
-        start_time: began,
-        attributes: expected.then(&describe),
-        links: linked.map(|linked| vec![Link::with_context(linked)]),
-        events: None,
-    };
-    let mut span = tracer.start(builder, &parent);
+    let attributes = if expected { describe() } else { Vec::new() };
+    let (name, kind) = (instruments.span_name(facts), SpanKind::Server);
+    let mut span = tracer.start(Beginning { name, kind, at: began, attributes, link: linked }, &parent);
     let recording = span.is_recording();
     // Without an SDK no sampler has a say, and nobody would see the attributes of the next span either.
     expectation.set(if sampled_out { recording } else { span.span_context().is_valid() });
@@ -128,22 +125,35 @@ mod tests {
     use super::*;
     use crate::keep::testing::Collected;
     use crate::keep::{Recording, Sampler};
-    use crate::trace::{Pipeline, Shared};
+    use crate::trace::{Pipeline, Shared, Stage};
     use crate::{Instrumentation, ServerLayer, TraceTrust};
 
     /// What was current for a request with a parent of these flags, and how many spans ended.
     async fn ask(sampler: &str, keeping: bool, flags: Option<&str>) -> (SpanContext, usize) {
-        let variables = Config::parse([("OTEL_TRACES_SAMPLER", sampler)]).unwrap().other;
-        let (sampler, collected) = (Recording::new(Sampler::read(&variables).unwrap(), keeping), Collected::default());
+        let collected = Collected::default();
         let end = Box::new(Shared(Arc::new(collected.clone())));
-        let pipeline = Pipeline::new(sampler, SpanLimits::default(), Some(end));
+        (current(sampler, keeping, flags, Some(end)).await.0, collected.spans().len())
+    }
+
+    /// And whether it takes what it is told.
+    async fn current(
+        sampler: &str,
+        keeping: bool,
+        flags: Option<&str>,
+        end: Option<Box<dyn Stage>>,
+    ) -> (SpanContext, bool) {
+        let variables = Config::parse([("OTEL_TRACES_SAMPLER", sampler)]).unwrap().other;
+        let sampler = Recording::new(Sampler::read(&variables).unwrap(), keeping);
+        let pipeline = Pipeline::new(sampler, SpanLimits::default(), end);
         let tracer = Tracer::Own(trace::Tracer::new(pipeline, None, InstrumentationScope::default()));
         let metrics = SdkMeterProvider::default();
         let instrumentation = Instrumentation { tracer, ..Instrumentation::metrics_only(&metrics) };
         let layer = ServerLayer::with(&instrumentation).trace_from(TraceTrust::danger_everybody());
         let seen = Mutex::new(None);
         let service = service_fn(async |_: Request<String>| {
-            *seen.lock().unwrap() = Some(Context::current().span().span_context().clone());
+            let current = Context::current();
+            let span = current.span();
+            *seen.lock().unwrap() = Some((span.span_context().clone(), span.is_recording()));
             Ok::<_, Infallible>(Response::new(String::new()))
         });
         let mut request = Request::new(String::new());
@@ -152,7 +162,27 @@ mod tests {
             request.headers_mut().insert("traceparent", parent.parse().unwrap());
         }
         drop(layer.layer(service).oneshot(request).await.unwrap());
-        (seen.into_inner().unwrap().unwrap(), collected.spans().len())
+        seen.into_inner().unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_current_is_the_same_where_nobody_sees_the_span() {
+        for (sampler, parent) in [
+            ("parentbased_always_on", None),
+            ("parentbased_always_on", Some("01")),
+            ("parentbased_always_on", Some("00")),
+            ("always_on", Some("00")),
+            ("always_off", Some("03")),
+            ("always_off", None),
+        ] {
+            let (seen, _) = ask(sampler, false, parent).await;
+            let (unseen, is_recording) = current(sampler, false, parent, None).await;
+            assert!(!is_recording, "{sampler} {parent:?}");
+            assert_eq!(unseen.trace_flags(), seen.trace_flags(), "{sampler} {parent:?}");
+            assert!(unseen.is_valid() && unseen.trace_id() != TraceId::INVALID);
+            assert_eq!(unseen.span_id() == SpanId::from(9), seen.span_id() == SpanId::from(9), "{sampler} {parent:?}");
+            assert_eq!(unseen.trace_id() == TraceId::from(7), parent.is_some(), "{sampler} {parent:?}");
+        }
     }
 
     #[tokio::test]

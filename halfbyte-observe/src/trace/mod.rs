@@ -32,7 +32,7 @@ pub(crate) trait Stage: SpanProcessor {
 pub(crate) struct Pipeline {
     sampler: Recording,
     limits: SpanLimits,
-    // Without it spans are made all the same, for their ids.
+    // Without it nothing is recorded by our own tracer, and what it makes are ids.
     chain: Option<Box<dyn Stage>>,
     is_shut_down: AtomicBool,
 }
@@ -81,6 +81,16 @@ impl fmt::Debug for Pipeline {
 #[derive(Clone, Debug)]
 pub(crate) struct Tracer(Arc<Source>);
 
+/// What becomes of a span that somebody wants.
+pub(crate) enum Decision {
+    /// It is to be recorded, with this context.
+    Record(SpanContext),
+    /// It would be, if anything came behind: this context, with the flags that it would have, is all that there is of it.
+    Unseen(SpanContext),
+    /// The sampler wants none.
+    Drop,
+}
+
 /// What all spans of a tracer share.
 #[derive(Debug)]
 struct Source {
@@ -105,19 +115,23 @@ impl Tracer {
         self.0.pipeline.is_shut_down()
     }
 
-    /// The context of a span of `trace` that is to be recorded, if it is. A parent is valid.
+    /// What becomes of a span of `trace`. A parent is valid.
     #[inline]
-    pub(crate) fn record(&self, trace: TraceId, parent: Option<&SpanContext>) -> Option<SpanContext> {
-        if self.is_shut_down() {
-            return None;
+    pub(crate) fn decide(&self, trace: TraceId, parent: Option<&SpanContext>) -> Decision {
+        let pipeline = &self.0.pipeline;
+        if pipeline.is_shut_down() {
+            return Decision::Drop;
         }
-        let sampled = self.0.pipeline.sampler.decide(parent.map(SpanContext::is_sampled), trace)?;
+        let Some(sampled) = pipeline.sampler.decide(parent.map(SpanContext::is_sampled), trace) else {
+            return Decision::Drop;
+        };
         // The SDK keeps what other flags there are.
         let flags = parent.map_or(RANDOM, SpanContext::trace_flags).with_sampled(sampled);
-        Some(context(trace, parent, flags))
+        let context = context(trace, parent, flags);
+        if pipeline.chain.is_some() { Decision::Record(context) } else { Decision::Unseen(context) }
     }
 
-    /// Starts a span that is to be recorded, with the context that [`record`](Self::record) has answered.
+    /// Starts a span that is to be [recorded](Decision::Record) with `context`.
     #[inline]
     pub(crate) fn start(&self, context: SpanContext, parent: Option<&SpanContext>, mut beginning: Beginning) -> Span {
         if let Some(chain) = &self.0.pipeline.chain {
@@ -150,7 +164,7 @@ fn context(trace: TraceId, parent: Option<&SpanContext>, flags: TraceFlags) -> S
 mod tests {
     use halfbyte_core::config::Config;
     use opentelemetry::trace::{
-        Span as _, SpanBuilder, SpanId, SpanKind, Status, TraceContextExt as _, TraceState, Tracer as _,
+        Link, Span as _, SpanBuilder, SpanId, SpanKind, Status, TraceContextExt as _, TraceState, Tracer as _,
         TracerProvider as _,
     };
     use opentelemetry_sdk::trace::SdkTracer;
@@ -167,14 +181,23 @@ mod tests {
         let (sampler, limits) = (Sampler::read(&variables).unwrap(), Limits::read(&variables).unwrap().span_limits());
         let (sampler, collected) = (Recording::new(sampler, keeping), Collected::default());
         let end = Shared(Arc::new(collected.clone()));
-        let pipeline = Pipeline::new(sampler.clone(), limits, Some(Box::new(end)));
+        let (tracer, sdk, pipeline) = ending_in(Some(Box::new(end)), sampler, limits);
+        (tracer, sdk, pipeline, collected)
+    }
+
+    fn ending_in(
+        end: Option<Box<dyn Stage>>,
+        sampler: Recording,
+        limits: SpanLimits,
+    ) -> (Tracer, SdkTracer, Arc<Pipeline>) {
+        let pipeline = Pipeline::new(sampler.clone(), limits, end);
         let provider = SdkTracerProvider::builder()
             .with_sampler(sampler)
             .with_span_limits(limits)
             .with_span_processor(Shared(pipeline.clone()))
             .build();
         let (scope, sdk) = (InstrumentationScope::builder("test").build(), provider.tracer("test"));
-        (Tracer::new(pipeline.clone(), Some(provider), scope), sdk, pipeline, collected)
+        (Tracer::new(pipeline.clone(), Some(provider), scope), sdk, pipeline)
     }
 
     fn parent(of: Option<(bool, u8)>) -> Context {
@@ -185,7 +208,7 @@ mod tests {
     }
 
     fn own(tracer: &Tracer, name: &'static str, parent: &Context) -> Started {
-        Either::Own(tracer.clone()).start(SpanBuilder::from_name(name), parent)
+        Either::Own(tracer.clone()).start(Beginning::of(name.into(), SpanKind::Internal), parent)
     }
 
     /// Without what is random, and what only a tracer of our own says.
@@ -250,7 +273,7 @@ mod tests {
             keeping in any::<bool>(),
             of in prop::option::of((any::<bool>(), 0_u8..4)),
             first in 0_usize..6,
-            links in 0_usize..4,
+            linked in any::<bool>(),
             steps in prop::collection::vec(step(), 0..20),
         ) {
             let limits = [
@@ -260,10 +283,13 @@ mod tests {
             ];
             let (tracer, sdk, _, collected) = both(&limits, keeping);
             let (parent, start) = (parent(of), std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1));
-            let link = |count| opentelemetry::trace::Link::new(parent.span().span_context().clone(), attributes(count), 0);
+            let other = SpanContext::new(TraceId::from(3), SpanId::from(4), TraceFlags::SAMPLED, true, TraceState::NONE);
+            let link = linked.then_some(other);
             let builder = SpanBuilder::from_name("span").with_kind(SpanKind::Server).with_start_time(start)
-                .with_attributes(attributes(first)).with_links((0..links).map(link).collect());
-            let ours = Either::Own(tracer).start(builder.clone(), &parent);
+                .with_attributes(attributes(first)).with_links(link.clone().map(Link::with_context).into_iter().collect());
+            let (attributes, at) = (attributes(first), Some(start));
+            let beginning = Beginning { attributes, at, link, ..Beginning::of("span".into(), SpanKind::Server) };
+            let ours = Either::Own(tracer).start(beginning, &parent);
             let theirs = sdk.build_with_context(builder, &parent);
             prop_assert_eq!(ours.is_recording(), theirs.is_recording());
             let (said, saying) = (ours.span_context().clone(), theirs.span_context().clone());
@@ -280,6 +306,34 @@ mod tests {
             let theirs = spans.pop();
             prop_assert_eq!(spans.pop(), theirs);
             prop_assert!(spans.is_empty());
+        }
+    }
+
+    #[test]
+    fn where_nothing_comes_behind_there_is_no_span_but_its_context_has_the_flags_that_it_would_have() {
+        for (name, keeping) in
+            [("always_on", false), ("always_off", false), ("always_off", true), ("parentbased_always_on", false)]
+        {
+            for of in [None, Some((true, 0)), Some((true, 1)), Some((false, 3))] {
+                let variables = [("OTEL_TRACES_SAMPLER", name)];
+                let (seen, _, _, _collected) = both(&variables, keeping);
+                let sampler = seen.0.pipeline.sampler.clone();
+                let (unseen, sdk, _) = ending_in(None, sampler, SpanLimits::default());
+                let parent = parent(of);
+                let [seen, unseen] = [seen, unseen].map(|tracer| own(&tracer, "span", &parent));
+                assert!(!unseen.is_recording(), "{name} {keeping} {of:?}");
+                let (context, would_be) = (unseen.span_context().clone(), seen.span_context());
+                let of_both = |see: fn(&SpanContext) -> (TraceFlags, bool, TraceState)| (see(&context), see(would_be));
+                let (is, would_be) =
+                    of_both(|context| (context.trace_flags(), context.is_valid(), context.trace_state().clone()));
+                assert_eq!(is, would_be, "{name} {keeping} {of:?}");
+                let within = unseen.within(&parent);
+                assert_eq!(within.span().span_context(), &context);
+                // What a product makes in it goes on with its trace, and is sampled alike.
+                let child = sdk.start_with_context("child", &within);
+                assert_eq!(child.span_context().trace_id(), context.trace_id());
+                assert_eq!(child.span_context().is_sampled(), context.is_sampled(), "{name} {keeping} {of:?}");
+            }
         }
     }
 

@@ -13,13 +13,22 @@ use super::Source;
 pub(crate) struct Beginning {
     pub(crate) name: Cow<'static, str>,
     pub(crate) kind: SpanKind,
-    pub(crate) at: SystemTime,
+    /// Now, if it is not said.
+    pub(crate) at: Option<SystemTime>,
     pub(crate) attributes: Vec<KeyValue>,
     /// What it is linked to.
     pub(crate) link: Option<SpanContext>,
 }
 
+impl Beginning {
+    /// Of a span that starts now and has no more than that.
+    pub(crate) fn of(name: Cow<'static, str>, kind: SpanKind) -> Self {
+        Self { name, kind, at: None, attributes: Vec::new(), link: None }
+    }
+}
+
 /// A span that is recorded, within the limits of its pipeline. It ends once: when it is told to, or when it is dropped.
+/// One that ends after its pipeline did goes nowhere.
 #[derive(Debug)]
 pub(crate) struct Span {
     source: Arc<Source>,
@@ -69,7 +78,7 @@ impl Span {
             kind,
             dropped_attributes,
             name,
-            start: at,
+            start: at.unwrap_or_else(opentelemetry::time::now),
             attributes,
             rest,
         }

@@ -10,6 +10,7 @@ mod axum_route;
 mod capture;
 mod child;
 mod client;
+mod collection;
 mod endings;
 mod init;
 mod kit;
