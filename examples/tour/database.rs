@@ -35,7 +35,7 @@ pub async fn show(screen: &mut Screen, company: &Company, server: Option<&str>) 
          The database knows of it first; the secret follows, and the program is told by nobody.",
     );
     let Some(server) = server else {
-        screen.seen("left out: it needs a PostgreSQL; `cargo xtask backends up` starts one and prints what to set");
+        screen.left_out("it needs a PostgreSQL; `cargo xtask backends up postgres` starts one and prints what to set");
         return Ok(());
     };
     let lifecycle = Lifecycle::new(Clock::system());
