@@ -1,7 +1,8 @@
 //! A tour of the platform: starts two products and drives them over real HTTP, through refusals, rotations, a
 //! shared quota, a crash and a drain. Exits with 1 if anything went otherwise than it says.
 //!
-//! `cargo run --example tour`
+//! `cargo run --example tour`; a database password is rotated too where `HB_TEST_POSTGRES_URL` is set, as
+//! `cargo xtask backends up` prints it. With `-- --with-postgres` the tour fails without.
 #![allow(clippy::disallowed_methods, reason = "the tour is not a product: it starts some")]
 
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::time::Instant;
 
 mod company;
 mod credentials;
+mod database;
 mod drain;
 mod http;
 mod load;
@@ -31,11 +33,18 @@ use screen::Screen;
 /// A step that went otherwise than it should says how.
 pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
+/// Where a PostgreSQL is, and who may make roles there.
+const POSTGRES: &str = "HB_TEST_POSTGRES_URL";
+
 fn main() -> ExitCode {
     // The tour starts itself again as each product, so that there is nothing to build or to find.
     match std::env::args().nth(1).as_deref() {
         Some("parcel") => parcel::main(),
         Some("clinic") => clinic::main(),
+        Some("--with-postgres") if std::env::var_os(POSTGRES).is_none() => {
+            eprintln!("error: {POSTGRES} is not set: run `cargo xtask backends up` and paste what it prints");
+            ExitCode::FAILURE
+        }
         _ => tour(),
     }
 }
@@ -67,6 +76,7 @@ async fn walk(screen: &mut Screen, folder: &Path) -> Outcome {
     credentials::show(screen, &company).await?;
     trace::show(screen, &company).await?;
     rotation::show(screen, &company).await?;
+    database::show(screen, &company, std::env::var(POSTGRES).ok().as_deref()).await?;
     replicas::show(screen, &company).await?;
     load::show_crash(screen, &mut company).await?;
     drain::show(screen, &mut company).await

@@ -57,6 +57,17 @@ impl Screen {
     /// Ends a step with what was seen, for the table at the end.
     pub fn seen(&mut self, what: &str) {
         self.good(what);
+        self.end(what);
+    }
+
+    /// Ends a step that was left out.
+    pub fn left_out(&mut self, why: &str) {
+        let line = format!("left out: {why}");
+        println!("   {} {line}", self.paint(DIM, "–"));
+        self.end(&line);
+    }
+
+    fn end(&mut self, what: &str) {
         if let Some((name, began)) = self.step.take() {
             self.steps.push((name, what.to_owned(), began.elapsed()));
         }

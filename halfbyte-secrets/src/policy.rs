@@ -23,7 +23,7 @@ pub struct Policy {
     /// verify with it, since what was made with it just before the start is still about. Default false.
     pub previous_at_start: bool,
     /// Whether an encrypted copy may be kept for a start without the backend, where there is a
-    /// [`Snapshot`](crate::BootSnapshot). Leased values never are. Default true.
+    /// `BootSnapshot`. Leased values never are. Default true.
     pub snapshot: bool,
 }
 

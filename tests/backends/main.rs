@@ -11,6 +11,7 @@ mod oidc;
 mod openbao;
 mod otlp_collector;
 mod postgres_pool;
+mod proxy;
 
 /// Where a server is. A missing one is a failure, never a skip.
 fn server(variable: &str) -> String {

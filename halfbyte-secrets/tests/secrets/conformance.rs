@@ -43,7 +43,7 @@ const FLAWS: &[(Flaw, &[&str])] = &[
     (Flaw::NeverUnchanged, &["unchanged"]),
     (Flaw::OneVersionForAll, &["rotation", "rotation under readers"]),
     (Flaw::ReadsInTwoParts, &["rotation under readers"]),
-    (Flaw::IsBehind, &["rotation", "denied"]),
+    (Flaw::IsBehind, &["rotation", "rotation under readers", "previous", "pending", "denied"]),
     (Flaw::MixesReadersUp, &["many readers"]),
     (Flaw::IgnoresStages, &["no other stages", "previous", "pending"]),
     (Flaw::PreviousIsTheFirst, &["previous"]),

@@ -9,6 +9,10 @@ use std::time::Duration;
 use halfbyte_secrets::testing::conformance::{Backend, Outcome};
 use halfbyte_secrets::{Ask, Error, ErrorKind, Lease, Name, Provider, Reading, Stage, Version};
 use tokio::task::yield_now;
+use tokio::time::Instant;
+
+/// How long [`Flaw::IsBehind`] believes in what it has read; nothing of a check takes as long on a paused clock.
+const BEHIND: Duration = Duration::from_secs(1);
 
 /// What a provider has wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +177,7 @@ pub struct Client {
     memory: Memory,
     busy: AtomicBool,
     asked: Mutex<Option<Name>>,
-    cache: Mutex<HashMap<(Name, Stage), Kept>>,
+    cache: Mutex<HashMap<Name, (Instant, Kept)>>,
 }
 
 impl Client {
@@ -195,8 +199,6 @@ impl Client {
             let state = self.memory.state();
             (state.is_out, state.is_slow)
         };
-        let cached =
-            self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&(name.clone(), Stage::Current)).cloned();
         if is_out {
             if self.has(Flaw::OutageIsForGood) {
                 self.busy.store(true, Ordering::SeqCst);
@@ -207,11 +209,12 @@ impl Client {
         if is_slow && !self.has(Flaw::AnswersForWhoDoesNot) {
             tokio::time::sleep(Duration::from_secs(3600)).await;
         }
-        if self.has(Flaw::IsBehind)
-            && let Some(cached) = cached
+        let read_before = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some((read, kept)) = read_before
+            && self.has(Flaw::IsBehind)
+            && read.elapsed() < BEHIND
         {
-            self.cache.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            return Ok(cached);
+            return Ok(kept);
         }
         if self.memory.state().denied.contains(name) {
             let kind = if self.has(Flaw::DeniedIsNotFound) { ErrorKind::NotFound } else { ErrorKind::Denied };
@@ -225,7 +228,8 @@ impl Client {
                 _ => return Err(Error::new(ErrorKind::NotFound, "it is not there")),
             }
         };
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).insert((name.clone(), Stage::Current), kept.clone());
+        let read = (Instant::now(), kept.clone());
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), read);
         Ok(kept)
     }
 

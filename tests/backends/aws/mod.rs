@@ -1,7 +1,6 @@
 //! Secrets in AWS Secrets Manager, which moto stands in for, as `HALFBYTE_SECRETS_URL=aws-sm://region/prefix` reads them.
 
 mod moto;
-mod proxy;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

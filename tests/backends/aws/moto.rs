@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use halfbyte::secrets::testing::conformance::{Backend, Outcome};
@@ -9,10 +10,13 @@ use halfbyte::secrets::{Aws, Name};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::proxy::{Fault, Proxy};
+use crate::proxy::{Fault, Proxy};
 
 /// What tells moto which service is asked; it checks no signature.
 const CREDENTIAL: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/secretsmanager/aws4_request";
+
+/// As AWS answers where a policy does not allow it.
+const DENIED: &str = r#"{"__type":"AccessDeniedException","Message":"User: test is not authorized"}"#;
 
 pub struct Moto {
     url: String,
@@ -136,7 +140,7 @@ impl Backend for Moto {
     }
 
     async fn deny(&self, _: &Name) -> Outcome {
-        self.fault(Some(Fault::Denies));
+        self.fault(Some(Fault::Answers(StatusCode::BAD_REQUEST, DENIED)));
         Ok(())
     }
 

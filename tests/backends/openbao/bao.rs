@@ -84,14 +84,27 @@ impl Bao {
 
     /// A role of AppRole that may read `paths`, with tokens for that many seconds at first and at most.
     pub async fn role(&self, role: &str, paths: &[&str], ttl: u64, max_ttl: u64) -> Auth {
-        let policy: String =
-            paths.iter().map(|path| format!("path \"{path}\" {{ capabilities = [\"read\"] }}\n")).collect();
-        let policy = format!("{policy}path \"sys/leases/revoke\" {{ capabilities = [\"update\"] }}");
-        self.post(&format!("sys/policies/acl/{role}"), json!({ "policy": policy })).await;
+        self.allow(role, paths).await;
         let settings = json!({ "token_policies": role, "token_ttl": ttl, "token_max_ttl": max_ttl });
         self.post(&format!("auth/approle/role/{role}"), settings).await;
         let (role_id, secret_id) = self.credentials(role).await;
         Auth::app_role(SecretString::from(role_id), SecretString::from(secret_id))
+    }
+
+    /// Makes the policy of a role anew: it may read `paths`, and give leases back.
+    pub async fn allow(&self, role: &str, paths: &[&str]) {
+        self.write_policy(role, &readable(paths)).await;
+    }
+
+    /// The same, except for `denied`.
+    pub async fn allow_all_but(&self, role: &str, paths: &[&str], denied: &str) {
+        self.write_policy(role, &format!("{}path \"{denied}\" {{ capabilities = [\"deny\"] }}\n", readable(paths)))
+            .await;
+    }
+
+    async fn write_policy(&self, role: &str, rules: &str) {
+        let policy = format!("{rules}path \"sys/leases/revoke\" {{ capabilities = [\"update\"] }}");
+        self.post(&format!("sys/policies/acl/{role}"), json!({ "policy": policy })).await;
     }
 
     pub async fn credentials(&self, role: &str) -> (String, String) {
@@ -132,6 +145,10 @@ impl Bao {
     pub fn provider(&self, mount: &str, auth: Auth) -> OpenBao {
         OpenBao::new(self.settings(mount, auth)).unwrap()
     }
+}
+
+fn readable(paths: &[&str]) -> String {
+    paths.iter().map(|path| format!("path \"{path}\" {{ capabilities = [\"read\"] }}\n")).collect()
 }
 
 pub fn text(value: &Value) -> String {

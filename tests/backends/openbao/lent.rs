@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use halfbyte::secrets::openbao::{Auth, OpenBao};
-use halfbyte::secrets::{ExposeSecret as _, Json, Provider as _, Secret, Secrets, Stage};
+use halfbyte::secrets::postgres::Database as Pool;
+use halfbyte::secrets::{Credential, ExposeSecret as _, Json, Provider as _, Secret, Secrets, Stage};
 use secrecy::zeroize::Zeroize;
 use serde::Deserialize;
 use serde_json::json;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -31,7 +32,7 @@ impl Zeroize for Login {
 }
 
 /// A database with a table, a role that makes users who may read it, and who may ask for one.
-async fn database(bao: &Bao, name: &str, ttl: u64, max_ttl: u64, token: (u64, u64)) -> (Database, Auth) {
+pub(super) async fn database(bao: &Bao, name: &str, ttl: u64, max_ttl: u64, token: (u64, u64)) -> (Database, Auth) {
     let mut database = Database::new(&format!("hb_openbao_{name}")).await;
     database.run("create table parcels (id int); insert into parcels values (7)").await;
     let options: PgConnectOptions = database.url.parse().unwrap();
@@ -82,6 +83,24 @@ async fn client(url: String, secret: Secret<Json<Login>>, stop: Arc<AtomicBool>,
     }
 }
 
+/// The same through a pool that follows the credential; every other one by a clone of the pool that somebody keeps.
+async fn client_of_pool(pool: Pool, stop: Arc<AtomicBool>, queries: Arc<AtomicUsize>) {
+    let kept = pool.pool().clone();
+    for number in 0_usize.. {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let query = sqlx::query_scalar::<_, i32>("select id from parcels");
+        let id = match number % 2 {
+            0 => query.fetch_one(&mut *pool.acquire().await.expect("a connection")).await,
+            _ => query.fetch_one(&kept).await,
+        };
+        assert!(matches!(id, Ok(7)), "generation {}: {id:?}", pool.generation());
+        queries.fetch_add(1, Ordering::SeqCst);
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_query_fails_for_a_minute_of_credentials_that_last_five_seconds() {
     let bao = Bao::shared();
@@ -91,10 +110,19 @@ async fn no_query_fails_for_a_minute_of_credentials_that_last_five_seconds() {
     let secrets = Secrets::new(openbao(&bao, "minute", auth), &life);
     let secret = secrets.get::<Json<Login>>("db");
     secret.ready().await.unwrap();
+    // A pool has a lease of its own, since the type is another one.
+    let to: PgConnectOptions = database.url.parse().unwrap();
+    let pool = Pool::builder(secrets.get::<Credential>("db"), to.application_name("minute"))
+        .pool(PgPoolOptions::new().max_connections(4))
+        .connect(&life)
+        .await
+        .unwrap();
     let (stop, queries) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let pooled = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
     for _ in 0..4 {
         clients.spawn(client(database.url.clone(), secret.clone(), stop.clone(), queries.clone()));
+        clients.spawn(client_of_pool(pool.clone(), stop.clone(), pooled.clone()));
     }
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(60) {
@@ -106,6 +134,9 @@ async fn no_query_fails_for_a_minute_of_credentials_that_last_five_seconds() {
     let generations = secret.generation();
     assert!((4..=12).contains(&generations), "renewed up to its max_ttl and then replaced: {generations}");
     assert!(queries.load(Ordering::SeqCst) > 500, "they were steady");
+    let generations = pool.generation();
+    assert!((4..=12).contains(&generations), "the pool has followed its own: {generations}");
+    assert!(pooled.load(Ordering::SeqCst) > 1000, "those of the pool too");
 
     // What is lent is given back, and its users are gone before they end by themselves.
     assert!(life.stop_tasks(Duration::from_secs(5)).await);

@@ -1,6 +1,7 @@
 //! The provider for OpenBao against the real one: rotation, leases in a real database, outages, logins.
 
 mod bao;
+mod conforming;
 mod instance;
 mod kept;
 mod lent;

@@ -1,19 +1,19 @@
-//! Stands in front of moto, which knows no bad days.
+//! Stands in front of a server and gives it bad days.
 
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 #[derive(Clone, Copy)]
 pub enum Fault {
-    /// As AWS does where a policy does not allow it.
-    Denies,
+    /// This, whatever it is asked.
+    Answers(StatusCode, &'static str),
     /// Without a word.
     HangsUp,
     IsSilent,
@@ -55,13 +55,16 @@ impl Proxy {
     }
 }
 
-async fn forward(State(through): State<Through>, mut headers: HeaderMap, body: Bytes) -> Response {
+async fn forward(
+    State(through): State<Through>,
+    method: Method,
+    uri: Uri,
+    mut headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let fault = *through.fault.lock().unwrap();
     match fault {
-        Some(Fault::Denies) => {
-            let body = r#"{"__type":"AccessDeniedException","Message":"User: test is not authorized"}"#;
-            return (StatusCode::BAD_REQUEST, body).into_response();
-        }
+        Some(Fault::Answers(status, body)) => return (status, body).into_response(),
         Some(Fault::IsSilent) => std::future::pending().await,
         Some(Fault::HangsUp) => {
             // A body that breaks off ends the connection.
@@ -72,7 +75,8 @@ async fn forward(State(through): State<Through>, mut headers: HeaderMap, body: B
     }
     headers.remove("host");
     headers.remove("content-length");
-    let answer = through.http.post(&through.to).headers(headers).body(body).send().await.unwrap();
+    let to = format!("{}{uri}", through.to);
+    let answer = through.http.request(method, to).headers(headers).body(body).send().await.unwrap();
     let status = answer.status();
     let body = answer.bytes().await.unwrap();
     if fault.is_some() {
