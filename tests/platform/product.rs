@@ -337,8 +337,20 @@ async fn a_product_that_calls_two_others_has_tokens_for_both() {
     let platform = platform(folder.path(), &[]).await;
     let to_clinic = platform.calls("clinic", &["appointments:read"]).await.unwrap();
     let to_mail = platform.calls("mail", &["mail:send"]).await.unwrap();
+    let mut serving = JoinSet::new();
+    serving.spawn(platform.clone().serve(Router::new()));
+    platform.lifecycle().reached(Phase::Ready).await;
     for (tokens, audience, scope) in [(to_clinic, "clinic", "appointments:read"), (to_mail, "mail", "mail:send")] {
-        let token = tokens.token().await.unwrap();
+        // The first one was asked for before the issuer, which is this product, could answer.
+        let token = async {
+            loop {
+                match tokens.token().await {
+                    Ok(token) => break token,
+                    Err(error) => tokio::time::sleep(error.retry_in().min(Duration::from_millis(100))).await,
+                }
+            }
+        };
+        let token = tokio::time::timeout(Duration::from_secs(10), token).await.expect("the issuer answers by now");
         let payload = token.secret().expose_secret().split('.').nth(1).unwrap().to_owned();
         let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
         assert_eq!((&claims["aud"], &claims["scope"]), (&audience.into(), &scope.into()));
