@@ -2,12 +2,14 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use halfbyte_core::BoxError;
 use halfbyte_core::live::{Fetched, Source};
 use secrecy::zeroize::Zeroizing;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::boot::{self, Boot, Recalled};
 use crate::guarded::Guarded;
@@ -297,14 +299,28 @@ impl<T: FromSecret> Source<Arc<Guarded<T>>> for Reader<T> {
     }
 }
 
-/// Gives back what is lent.
-pub(crate) async fn give_back(provider: &dyn Erased, ledger: &Ledger, audience: &Audience) {
-    for entry in ledger.take() {
+/// What of the time for giving back is kept for saying goodbye, at most.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// Gives back what is lent, all of it at once, and closes the backend, until `until`. What was not given back in time is told of:
+/// it ends by itself.
+pub(crate) async fn give_back(provider: &dyn Erased, ledger: &Ledger, audience: &Audience, until: Instant) {
+    let left = until.saturating_duration_since(Instant::now());
+    let revoked_by = until.checked_sub(CLOSING.min(left / 4)).unwrap_or(until);
+    let entries = ledger.take();
+    let revocations = entries.iter().map(async |entry| {
         let journal = audience.of(&entry.name);
-        match provider.revoke(&entry.lease).await {
-            Ok(()) => journal.tell(0, Outcome::Revoked),
-            Err(error) => journal.failed(0, &error),
-        }
+        let outcome = timeout_at(revoked_by, provider.revoke(&entry.lease)).await;
+        let error = match outcome {
+            Ok(Ok(())) => return journal.tell(0, Outcome::Revoked),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => Error::new(ErrorKind::Unavailable, "the backend did not take it in time"),
+        };
+        let message = "the lease was not given back, and lasts until it ends by itself";
+        journal.failed(0, &Error::new(error.kind(), message).with_source(error));
+    });
+    join_all(revocations).await;
+    if timeout_at(until, provider.close()).await.is_err() {
+        tracing::debug!(target: "halfbyte::secrets", "the backend was not closed in time");
     }
-    provider.close().await;
 }
