@@ -109,11 +109,15 @@ impl<T: FromSecret> Reader<T> {
         let digest = self.digest(Some(&bytes));
         if rejected.contains(&digest) {
             if served.is_some_and(|served| served != digest && !rejected.contains(&served)) {
-                // What is served in its place does.
-                return Ok(Fetched::unchanged());
+                // What is served in its place does, until it is tried again.
+                return Ok(Fetched::unchanged().fresh_for(self.until_tried_again(digest)));
             }
-            if let Some(news) = self.another_stage(name, &rejected).await {
-                return self.publish(state, news).await;
+            if self.rotation.may_stand_in(digest)
+                && let Some(news) = self.another_stage(name, &rejected).await
+            {
+                let fetched = self.publish(state, news).await?;
+                self.rotation.stand_in(digest);
+                return Ok(fetched.fresh_for(self.until_tried_again(digest)));
             }
             // Everything that there is was rejected: the backend's word counts again.
             self.rotation.forgive();
@@ -191,17 +195,37 @@ impl<T: FromSecret> Reader<T> {
         }
     }
 
-    /// The first value of another stage that was not rejected.
+    /// The first value of another stage that can be used and was not rejected. The previous one may have been replaced because
+    /// it is known to others, so it must be what this process had until lately, unless the policy says otherwise.
     async fn another_stage(&self, name: &Name, rejected: &[u64]) -> Option<News> {
+        let (before, any) = (self.rotation.previous_digest(), self.policy.fall_back_to_previous);
         for stage in [Stage::Pending, Stage::Previous] {
+            let is_previous = stage == Stage::Previous;
+            if is_previous && !any && before.is_none() {
+                continue;
+            }
             let reading = self.provider.read(Ask::current(name).stage_of(stage)).await;
             let Ok(Reading { value: Some(bytes), .. }) = reading else { continue };
             let digest = self.digest(Some(&bytes));
-            if !rejected.contains(&digest) {
+            let may_be = !is_previous || any || before == Some(digest);
+            if may_be && !rejected.contains(&digest) && self.can_be_used(&bytes) {
                 return Some(News { bytes, digest, stage, version: None, lease: None });
             }
         }
         None
+    }
+
+    fn can_be_used(&self, bytes: &[u8]) -> bool {
+        // Guarded, so that it is wiped.
+        self.parse(bytes).map(|value| drop(Guarded::new(value, bytes))).is_ok()
+    }
+
+    /// When to ask again while something stands in for the rejected current value `of`: not before that is tried again, whatever
+    /// the jitter takes off.
+    fn until_tried_again(&self, of: u64) -> Duration {
+        let live = &self.policy.live;
+        let rest = self.rotation.rejected_for(of);
+        rest.div_f64(1.0 - live.jitter.max(0.0).min(0.5)).min(live.fresh_for)
     }
 
     async fn publish(&self, state: &mut State<T>, news: News) -> Result<Fetched<Arc<Guarded<T>>>, Error> {
