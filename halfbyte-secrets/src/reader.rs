@@ -319,7 +319,10 @@ impl<T: FromSecret> Source<Arc<Guarded<T>>> for Reader<T> {
     }
 
     async fn changed(&self) {
-        self.provider.changed().await;
+        tokio::select! {
+            () = self.provider.changed() => {}
+            () = self.rotation.hurry() => {}
+        }
     }
 }
 

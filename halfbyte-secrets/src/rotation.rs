@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use secrecy::zeroize::Zeroize;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::guarded::Guarded;
@@ -30,6 +31,8 @@ const REFILL: Duration = Duration::from_secs(10);
 pub(crate) struct Rotation<T: Zeroize> {
     previous: ArcSwapOption<Previous<T>>,
     marks: Mutex<Marks>,
+    /// What stands in was rejected, and whoever said so may not wait for what comes.
+    hurry: Notify,
 }
 
 /// The value before the current one, while it is remembered.
@@ -98,7 +101,7 @@ impl<T: Zeroize> Rotation<T> {
             lent: VecDeque::new(),
             spent: None,
         };
-        Self { previous: ArcSwapOption::empty(), marks: Mutex::new(marks) }
+        Self { previous: ArcSwapOption::empty(), marks: Mutex::new(marks), hurry: Notify::new() }
     }
 
     /// The value before the current one, if its window is not over.
@@ -190,7 +193,10 @@ impl<T: Zeroize> Rotation<T> {
         }
         match &mut marks.stand_in {
             // For nothing, once: it must not stay for want of a rejection, and there is no other one for a while.
-            Some(stand_in) if stand_in.digest == digest && !stand_in.is_rejected => stand_in.is_rejected = true,
+            Some(stand_in) if stand_in.digest == digest && !stand_in.is_rejected => {
+                stand_in.is_rejected = true;
+                self.hurry.notify_one();
+            }
             _ => {
                 let spent = marks.spent.map_or(now, |spent| spent.max(now)) + REFILL;
                 if spent > now + REFILL * BURST {
@@ -214,6 +220,11 @@ impl<T: Zeroize> Rotation<T> {
         marks.is_untold = false;
         marks.rejected.retain(|(_, until)| now < *until);
         marks.rejected.iter().map(|(digest, _)| *digest).collect()
+    }
+
+    /// Resolves when there is a reason to read at once. Cancel safe.
+    pub(crate) async fn hurry(&self) {
+        self.hurry.notified().await;
     }
 
     /// Forgets all rejections.
