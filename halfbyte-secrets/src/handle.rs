@@ -80,10 +80,17 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
 
     /// Says that the backend which this credential is for did not accept generation `seen`, and answers another one: the
     /// current one if that is newer by now; else what the secret's backend has now, by one read for all who ask meanwhile; else,
-    /// where there are such [stages](crate::Stage), the value that is about to be current, or the one that was before. All
-    /// readers have that from then on, until the backend has a new current value.
+    /// where there is such a [stage](crate::Stage), the value that is about to be current, or the one that this process itself
+    /// went on from within the policy's [`rotation_window`](crate::Policy::rotation_window).
     ///
-    /// A value is rejected for ten minutes, or until all that there is was rejected. Cancel safe.
+    /// All readers have that from then on, for a minute, or until the backend has a new current value; then the current one is
+    /// tried again. What stands in is on probation: if it is rejected too, the current value is served again at once, and nothing
+    /// stands in for it for a minute, and for twice as long each further time, up to ten minutes. A value that nothing stands in
+    /// for is rejected until all that there is was.
+    ///
+    /// A rejection is believed. Whoever can make a backend answer 401 to this process can so make all its readers switch to the
+    /// pending value, or to one that was replaced within the window, for a minute at a time. Reject only what the backend that the
+    /// credential is for has said of the credential. Cancel safe.
     ///
     /// ```
     /// # async fn call(_: &str) -> u16 { 200 }

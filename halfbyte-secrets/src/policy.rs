@@ -22,6 +22,10 @@ pub struct Policy {
     /// Whether the value before the current one is asked for at start, where the backend has it: one more read. For those who
     /// verify with it, since what was made with it just before the start is still about. Default false.
     pub previous_at_start: bool,
+    /// Whether a [rejected](crate::Secret::reject) value may give way to the backend's [previous](crate::Stage::Previous) one,
+    /// also where this process has not itself gone on from that within the `rotation_window`. A value may have been replaced
+    /// because it is known to others, and who can make a service answer 401 can then bring it back for a while. Default false.
+    pub fall_back_to_previous: bool,
     /// Whether an encrypted copy may be kept for a start without the backend, where there is a
     /// `BootSnapshot`. Leased values never are. Default true.
     pub snapshot: bool,
@@ -35,7 +39,13 @@ impl Default for Policy {
 
 impl From<live::Policy> for Policy {
     fn from(live: live::Policy) -> Self {
-        Self { live, rotation_window: Duration::from_secs(3600), previous_at_start: false, snapshot: true }
+        Self {
+            live,
+            rotation_window: Duration::from_secs(3600),
+            previous_at_start: false,
+            fall_back_to_previous: false,
+            snapshot: true,
+        }
     }
 }
 
@@ -51,6 +61,14 @@ impl Policy {
     #[must_use]
     pub fn previous_at_start(mut self) -> Self {
         self.previous_at_start = true;
+        self
+    }
+
+    /// The same, with the value before the current one in place of one that is rejected; see
+    /// [the field](Self::fall_back_to_previous).
+    #[must_use]
+    pub fn fall_back_to_previous(mut self) -> Self {
+        self.fall_back_to_previous = true;
         self
     }
 

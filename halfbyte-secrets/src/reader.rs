@@ -2,12 +2,14 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use halfbyte_core::BoxError;
 use halfbyte_core::live::{Fetched, Source};
 use secrecy::zeroize::Zeroizing;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::boot::{self, Boot, Recalled};
 use crate::guarded::Guarded;
@@ -107,11 +109,15 @@ impl<T: FromSecret> Reader<T> {
         let digest = self.digest(Some(&bytes));
         if rejected.contains(&digest) {
             if served.is_some_and(|served| served != digest && !rejected.contains(&served)) {
-                // What is served in its place does.
-                return Ok(Fetched::unchanged());
+                // What is served in its place does, until it is tried again.
+                return Ok(Fetched::unchanged().fresh_for(self.until_tried_again(digest)));
             }
-            if let Some(news) = self.another_stage(name, &rejected).await {
-                return self.publish(state, news).await;
+            if self.rotation.may_stand_in(digest)
+                && let Some(news) = self.another_stage(name, &rejected).await
+            {
+                let fetched = self.publish(state, news).await?;
+                self.rotation.stand_in(digest);
+                return Ok(fetched.fresh_for(self.until_tried_again(digest)));
             }
             // Everything that there is was rejected: the backend's word counts again.
             self.rotation.forgive();
@@ -189,17 +195,37 @@ impl<T: FromSecret> Reader<T> {
         }
     }
 
-    /// The first value of another stage that was not rejected.
+    /// The first value of another stage that can be used and was not rejected. The previous one may have been replaced because
+    /// it is known to others, so it must be what this process had until lately, unless the policy says otherwise.
     async fn another_stage(&self, name: &Name, rejected: &[u64]) -> Option<News> {
+        let (before, any) = (self.rotation.previous_digest(), self.policy.fall_back_to_previous);
         for stage in [Stage::Pending, Stage::Previous] {
+            let is_previous = stage == Stage::Previous;
+            if is_previous && !any && before.is_none() {
+                continue;
+            }
             let reading = self.provider.read(Ask::current(name).stage_of(stage)).await;
             let Ok(Reading { value: Some(bytes), .. }) = reading else { continue };
             let digest = self.digest(Some(&bytes));
-            if !rejected.contains(&digest) {
+            let may_be = !is_previous || any || before == Some(digest);
+            if may_be && !rejected.contains(&digest) && self.can_be_used(&bytes) {
                 return Some(News { bytes, digest, stage, version: None, lease: None });
             }
         }
         None
+    }
+
+    fn can_be_used(&self, bytes: &[u8]) -> bool {
+        // Guarded, so that it is wiped.
+        self.parse(bytes).map(|value| drop(Guarded::new(value, bytes))).is_ok()
+    }
+
+    /// When to ask again while something stands in for the rejected current value `of`: not before that is tried again, whatever
+    /// the jitter takes off.
+    fn until_tried_again(&self, of: u64) -> Duration {
+        let live = &self.policy.live;
+        let rest = self.rotation.rejected_for(of);
+        rest.div_f64(1.0 - live.jitter.max(0.0).min(0.5)).min(live.fresh_for)
     }
 
     async fn publish(&self, state: &mut State<T>, news: News) -> Result<Fetched<Arc<Guarded<T>>>, Error> {
@@ -293,18 +319,35 @@ impl<T: FromSecret> Source<Arc<Guarded<T>>> for Reader<T> {
     }
 
     async fn changed(&self) {
-        self.provider.changed().await;
+        tokio::select! {
+            () = self.provider.changed() => {}
+            () = self.rotation.hurry() => {}
+        }
     }
 }
 
-/// Gives back what is lent.
-pub(crate) async fn give_back(provider: &dyn Erased, ledger: &Ledger, audience: &Audience) {
-    for entry in ledger.take() {
+/// What of the time for giving back is kept for saying goodbye, at most.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// Gives back what is lent, all of it at once, and closes the backend, until `until`. What was not given back in time is told of:
+/// it ends by itself.
+pub(crate) async fn give_back(provider: &dyn Erased, ledger: &Ledger, audience: &Audience, until: Instant) {
+    let left = until.saturating_duration_since(Instant::now());
+    let revoked_by = until.checked_sub(CLOSING.min(left / 4)).unwrap_or(until);
+    let entries = ledger.take();
+    let revocations = entries.iter().map(async |entry| {
         let journal = audience.of(&entry.name);
-        match provider.revoke(&entry.lease).await {
-            Ok(()) => journal.tell(0, Outcome::Revoked),
-            Err(error) => journal.failed(0, &error),
-        }
+        let outcome = timeout_at(revoked_by, provider.revoke(&entry.lease)).await;
+        let error = match outcome {
+            Ok(Ok(())) => return journal.tell(0, Outcome::Revoked),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => Error::new(ErrorKind::Unavailable, "the backend did not take it in time"),
+        };
+        let message = "the lease was not given back, and lasts until it ends by itself";
+        journal.failed(0, &Error::new(error.kind(), message).with_source(error));
+    });
+    join_all(revocations).await;
+    if timeout_at(until, provider.close()).await.is_err() {
+        tracing::debug!(target: "halfbyte::secrets", "the backend was not closed in time");
     }
-    provider.close().await;
 }

@@ -16,6 +16,7 @@ use halfbyte_core::{Lifecycle, Live};
 
 use opentelemetry::global;
 use opentelemetry::metrics::Meter;
+use tokio::time::Instant;
 
 use crate::boot::{Boot, Memory};
 use crate::handle::Shared;
@@ -211,14 +212,13 @@ impl Secrets {
         Shared { live, rotation, journal }
     }
 
-    /// Gives back what is lent when the process is asked to end.
+    /// Gives back what is lent when the process ends, and those that work with it have.
     fn attend(&self) {
         let Inner { provider, ledger, lifecycle, audience, .. } = &*self.0;
         let (provider, ledger, audience) = (provider.clone(), ledger.clone(), audience.clone());
-        let stopping = lifecycle.stopping();
-        lifecycle.spawn("secrets", async move {
-            stopping.await;
-            let _ends_by_itself = tokio::time::timeout(GIVING_BACK, give_back(&*provider, &ledger, &audience)).await;
+        lifecycle.spawn_last("secrets", move |until| async move {
+            let until = until.min(Instant::now() + GIVING_BACK);
+            give_back(&*provider, &ledger, &audience, until).await;
         });
     }
 

@@ -4,11 +4,12 @@ mod health;
 mod phase;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +42,11 @@ struct Inner {
     phase: watch::Sender<Phase>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Those that run when the others have ended.
+    last: TaskTracker,
+    run_last: CancellationToken,
+    /// When the last ones have to be through; set before they are let run.
+    last_until: OnceLock<Instant>,
     health: Health,
     clock: Clock,
 }
@@ -52,6 +58,9 @@ impl Lifecycle {
             phase: watch::Sender::new(Phase::Starting),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            last: TaskTracker::new(),
+            run_last: CancellationToken::new(),
+            last_until: OnceLock::new(),
             health: Health::default(),
             clock,
         }))
@@ -96,18 +105,51 @@ impl Lifecycle {
         self.0.tasks.spawn(task)
     }
 
+    /// Runs `task` when the tasks of [`spawn`](Self::spawn) have ended, or have used up their part of the budget of
+    /// [`stop_tasks`](Self::stop_tasks): for giving back what they work with. It is told when it has to be through, and does not
+    /// run in a process that ends otherwise.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub fn spawn_last<F>(&self, name: &'static str, task: impl FnOnce(Instant) -> F + Send + 'static) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let life = Arc::downgrade(&self.0);
+        let run = self.0.run_last.clone();
+        self.0.last.spawn(async move {
+            run.cancelled_owned().await;
+            tracing::trace!(name, "a last task starts");
+            let until = life.upgrade().and_then(|life| life.last_until.get().copied());
+            task(until.unwrap_or_else(Instant::now)).await;
+        })
+    }
+
     /// Resolves when background tasks are asked to end.
     pub fn stopping(&self) -> WaitForCancellationFutureOwned {
         self.0.stop.clone().cancelled_owned()
     }
 
-    /// Asks the background tasks to end and waits up to `budget` for them; answers whether all did.
+    /// Asks the background tasks to end and waits for them; then lets those of [`spawn_last`](Self::spawn_last) run, and waits
+    /// for these too, all within `budget`. Where there are any, a fifth of it is kept for them, or a second if that is more, but
+    /// never over half. Answers whether all did end. Not cancel safe: where it is dropped, the last ones may not run, unless it is
+    /// called again.
     pub async fn stop_tasks(&self, budget: Duration) -> bool {
-        self.0.stop.cancel();
-        self.0.tasks.close();
-        let all = tokio::time::timeout(budget, self.0.tasks.wait()).await.is_ok();
+        let Inner { tasks, stop, last, run_last, last_until, .. } = &*self.0;
+        stop.cancel();
+        tasks.close();
+        let kept = if last.is_empty() { Duration::ZERO } else { kept_for_the_last(budget) };
+        let begun = Instant::now();
+        let most = begun + budget.saturating_sub(kept).min(LONGEST);
+        let mut all = timeout_at(most, tasks.wait()).await.is_ok();
+        let until = begun + budget.min(LONGEST);
+        let _set_before = last_until.set(until);
+        run_last.cancel();
+        last.close();
+        all &= timeout_at(until, last.wait()).await.is_ok();
         if !all {
-            tracing::warn!(left = self.0.tasks.len(), ?budget, "background tasks did not end in time");
+            tracing::warn!(left = tasks.len() + last.len(), ?budget, "background tasks did not end in time");
         }
         all
     }
@@ -121,6 +163,14 @@ impl Lifecycle {
     pub fn clock(&self) -> &Clock {
         &self.0.clock
     }
+}
+
+/// An instant that is further away may not exist.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
+/// What of `budget` the last tasks have, however long the others take.
+fn kept_for_the_last(budget: Duration) -> Duration {
+    (budget / 5).max(Duration::from_secs(1)).min(budget / 2)
 }
 
 #[cfg(test)]
@@ -149,5 +199,32 @@ mod tests {
         let life = Lifecycle::new(Clock::system());
         life.spawn("deaf", std::future::pending::<()>());
         assert!(!life.stop_tasks(Duration::from_secs(3)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_tasks_run_when_the_others_have_ended_with_what_is_left_of_the_budget() {
+        for (slow, budget, begins, ends_all) in [(2, 10, 2, true), (9, 10, 8, false), (60, 3, 2, false)] {
+            let life = Lifecycle::new(Clock::system());
+            let (stopping, begun) = (life.stopping(), Instant::now());
+            life.spawn("slow", async move {
+                stopping.await;
+                tokio::time::sleep(Duration::from_secs(slow)).await;
+            });
+            let ran = life.spawn_last("last", move |until| async move {
+                assert_eq!(begun.elapsed().as_secs(), begins);
+                assert_eq!(until - begun, Duration::from_secs(budget));
+            });
+            assert_eq!(life.stop_tasks(Duration::from_secs(budget)).await, ends_all, "{slow} of {budget}");
+            ran.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_last_task_that_does_not_end_is_told_of_and_not_waited_for() {
+        let life = Lifecycle::new(Clock::system());
+        life.spawn_last("deaf", |_until| std::future::pending());
+        let begun = Instant::now();
+        assert!(!life.stop_tasks(Duration::from_secs(3)).await);
+        assert_eq!(begun.elapsed().as_secs(), 3);
     }
 }

@@ -1,6 +1,7 @@
 //! `aws-sm://region/prefix`, AWS Secrets Manager.
 
 mod connector;
+mod endpoint;
 mod fault;
 
 use std::fmt;
@@ -63,6 +64,7 @@ pub struct Aws {
     region: String,
     prefix: String,
     endpoint: Option<String>,
+    allow_plaintext: bool,
     credentials: Option<Credentials>,
     connector: Connector,
     /// Made by the first read, since the SDK looks at files for it.
@@ -92,16 +94,27 @@ impl Aws {
             region: region.to_owned(),
             prefix: prefix.to_owned(),
             endpoint: None,
+            allow_plaintext: false,
             credentials: None,
             connector: Connector::new()?,
             client: Arc::default(),
         })
     }
 
-    /// The same at another address, such as a VPC endpoint, in place of what the environment says.
+    /// The same at another address, such as a VPC endpoint, in place of what the environment says. It is `https`, or on this
+    /// machine; each [read](Provider::read) of another one is [`Denied`](ErrorKind::Denied), unless
+    /// [`danger_allow_plaintext`](Self::danger_allow_plaintext) says otherwise. This is not looked for in `AWS_ENDPOINT_URL` and
+    /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`, which are the SDK's own: who sets these must see to it.
     #[must_use]
     pub fn endpoint(self, url: impl Into<String>) -> Self {
         Self { endpoint: Some(url.into()), client: Arc::default(), ..self }
+    }
+
+    /// The same, where plain `http` to the [`endpoint`](Self::endpoint) is all right also on another machine: whoever is on the
+    /// way then reads the values. For a network that encrypts by itself.
+    #[must_use]
+    pub fn danger_allow_plaintext(self) -> Self {
+        Self { allow_plaintext: true, ..self }
     }
 
     /// The same with the access key `id` and its `secret`, in place of those that the SDK finds. For tests, and for what
@@ -113,6 +126,9 @@ impl Aws {
     }
 
     async fn ask(&self, id: &str, stage: Stage) -> Result<GetSecretValueOutput, Error> {
+        if let Some(endpoint) = self.endpoint.as_deref().filter(|_| !self.allow_plaintext) {
+            endpoint::check(endpoint)?;
+        }
         let client = self.client.get_or_init(|| self.connect()).await;
         let asked = client.get_secret_value().secret_id(id).version_stage(label(stage)).send().await;
         asked.map_err(|error| fault::of(id, label(stage), &self.region, error))

@@ -18,7 +18,7 @@ pin_project! {
     pub struct InjectFuture<S: Service<R>, R, T: Zeroize> {
         #[pin]
         pub(super) state: State<S::Future, S::Response>,
-        // None once it is used, and for a request without the secret.
+        // None for a request without the secret.
         pub(super) again: Option<Again<S, R, T>>,
     }
 }
@@ -29,10 +29,12 @@ pub(super) struct Again<S, R, T: Zeroize> {
     pub(super) copy: Option<R>,
     pub(super) generation: u64,
     pub(super) injector: Arc<Injector<T>>,
+    /// The call is the second one.
+    pub(super) is_repeated: bool,
 }
 
-/// The header of the next generation, if there is one.
-type Next = Pin<Box<dyn Future<Output = Option<HeaderValue>> + Send>>;
+/// The next generation and its header, if there is one.
+type Next = Pin<Box<dyn Future<Output = Option<(u64, HeaderValue)>> + Send>>;
 
 pin_project! {
     #[project = StateProjection]
@@ -42,7 +44,7 @@ pin_project! {
         // The value was not accepted, as the answer says: asking for another one.
         Rejecting { answer: Option<A>, next: Next },
         // Another one is there: waiting until the service is ready.
-        Repeating { value: Option<HeaderValue> },
+        Repeating { next: Option<(u64, HeaderValue)> },
     }
 }
 
@@ -65,6 +67,11 @@ where
                 StateProjection::Calling { call } => {
                     let answer = ready!(call.poll(cx)).map_err(Into::into)?;
                     match this.again {
+                        Some(again) if answer.status() == StatusCode::UNAUTHORIZED && again.is_repeated => {
+                            // Noted by the first poll: what took the place is no better, and nobody waits for what comes.
+                            let _noted = again.next().as_mut().poll(cx);
+                            return Poll::Ready(Ok(answer));
+                        }
                         Some(again) if answer.status() == StatusCode::UNAUTHORIZED => {
                             State::Rejecting { answer: Some(answer), next: again.next() }
                         }
@@ -72,18 +79,18 @@ where
                     }
                 }
                 StateProjection::Rejecting { answer, next } => match ready!(next.as_mut().poll(cx)) {
-                    Some(value) if this.again.as_ref().is_some_and(|again| again.copy.is_some()) => {
+                    Some(next) if this.again.as_ref().is_some_and(|again| again.copy.is_some()) => {
                         // The answer is dropped with this state, before the request is sent again.
-                        State::Repeating { value: Some(value) }
+                        State::Repeating { next: Some(next) }
                     }
                     _ => return Poll::Ready(Ok(answer.take().expect("it was there"))),
                 },
-                StateProjection::Repeating { value } => {
-                    let again = this.again.as_mut().expect("it is taken below");
+                StateProjection::Repeating { next } => {
+                    let again = this.again.as_mut().expect("it is looked for above");
                     ready!(again.service.poll_ready(cx)).map_err(Into::into)?;
-                    let mut again = this.again.take().expect("it was there");
                     let mut request = again.copy.take().expect("it is looked for above");
-                    let value = value.take().expect("it is taken once");
+                    let (generation, value) = next.take().expect("it is taken once");
+                    (again.generation, again.is_repeated) = (generation, true);
                     request.headers_mut().insert(&again.injector.format.name, value);
                     State::Calling { call: again.service.call(request) }
                 }
@@ -98,7 +105,7 @@ impl<S, R, T: AsRef<[u8]> + Zeroize + Send + Sync + 'static> Again<S, R, T> {
         let (injector, generation) = (self.injector.clone(), self.generation);
         Box::pin(async move {
             let next = injector.secret.reject(generation).await.ok()?;
-            injector.of(&next).ok().map(|(_, value)| value)
+            injector.of(&next).ok()
         })
     }
 }

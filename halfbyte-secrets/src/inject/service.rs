@@ -50,7 +50,7 @@ where
         let copy = M::copy(&request);
         request.headers_mut().insert(&injector.format.name, value);
         let call = service.call(request);
-        let again = Again { service, copy, generation, injector: injector.clone() };
+        let again = Again { service, copy, generation, injector: injector.clone(), is_repeated: false };
         InjectFuture { state: State::Calling { call }, again: Some(again) }
     }
 }

@@ -74,7 +74,8 @@ impl Follower<'_> {
         let Inner { secret, login, progress, .. } = self.inner;
         let mut snapshot = secret.load().map_err(|_| None)?;
         loop {
-            let (generation, options) = (snapshot.generation(), login.options(&snapshot));
+            let generation = snapshot.generation();
+            let options = login.options(&snapshot).map_err(|error| Some(Failure::from(error)))?;
             drop(snapshot);
             let (in_use, failures) = {
                 let progress = progress.borrow();

@@ -56,6 +56,9 @@ const TRIES_AT_START: usize = 3;
 /// - Readiness shows it as `postgres.NAME`: `current`, `behind` while a newer credential does not work, or `failing` while the
 ///   one in use does not.
 /// - When the [`Lifecycle`] asks its tasks to end, which is after requests were drained, the pool is closed.
+/// - A password goes to another machine only by a connection that is encrypted: an `sslmode` below `require` is refused for what
+///   is not a loopback address or a Unix socket. Say `verify-full`, as above: with `require` alone the server is not checked,
+///   and whoever is on the way can be it.
 /// - No error and nothing printed here has the password in it.
 ///
 /// # What it does not do
@@ -101,6 +104,7 @@ impl Database {
             pool: PgPoolOptions::new(),
             verify_within: Duration::from_secs(5),
             check_every: Duration::from_secs(30),
+            allow_plaintext: false,
         }
     }
 
@@ -206,6 +210,7 @@ pub struct Builder {
     pool: PgPoolOptions,
     verify_within: Duration,
     check_every: Duration,
+    allow_plaintext: bool,
 }
 
 impl Builder {
@@ -231,16 +236,24 @@ impl Builder {
         self
     }
 
+    /// Also connects to another machine where the `sslmode` of the options lets that be without encryption: whoever is on the way
+    /// then reads all data, and can have the password. For a network that encrypts by itself.
+    #[must_use]
+    pub fn danger_allow_plaintext(mut self) -> Self {
+        self.allow_plaintext = true;
+        self
+    }
+
     /// Waits for the secret, verifies it, and begins to follow it, until `lifecycle` asks its tasks to end or somebody closes the
     /// pool. Cancel safe.
     ///
     /// # Errors
     ///
     /// As [`Secret::ready`]; [`Denied`](ErrorKind::Denied) if the server refuses the credential and its backend has no
-    /// other; [`Unavailable`](ErrorKind::Unavailable) if the server cannot be reached or has no room. The source is sqlx's error.
+    /// other, or if it is on another machine and the options do not ask for encryption; [`Unavailable`](ErrorKind::Unavailable) if the server cannot be reached or has no room. The source is sqlx's error.
     pub async fn connect(self, lifecycle: &Lifecycle) -> Result<Database, Error> {
-        let Self { secret, options, pool, verify_within, check_every } = self;
-        let login = Login { to: options, within: verify_within };
+        let Self { secret, options, pool, verify_within, check_every, allow_plaintext } = self;
+        let login = Login { to: options, within: verify_within, allow_plaintext };
         secret.ready().await?;
         let (generation, options) = first(&secret, &login).await?;
         let cutoff = Arc::new(Cutoff::new());
@@ -265,7 +278,7 @@ impl Builder {
 async fn first(secret: &Secret<Credential>, login: &Login) -> Result<(u64, PgConnectOptions), Error> {
     let mut snapshot = secret.load()?;
     for tried in 1.. {
-        let (generation, options) = (snapshot.generation(), login.options(&snapshot));
+        let (generation, options) = (snapshot.generation(), login.options(&snapshot)?);
         drop(snapshot);
         match login.verify(&options).await {
             Ok(()) => return Ok((generation, options)),

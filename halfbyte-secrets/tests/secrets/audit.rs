@@ -54,8 +54,9 @@ async fn everything_that_happens_to_a_secret_is_told_with_who_name_generation_an
     {
         backend.fail(kind);
         sleep(Duration::from_secs(2)).await;
-        let _failed = secret.refresh(3).await;
-        assert_eq!(told.take().last().unwrap(), &format!("parcel key 3 {outcome}: as it was told"));
+        let generation = secret.generation();
+        let _failed = secret.refresh(generation).await;
+        assert_eq!(told.take().last().unwrap(), &format!("parcel key {generation} {outcome}: as it was told"));
         backend.fail(None);
         sleep(Duration::from_secs(70)).await;
         told.take();

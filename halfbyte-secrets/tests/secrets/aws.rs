@@ -257,3 +257,15 @@ impl io::Write for Log {
         Ok(())
     }
 }
+
+#[tokio::test]
+async fn values_are_not_asked_for_in_plaintext_on_another_machine_unless_that_is_said() {
+    let name = Name::new("key").unwrap();
+    // No loopback address, but where it leads nobody answers, without a network.
+    let aws = Aws::new("eu-central-1", "p").unwrap().access_key("AKIDTEST", &KEY.into()).endpoint("http://0.0.0.0:9");
+    let error = aws.read(Ask::current(&name)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.to_string().contains("danger_allow_plaintext"), "{error}");
+    let error = aws.danger_allow_plaintext().read(Ask::current(&name)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}

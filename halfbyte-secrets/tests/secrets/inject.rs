@@ -15,7 +15,7 @@ use axum::response::Redirect;
 use axum::routing::any;
 use halfbyte_core::{BoxError, Lifecycle};
 use halfbyte_secrets::inject::{Format, Hosts, Inject, InjectLayer};
-use halfbyte_secrets::{Error, ErrorKind, Secret, Secrets};
+use halfbyte_secrets::{Error, ErrorKind, ExposeSecret as _, Secret, Secrets, Stage};
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
@@ -26,6 +26,7 @@ use tower::{Layer as _, Service, ServiceExt as _};
 use tower_http::follow_redirect::FollowRedirect;
 
 use super::backend::Backend;
+use super::scripted::Scripted;
 use super::{chain, lifecycle};
 
 const KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -238,6 +239,22 @@ async fn a_401_rejects_the_value_and_the_request_is_sent_once_more_with_the_next
     }
     assert_eq!(api.count(), 1 + 2 + 20);
     assert!(backend.reads() < 15, "{} reads", backend.reads());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_401_rejects_the_pending_value_too_so_that_the_current_one_is_back() {
+    let backend = Scripted::holding("current");
+    backend.set(Stage::Pending, "pending");
+    let secret = Secrets::new(backend.clone(), &lifecycle()).get::<String>("key");
+    secret.ready().await.expect("it is there");
+    // A server that takes neither, as one can that an outsider makes to say so.
+    let api = Api::taking("nothing");
+    let service = InjectLayer::new(secret.clone(), example()).layer(api.clone());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(status(service.clone(), get("https://api.example.com/")).await.expect("sent"), 401);
+    assert_eq!(api.last(&HeaderName::from_static("authorization")), ["Bearer pending"]);
+    tokio::time::timeout(Duration::from_secs(2), secret.changed(2)).await.expect("nobody rejects once more");
+    assert_eq!(secret.load().expect("it is there").expose_secret(), "current");
 }
 
 #[tokio::test(start_paused = true)]

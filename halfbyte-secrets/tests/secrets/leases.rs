@@ -1,8 +1,9 @@
 //! Credentials that are lent, on a paused clock.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use halfbyte_secrets::{ErrorKind, ExposeSecret as _, Secret, Secrets};
+use halfbyte_secrets::{ErrorKind, Event, ExposeSecret as _, Outcome, Secret, Secrets};
 use tokio::time::sleep;
 
 use super::lifecycle;
@@ -140,4 +141,43 @@ async fn what_is_lent_is_given_back_at_the_end_and_nothing_that_has_ended() {
     assert!(lifecycle.stop_tasks(Duration::from_secs(10)).await);
     assert_eq!(backend.asked(), ["revoke lease-2", "close"]);
     assert_eq!(value(&secret), "credential-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_lent_is_given_back_after_those_that_work_with_it_have_ended() {
+    let (backend, lifecycle) = (Scripted::lending(3600, 3600), lifecycle());
+    let secret = Secrets::new(backend.clone(), &lifecycle).get::<String>("db");
+    secret.ready().await.unwrap();
+    backend.asked();
+    let (stopping, at_work) = (lifecycle.stopping(), backend.clone());
+    let committer = lifecycle.spawn("committer", async move {
+        stopping.await;
+        seconds(3.0).await;
+        at_work.asked()
+    });
+    assert!(lifecycle.stop_tasks(Duration::from_secs(10)).await);
+    assert!(committer.await.unwrap().is_empty(), "it still had its login");
+    assert_eq!(backend.asked(), ["revoke lease-1", "close"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_given_back_at_once_and_the_backend_is_closed_though_it_hangs() {
+    for (slow, given_back) in [(3, 5), (60, 0)] {
+        let (backend, lifecycle) = (Scripted::lending(3600, 3600).slow_to_revoke(slow), lifecycle());
+        let told: Arc<Mutex<Vec<_>>> = Arc::default();
+        let telling = told.clone();
+        let listen = move |event: &Event<'_>| telling.lock().unwrap().push((event.outcome, event.why.clone()));
+        let secrets = Secrets::builder(backend.clone()).listen(listen).build(&lifecycle);
+        let held: Vec<_> = (0..5).map(|n| secrets.get::<String>(&format!("db-{n}"))).collect();
+        for secret in &held {
+            secret.ready().await.unwrap();
+        }
+        told.lock().unwrap().clear();
+        assert!(lifecycle.stop_tasks(Duration::from_secs(10)).await);
+        assert_eq!(backend.asked().last().unwrap(), "close");
+        let told = told.lock().unwrap();
+        assert_eq!(told.iter().filter(|(outcome, _)| *outcome == Outcome::Revoked).count(), given_back);
+        let lost = told.iter().filter(|(_, why)| why.as_ref().is_some_and(|why| why.contains("was not given back")));
+        assert_eq!(lost.count(), 5 - given_back);
+    }
 }

@@ -21,6 +21,7 @@ struct State {
     leases: HashMap<String, tokio::time::Instant>,
     fails: Option<ErrorKind>,
     fails_to_renew: Option<ErrorKind>,
+    slow_to_revoke: Duration,
     asked: Vec<String>,
 }
 
@@ -41,6 +42,11 @@ impl Scripted {
 
     pub fn not_renewable(self) -> Self {
         self.state().renewable = false;
+        self
+    }
+
+    pub fn slow_to_revoke(self, seconds: u64) -> Self {
+        self.state().slow_to_revoke = Duration::from_secs(seconds);
         self
     }
 
@@ -110,7 +116,9 @@ impl Provider for Scripted {
     }
 
     async fn revoke(&self, lease: &Lease) -> Result<(), Error> {
+        let slow = self.state().slow_to_revoke;
         self.state().asked.push(format!("revoke {}", lease.id()));
+        tokio::time::sleep(slow).await;
         Ok(())
     }
 
