@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -189,8 +189,7 @@ async fn outage(home: &Home) -> Outcome {
     let snapshot = || BootSnapshot::open(home, "https://vault.example.com");
 
     start(true, Some(snapshot()?)).ready().await?;
-    let file = home.path().join("secrets/boot.age");
-    wait_for(&file).await?;
+    let file = kept_in(&home.path().join("secrets")).await?;
     println!("  while it was up   {} bytes were kept, encrypted: {:?}", fs::metadata(&file)?.len(), start_of(&file)?);
 
     let Err(error) = start(false, None).ready().await else { return Err("there is nothing to start with".into()) };
@@ -205,11 +204,14 @@ fn start_of(file: &Path) -> Outcome<String> {
     Ok(start(&fs::read(file)?))
 }
 
-async fn wait_for(file: &Path) -> Outcome {
+async fn kept_in(folder: &Path) -> Outcome<PathBuf> {
     let began = Instant::now();
-    while !file.exists() {
+    loop {
+        let files = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+        if let Some(file) = files.into_iter().find(|file| file.extension().is_some_and(|ending| ending == "age")) {
+            return Ok(file);
+        }
         check(began.elapsed() < PATIENCE, "nothing was kept")?;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(())
 }

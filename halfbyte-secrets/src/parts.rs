@@ -7,8 +7,8 @@ use secrecy::zeroize::{Zeroize as _, Zeroizing};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use url::Url;
 
-/// Whose texts are public. What is not here is secret: a name too few masks too much, one too many leaks.
-const PUBLIC_FIELDS: [&str; 12] = [
+/// Whose texts are public. A name too few masks too much, one too many leaks.
+const PUBLIC_FIELDS: [&str; 43] = [
     "username",
     "user",
     "host",
@@ -16,12 +16,52 @@ const PUBLIC_FIELDS: [&str; 12] = [
     "port",
     "dbname",
     "database",
+    "schema",
     "engine",
+    "driver",
+    "dialect",
     "scheme",
+    "protocol",
     "region",
+    "location",
+    "zone",
+    "type",
+    "kind",
+    "environment",
+    "env",
+    "stage",
     "dbInstanceIdentifier",
     "dbClusterIdentifier",
+    "masterarn",
+    "project_id",
+    "client_email",
+    "client_id",
+    "universe_domain",
+    "endpoint",
+    "bucket",
+    "issuer",
+    "audience",
+    "realm",
+    "algorithm",
+    "alg",
+    "kty",
+    "ssl",
+    "sslmode",
+    "ssl_mode",
+    "sslrootcert",
+    "ssl_ca",
+    "sslcert",
+    "ssl_cert",
 ];
+
+/// What a name ends in whose text is an address: public if there is nothing but the way to a place in it.
+const ADDRESSES: [&str; 4] = ["_uri", "_url", "Uri", "Url"];
+
+/// What is in names whose texts are secret, even if they look like ordinary words.
+const SECRET_NAMES: [&str; 7] = ["pass", "pwd", "secret", "token", "key", "cred", "phrase"];
+
+/// An ordinary word is no longer; nor is a part of an ordinary address, while tokens are.
+const LONGEST_WORD: usize = 16;
 
 /// Parameters of connection URLs that are public.
 const PUBLIC_PARAMETERS: [&str; 11] = [
@@ -38,10 +78,60 @@ const PUBLIC_PARAMETERS: [&str; 11] = [
     "options",
 ];
 
-/// Hands over each text in `json` that has no public name.
+/// Hands over each text in `json` that is not public by its name, nor an ordinary word under a name that does not say that it is
+/// secret: to mask those would be to mask them in each line.
 pub(crate) fn of_json(json: &[u8], part: &mut dyn FnMut(&[u8])) {
-    let _was_parsed_before =
-        Leaves { part, is_public: false }.deserialize(&mut serde_json::Deserializer::from_slice(json));
+    let leaves = Leaves { part, named: Named::Secret };
+    let _was_parsed_before = leaves.deserialize(&mut serde_json::Deserializer::from_slice(json));
+}
+
+/// What the name of a field says of its text.
+#[derive(Clone, Copy)]
+enum Named {
+    Public,
+    Address,
+    Secret,
+    Otherwise,
+}
+
+impl Named {
+    fn by(name: &str) -> Self {
+        let holds =
+            |part: &&str| name.as_bytes().windows(part.len()).any(|at| at.eq_ignore_ascii_case(part.as_bytes()));
+        if PUBLIC_FIELDS.contains(&name) {
+            Self::Public
+        } else if ADDRESSES.iter().any(|ending| name.ends_with(ending)) {
+            Self::Address
+        } else if SECRET_NAMES.iter().any(|part| holds(part)) {
+            Self::Secret
+        } else {
+            Self::Otherwise
+        }
+    }
+
+    fn is_secret(self, text: &str) -> bool {
+        match self {
+            Self::Public => false,
+            Self::Address => !is_plain_address(text),
+            Self::Secret => true,
+            Self::Otherwise => !(text.len() <= LONGEST_WORD && text.bytes().all(|byte| byte.is_ascii_lowercase())),
+        }
+    }
+}
+
+/// Whether there is neither a user in it, nor a parameter, nor a part of a path that is long enough to be a token, as those of
+/// webhooks have.
+fn is_plain_address(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let is_short = |path: std::str::Split<'_, char>| path.into_iter().all(|part| part.len() <= LONGEST_WORD);
+    let is_plain = url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.path_segments().is_none_or(is_short);
+    String::from(url).zeroize();
+    is_plain
 }
 
 /// Hands over the password and the values in `url`, and how it is read if that is not how it was written.
@@ -80,8 +170,8 @@ fn percent_decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
 /// Walks through JSON and keeps nothing of it.
 struct Leaves<'a> {
     part: &'a mut dyn FnMut(&[u8]),
-    /// Whether the text, or the list of texts, has a public name.
-    is_public: bool,
+    /// How the text, or the list of texts, is named.
+    named: Named,
 }
 
 impl<'de> DeserializeSeed<'de> for Leaves<'_> {
@@ -100,20 +190,20 @@ impl<'de> Visitor<'de> for Leaves<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        if !self.is_public {
+        if self.named.is_secret(text) {
             (self.part)(text.as_bytes());
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Leaves { part: self.part, is_public: self.is_public })?.is_some() {}
+        while list.next_element_seed(Leaves { part: self.part, named: self.named })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(is_public) = map.next_key_seed(IsPublic)? {
-            map.next_value_seed(Leaves { part: self.part, is_public })?;
+        while let Some(named) = map.next_key_seed(Name)? {
+            map.next_value_seed(Leaves { part: self.part, named })?;
         }
         Ok(())
     }
@@ -139,26 +229,26 @@ impl<'de> Visitor<'de> for Leaves<'_> {
     }
 }
 
-/// Whether the name of a field is a public one's.
-struct IsPublic;
+/// The name of a field.
+struct Name;
 
-impl<'de> DeserializeSeed<'de> for IsPublic {
-    type Value = bool;
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Named;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Named, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for IsPublic {
-    type Value = bool;
+impl Visitor<'_> for Name {
+    type Value = Named;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<bool, E> {
-        Ok(PUBLIC_FIELDS.contains(&name))
+    fn visit_str<E>(self, name: &str) -> Result<Named, E> {
+        Ok(Named::by(name))
     }
 }
 
@@ -180,9 +270,42 @@ mod tests {
 
     #[test]
     fn json_is_secret_as_a_whole_and_in_each_text_that_is_not_public() {
-        let json = r#"{"username":"ada","password":"p\"w","host":["h",{"x":"y"}],"port":5432,"more":[{"key":"k","on":true}],"none":null}"#;
-        assert_eq!(parts::<Json<String>>(json), [json, "p\"w", "y", "k"]);
+        let json = r#"{"username":"ada","password":"p\"w","host":["h",{"x":"y2"}],"port":5432,"more":[{"key":"k","on":true}],"none":null}"#;
+        assert_eq!(parts::<Json<String>>(json), [json, "p\"w", "y2", "k"]);
         assert_eq!(parts::<Option<Json<String>>>("\"alone\" "), ["\"alone\"", "alone"]);
+    }
+
+    #[test]
+    fn what_stands_in_every_line_is_no_secret_of_its_own() {
+        let cases: [(&str, &str, bool); 21] = [
+            ("type", "service_account", false),
+            ("environment", "production", false),
+            ("masterarn", "arn:aws:rds:eu-central-1:1:db:orders", false),
+            ("client_email", "shop@project-12.iam.gserviceaccount.com", false),
+            ("token_uri", "https://oauth2.googleapis.com/token", false),
+            ("auth_provider_x509_cert_url", "https://www.googleapis.com/oauth2/v1/certs", false),
+            ("baseUrl", "https://api.example.com/v2/", false),
+            ("database_url", "postgres://ada:hunter2@db/x", true),
+            ("database_url", "postgres://ada@db/x", true),
+            ("database_url", "postgres://db/x?password=hunter2", true),
+            ("callback_url", "https://example.com/#hunter2", true),
+            ("webhook_url", "https://hooks.example.com/services/T0001/B0001/Xa81kPqz77Lm20Yrt5Wc3VbN", true),
+            ("token_url", "no address", true),
+            ("mode", "replication", false),
+            ("mode", "replications-2", true),
+            ("mode", "Replication", true),
+            ("mode", "abcdefghijklmnopq", true),
+            ("password", "correcthorse", true),
+            ("apiKey", "correcthorse", true),
+            ("sslpassword", "correcthorse", true),
+            ("private_key_id", "7f3a", true),
+        ];
+        for (name, value, is_secret) in cases {
+            let json = format!(r#"{{"{name}":"{value}"}}"#);
+            let mut expected = vec![json.as_str()];
+            expected.extend(is_secret.then_some(value));
+            assert_eq!(parts::<Json<String>>(&json), expected);
+        }
     }
 
     #[test]

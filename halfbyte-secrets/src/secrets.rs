@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use halfbyte_core::config::{Config, Environment, SecretsBackend};
@@ -51,28 +51,52 @@ struct Inner {
 #[derive(Default)]
 struct State {
     /// The handles that are alive, so that a name asked for twice is fetched once.
-    handles: HashMap<(Box<str>, TypeId), Handle>,
-    /// Of the handles, for metrics.
-    statuses: Vec<Weak<dyn HasStatus>>,
+    handles: HashMap<(Box<str>, TypeId), Arc<dyn Handle>>,
     /// The names that may be asked for.
     declared: BTreeSet<Box<str>>,
     /// Somebody gives back what is lent, at the end.
     is_attended: bool,
 }
 
-/// A handle's shared part, as metrics see it.
-trait HasStatus: Send + Sync {
-    fn status(&self) -> Status;
-}
-
-impl<T: FromSecret> HasStatus for Shared<T> {
-    fn status(&self) -> Status {
-        self.live.status()
+impl State {
+    /// Where the handle to the secret `name` is, or will be.
+    fn slot<T: FromSecret>(&mut self, name: &Name) -> Arc<Slot<T>> {
+        let key = (Box::from(name.as_str()), TypeId::of::<T>());
+        let known = self.handles.get(&key).filter(|handle| !handle.is_gone()).cloned();
+        let known = known.map(|handle| -> Arc<dyn Any + Send + Sync> { handle });
+        if let Some(Ok(slot)) = known.map(Arc::downcast) {
+            return slot;
+        }
+        self.handles.retain(|_, handle| !handle.is_gone());
+        let slot = Arc::new(Slot(OnceLock::new()));
+        self.handles.insert(key, slot.clone());
+        slot
     }
 }
 
-/// A handle's shared part, whatever its type; it does not keep the secret alive.
-type Handle = Weak<dyn Any + Send + Sync>;
+/// A handle's shared part, once it is started; it does not keep the secret alive. Who starts it holds no lock that others need.
+struct Slot<T: FromSecret>(OnceLock<Weak<Shared<T>>>);
+
+/// A slot, whatever its type.
+trait Handle: Any + Send + Sync {
+    /// Whether the last handle was dropped.
+    fn is_gone(&self) -> bool;
+    fn status(&self) -> Option<Status>;
+}
+
+impl<T: FromSecret> Handle for Slot<T> {
+    fn is_gone(&self) -> bool {
+        self.0.get().is_some_and(|shared| shared.strong_count() == 0)
+    }
+
+    fn status(&self) -> Option<Status> {
+        Some(self.0.get()?.upgrade()?.live.status())
+    }
+}
+
+/// How handles are shown that were not started; what was asked for may be an outsider's choice, or a value in the wrong place.
+const UNDECLARED: &str = "(undeclared)";
+const INVALID: &str = "(invalid)";
 
 impl Secrets {
     /// Opens the backend that `HALFBYTE_SECRETS_URL` names.
@@ -147,29 +171,38 @@ impl Secrets {
     /// [`ready`](Secret::ready) waits for it. Readiness shows it as `secret.NAME`.
     ///
     /// Asking twice for the same name and type shares one fetch and one value. An
-    /// [invalid](crate::ErrorKind::InvalidName) name gives a handle that answers just that. So does, with
-    /// [`Undeclared`](crate::ErrorKind::Undeclared), a name that was not asked for, or [declared](Self::declare), before the
-    /// process was [ready](Phase::Ready): what a request says must not choose what is read.
+    /// [invalid](crate::ErrorKind::InvalidName) name gives a handle that answers just that, and that readiness does not show.
+    /// So does, with [`Undeclared`](crate::ErrorKind::Undeclared), a name that was not asked for, or
+    /// [declared](Self::declare), before the process was [ready](Phase::Ready): what a request says must not choose what is
+    /// read.
     ///
     /// # Panics
     ///
     /// Outside a Tokio runtime.
     pub fn get<T: FromSecret>(&self, name: &str) -> Secret<T> {
-        let mut state = self.state();
-        let key = (Box::from(name), TypeId::of::<T>());
-        if let Some(Ok(shared)) = state.handles.get(&key).and_then(Weak::upgrade).map(Arc::downcast::<Shared<T>>) {
-            return Secret(shared);
+        let name = match Name::new(name) {
+            Ok(name) => name,
+            Err(error) => return Secret(Arc::new(self.refused(INVALID, error))),
+        };
+        loop {
+            // What follows calls others, who may ask for a secret themselves: the lock is for the decision alone.
+            let slot = match self.slot::<T>(&name) {
+                Ok(slot) => slot,
+                Err(error) => return Secret(Arc::new(self.refused(UNDECLARED, error))),
+            };
+            let mut started = None;
+            let shared = slot.0.get_or_init(|| Arc::downgrade(started.insert(Arc::new(self.start(name.clone())))));
+            if started.is_some() {
+                let was_attended = std::mem::replace(&mut self.state().is_attended, true);
+                if !was_attended {
+                    self.attend();
+                }
+            }
+            // None if another one has started it and dropped it again since.
+            if let Some(shared) = started.or_else(|| shared.upgrade()) {
+                return Secret(shared);
+            }
         }
-        let valid = Name::new(name).and_then(|name| self.allow(&mut state, name));
-        let shared = Arc::new(self.start::<T>(name, valid));
-        state.handles.retain(|_, handle| handle.strong_count() > 0);
-        state.handles.insert(key, Arc::downgrade(&shared) as Handle);
-        state.statuses.retain(|handle| handle.strong_count() > 0);
-        state.statuses.push(Arc::downgrade(&shared) as Weak<dyn HasStatus>);
-        if !std::mem::replace(&mut state.is_attended, true) {
-            self.attend();
-        }
-        Secret(shared)
     }
 
     /// Says that `name` may be asked for later, once the process serves.
@@ -178,7 +211,9 @@ impl Secrets {
     ///
     /// The name is [invalid](crate::ErrorKind::InvalidName), or the process serves already.
     pub fn declare(&self, name: &str) -> Result<(), Error> {
-        self.allow(&mut self.state(), Name::new(name)?).map(drop)
+        let name = Name::new(name)?;
+        let allowed = self.allow(&mut self.state(), &name);
+        allowed.inspect_err(|error| self.0.audience.of(UNDECLARED).failed(0, error))
     }
 
     /// The names that were asked for or declared, in order: what the manifest of a product lists.
@@ -186,29 +221,39 @@ impl Secrets {
         self.state().declared.iter().map(ToString::to_string).collect()
     }
 
-    fn allow(&self, state: &mut State, name: Name) -> Result<Name, Error> {
+    fn slot<T: FromSecret>(&self, name: &Name) -> Result<Arc<Slot<T>>, Error> {
+        let mut state = self.state();
+        self.allow(&mut state, name)?;
+        Ok(state.slot(name))
+    }
+
+    fn allow(&self, state: &mut State, name: &Name) -> Result<(), Error> {
         if self.0.lifecycle.phase() < Phase::Ready {
             state.declared.insert(name.as_str().into());
         } else if !state.declared.contains(name.as_str()) {
             let message = format!("the secret {name} was not asked for at start: get or declare it before serving");
-            let error = Error::new(ErrorKind::Undeclared, message);
-            self.0.audience.of(name.as_str()).failed(0, &error);
-            return Err(error);
+            return Err(Error::new(ErrorKind::Undeclared, message));
         }
-        Ok(name)
+        Ok(())
     }
 
-    fn start<T: FromSecret>(&self, name: &str, valid: Result<Name, Error>) -> Shared<T> {
+    /// What only ever answers `error`.
+    fn refused<T: FromSecret>(&self, shown: &str, error: Error) -> Shared<T> {
+        let journal = self.0.audience.of(shown);
+        journal.failed(0, &error);
+        let live = Live::failed(format!("secret.{shown}"), error);
+        Shared { live, rotation: Arc::new(Rotation::new()), journal }
+    }
+
+    fn start<T: FromSecret>(&self, name: Name) -> Shared<T> {
         let inner = &self.0;
-        // What cannot be a name may be a value in the wrong place, and is shown nowhere.
-        let shown = Name::new(name).map_or_else(|_| "(invalid)".to_owned(), |name| name.to_string());
-        let policy = inner.policies.get(name).unwrap_or(&inner.policy).clone();
-        let (rotation, journal) = (Arc::new(Rotation::new()), inner.audience.of(&shown));
-        let live = policy.live.clone();
+        let policy = inner.policies.get(name.as_str()).unwrap_or(&inner.policy).clone();
+        let (rotation, journal) = (Arc::new(Rotation::new()), inner.audience.of(name.as_str()));
+        let (live, shown) = (policy.live.clone(), format!("secret.{name}"));
         let boot = Boot::new(inner.memory.clone(), policy.snapshot, inner.lifecycle.clock().clone());
         let (provider, ledger) = (inner.provider.clone(), inner.ledger.clone());
-        let reader = Reader::new(provider, valid, policy, rotation.clone(), ledger, boot, journal.clone());
-        let live = Live::start(format!("secret.{shown}"), live, reader, &inner.lifecycle);
+        let reader = Reader::new(provider, Ok(name), policy, rotation.clone(), ledger, boot, journal.clone());
+        let live = Live::start(shown, live, reader, &inner.lifecycle);
         Shared { live, rotation, journal }
     }
 
@@ -223,8 +268,8 @@ impl Secrets {
     }
 
     fn statuses(&self) -> Vec<Status> {
-        let handles: Vec<_> = self.state().statuses.iter().filter_map(Weak::upgrade).collect();
-        handles.iter().map(|handle| handle.status()).collect()
+        let handles: Vec<_> = self.state().handles.values().cloned().collect();
+        handles.iter().filter_map(|handle| handle.status()).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -2,9 +2,13 @@
 //!
 //! Of each form of a secret two runs of eight bytes are chosen, one behind the other, and marked in a filter that fits into
 //! the first-level cache. A text is looked at once, at each second place the eight bytes that begin there: one of the two
-//! is always met. What the filter lets through, rarely, is confirmed by a hash of the whole form. The filter's hash is a
-//! multiplication; the confirming one SipHash. A form of eight bytes has but one run: while there is such a one, all places
-//! are looked at.
+//! is always met. What the filter lets through, rarely, is confirmed by a run elsewhere in the form, and then by a hash of the
+//! whole form. The filter's hash is a multiplication; the confirming one SipHash. A form of eight bytes has but one run: while
+//! there is such a one, all places are looked at.
+//!
+//! Who knows how a secret begins can write that many times over, and must not make others work by it. So where the runs are
+//! nobody can know, and of one text no more is hashed than a few times its length; from there on, which a text without such a
+//! design does not come to, what both runs say is masked.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,8 +27,12 @@ const _: () = assert!(WINDOW <= SHORTEST);
 const BITS: u32 = 17;
 const WORDS: usize = 1 << (BITS - 6);
 
-/// How far from its beginning the runs of a form may be.
-const FURTHEST: usize = 64;
+/// Of how many places, at random over the whole form, the best one has the runs.
+const PLACES: u64 = 8;
+
+/// How much is digested of a text of no length, in bytes, and how many times its length of a longer one.
+const DIGESTED: usize = 64 << 10;
+const TIMES: usize = 8;
 
 /// Knows a set of secrets wherever they turn up, without their text.
 ///
@@ -60,6 +68,7 @@ pub struct Found {
 pub(super) struct Keys {
     bit: u64,
     mark: u64,
+    other: u64,
     digest: RandomState,
 }
 
@@ -71,6 +80,9 @@ pub(super) struct Pattern {
     mark: u32,
     /// Where the run begins.
     at: u32,
+    /// The hash of a run that is elsewhere, and where that begins.
+    other: u32,
+    other_at: u32,
     len: u32,
     /// Of the whole form.
     digest: u64,
@@ -157,7 +169,13 @@ impl Finder {
     fn find_all(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
         self.scan(bytes, |_, range| {
-            found.push(range);
+            match found.last_mut() {
+                // So that this does not grow with a text in which all places match.
+                Some(last) if range.start < last.end && last.start < range.end => {
+                    *last = last.start.min(range.start)..last.end.max(range.end);
+                }
+                _ => found.push(range),
+            }
             true
         });
         found.sort_unstable_by_key(|range| range.start);
@@ -171,17 +189,20 @@ impl Finder {
         found
     }
 
-    /// Calls `found` for each place until it says that this is enough.
-    fn scan(&self, bytes: &[u8], mut found: impl FnMut(&Pattern, Range<usize>) -> bool) {
+    /// Calls `found` for each place until it says that this is enough. Answers how many bytes were digested.
+    fn scan(&self, bytes: &[u8], mut found: impl FnMut(&Pattern, Range<usize>) -> bool) -> usize {
+        let most = bytes.len().saturating_mul(TIMES).saturating_add(DIGESTED);
+        let mut left = most;
         let (mut at, step) = (0, if self.is_dense { 1 } else { 2 });
         while let Some(suspect) =
             if self.is_dense { self.suspect::<1>(bytes, at) } else { self.suspect::<2>(bytes, at) }
         {
-            if !self.confirm(bytes, suspect, &mut found) {
-                return;
+            if !self.confirm(bytes, suspect, &mut left, &mut found) {
+                break;
             }
             at = suspect + step;
         }
+        most - left
     }
 
     /// The first place from `at` on, by steps, that the filter lets through.
@@ -196,9 +217,14 @@ impl Finder {
         Some(at + index * STEP)
     }
 
-    fn confirm(&self, bytes: &[u8], at: usize, found: &mut impl FnMut(&Pattern, Range<usize>) -> bool) -> bool {
-        let Some(window) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else { return true };
-        let window = u64::from_le_bytes(*window);
+    fn confirm(
+        &self,
+        bytes: &[u8],
+        at: usize,
+        left: &mut usize,
+        found: &mut impl FnMut(&Pattern, Range<usize>) -> bool,
+    ) -> bool {
+        let Some(window) = window(bytes, at) else { return true };
         let (bit, mark) = (hash(window, self.keys.bit), hash(window, self.keys.mark));
         if !is_set(&self.marks, mark) {
             return true;
@@ -206,7 +232,7 @@ impl Finder {
         let from = self.patterns.partition_point(|pattern| pattern.mark < mark);
         let same = self.patterns[from..].iter().take_while(|pattern| pattern.mark == mark);
         for pattern in same.filter(|pattern| pattern.bit == bit) {
-            if let Some(range) = self.keys.place(pattern, bytes, at)
+            if let Some(range) = self.keys.place(pattern, bytes, at, left)
                 && !found(pattern, range)
             {
                 return false;
@@ -232,6 +258,11 @@ impl fmt::Debug for Finder {
 }
 
 #[inline]
+fn window(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|window| u64::from_le_bytes(*window))
+}
+
+#[inline]
 fn hash(window: u64, key: u64) -> u32 {
     (window.wrapping_mul(key) >> (64 - BITS)) as u32
 }
@@ -241,7 +272,7 @@ impl Keys {
         let digest = RandomState::new();
         // Odd, so that each bit of a window counts.
         let key = |n: u64| digest.hash_one(n) | 1;
-        Self { bit: key(0), mark: key(1), digest }
+        Self { bit: key(0), mark: key(1), other: key(2), digest }
     }
 
     pub(super) fn digest(&self, bytes: &[u8]) -> u64 {
@@ -258,25 +289,31 @@ impl Keys {
             let (digest, len) = (self.digest(form.bytes), form.bytes.len());
             let same = |other: &Pattern| (other.digest, other.len as usize) == (digest, len);
             if !patterns.iter().any(same) {
-                let at = self.place_of_runs(form.bytes);
-                patterns.extend([at, at + 1].iter().filter_map(|at| self.pattern(&form, digest, *at, index)));
+                let (at, other) = self.places(form.bytes, digest);
+                patterns.extend([at, at + 1].iter().filter_map(|at| self.pattern(&form, digest, *at, other, index)));
             }
         });
         patterns
     }
 
-    /// Where the run is that is least like what stands in other texts; which one of those, nobody can know.
-    fn place_of_runs(&self, form: &[u8]) -> usize {
-        let runs = form.array_windows::<WINDOW>().take(FURTHEST).enumerate();
+    /// Where the runs are, and the one that confirms them: at random, so that nobody can know, and of some places the one that
+    /// is least like what stands in other texts.
+    fn places(&self, form: &[u8], digest: u64) -> (usize, usize) {
         // One that has another behind it.
-        let runs = runs.take((form.len() - WINDOW).max(1));
-        let run = runs.max_by_key(|(at, run)| (variety(**run), self.digest.hash_one((at, form.len()))));
-        run.map_or(0, |(at, _)| at)
+        let count = (form.len() - WINDOW).max(1);
+        let random = |n: u64| (self.digest.hash_one((digest, form.len(), n)) % count as u64) as usize;
+        let variety = |at: &usize| form.get(*at..).and_then(<[u8]>::first_chunk).map_or(0, |run| variety(*run));
+        let at = (0..PLACES).map(random).max_by_key(variety).unwrap_or(0);
+        let other = random(PLACES);
+        let is_near = other.abs_diff(at) < WINDOW;
+        (at, if is_near { (other + count / 2) % count } else { other })
     }
 
-    fn pattern(&self, form: &Form<'_>, digest: u64, at: usize, index: usize) -> Option<Pattern> {
-        let window = u64::from_le_bytes(*form.bytes.get(at..)?.first_chunk()?);
+    fn pattern(&self, form: &Form<'_>, digest: u64, at: usize, other: usize, index: usize) -> Option<Pattern> {
+        let (window, other_window) = (window(form.bytes, at)?, window(form.bytes, other)?);
         Some(Pattern {
+            other: hash(other_window, self.other),
+            other_at: u32::try_from(other).ok()?,
             bit: hash(window, self.bit),
             mark: hash(window, self.mark),
             at: u32::try_from(at).ok()?,
@@ -289,11 +326,19 @@ impl Keys {
     }
 
     /// Where `pattern` is in `bytes`, if its run at `at` is a part of it.
-    fn place(&self, pattern: &Pattern, bytes: &[u8], at: usize) -> Option<Range<usize>> {
+    fn place(&self, pattern: &Pattern, bytes: &[u8], at: usize, left: &mut usize) -> Option<Range<usize>> {
         let start = at.checked_sub(pattern.at as usize)?;
         let end = start.checked_add(pattern.len as usize)?;
-        if self.digest(bytes.get(start..end)?) != pattern.digest {
+        let form = bytes.get(start..end)?;
+        if hash(window(form, pattern.other_at as usize)?, self.other) != pattern.other {
             return None;
+        }
+        // Without anything left both runs have to do: rather too much is masked than a secret left.
+        if let Some(less) = left.checked_sub(form.len()) {
+            *left = less;
+            if self.digest(form) != pattern.digest {
+                return None;
+            }
         }
         let is_letter = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(|byte| is_base64(*byte));
         let before = pattern.before && is_letter(start.checked_sub(1));

@@ -206,3 +206,51 @@ fn it_shows_nothing_of_what_it_looks_for() {
     let finder = Finder::new([b"correct horse".as_slice()]);
     assert_eq!(format!("{finder:?}"), "Finder");
 }
+
+const PUBLIC: &str = r#"{"type":"service_account","project_id":"public-project-12","x":""#;
+
+fn digested(finder: &Finder, text: &str) -> usize {
+    finder.scan(text.as_bytes(), |_, _| true)
+}
+
+/// Letters that nobody can guess.
+fn letters(count: usize) -> String {
+    let keys = RandomState::new();
+    (0..count).map(|n| char::from(b'a' + u8::try_from(keys.hash_one(n) % 26).expect("a letter"))).collect()
+}
+
+#[test]
+fn whoever_knows_how_a_secret_begins_makes_little_work_by_writing_that() {
+    let text = PUBLIC.repeat((1 << 17) / PUBLIC.len());
+    for len in [300, 2300, 16 << 10] {
+        let secret = format!("{PUBLIC}{}", letters(len - PUBLIC.len()));
+        let mut all: Vec<_> = (0..9).map(|_| digested(&Finder::new([secret.as_bytes()]), &text)).collect();
+        all.sort_unstable();
+        assert!(all[8] <= DIGESTED + TIMES * text.len(), "{len}: {all:?}");
+        assert!(len < 2300 || all[4] == 0, "where the runs are was guessed: {len}: {all:?}");
+    }
+}
+
+#[test]
+fn of_a_text_in_which_all_but_the_secret_part_is_known_no_more_is_digested_than_a_few_times_its_length() {
+    let public = letters(8 << 10);
+    for secret in [format!("{public}{}", letters(12)), "a".repeat(8 << 10) + "b"] {
+        let known = &secret[..secret.len() - 12];
+        let text = known.repeat(8);
+        let finder = Finder::new([secret.as_bytes()]);
+        assert!(digested(&finder, &text) <= DIGESTED + TIMES * text.len());
+        let masked = finder.mask(&format!("{text}{secret}{text}")).into_owned();
+        assert!(!masked.contains(&secret), "a secret is masked however much there is to look at");
+    }
+}
+
+#[test]
+fn a_line_with_no_design_is_masked_by_what_it_says_and_on_no_hint() {
+    let secrets: Vec<_> = (0..10).map(|n| format!("{PUBLIC}{n:03}{}\"}}", letters(40)).into_bytes()).collect();
+    let finder = finder(&secrets);
+    let line = format!("a line with {PUBLIC} and another end");
+    assert_eq!(finder.mask(&line), line);
+    let line = String::from_utf8(secrets.concat()).expect("text");
+    assert_eq!(finder.mask(&line), REDACTED.repeat(10));
+    assert!(digested(&finder, &line) <= DIGESTED, "far from the bound");
+}

@@ -21,6 +21,8 @@
 //! - The last [`REMEMBERED`] that are no longer live are found as well: a late line may hold an old value.
 //! - It keeps lengths and hashes, keyed by random keys of this process, and no text. What it makes of a secret to hash it
 //!   is overwritten with zeros.
+//! - Nobody can write a text that takes much longer, whatever he knows of a secret: what is hashed of a text is bounded by its
+//!   length, and where there is more to hash the text is masked on a hint.
 //! - A look at a text takes no lock, allocates only if there is something to mask, and takes about 0.5 ns a byte with a
 //!   hundred secrets; twice that while one of exactly 8 bytes is known. Before the first secret is registered it is one relaxed
 //!   load. Registering one takes up to a millisecond.
@@ -31,8 +33,8 @@
 //! - A secret that is an ordinary word of eight letters or more, such as `password`, masks that word.
 //! - Nothing finds a part of a secret, one that is spread over two fields or lines of a log, or one in another encoding
 //!   (compressed, encrypted, base64 in base64, another case).
-//! - The keys lie in the same memory as the hashes, those of whole secrets and shorter ones of nine bytes of each. Whoever has
-//!   a dump of it can try guesses: this keeps a long random secret, not a word out of a dictionary. The dump has the live
+//! - The keys lie in the same memory as the hashes, those of whole secrets and shorter ones of seventeen bytes of each. Whoever
+//!   has a dump of it can try guesses: this keeps a long random secret, not a word out of a dictionary. The dump has the live
 //!   secrets themselves, too.
 
 mod finder;

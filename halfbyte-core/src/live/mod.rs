@@ -20,6 +20,7 @@ pub use self::error::{Error, ErrorKind};
 pub use self::policy::Policy;
 pub use self::source::{Fetched, Source};
 pub use self::status::{State, Status};
+use crate::BoxError;
 use crate::lifecycle::Lifecycle;
 
 /// A value fetched from a backend that changes while the program runs: signing keys, a secret, a policy set.
@@ -106,6 +107,24 @@ impl<T> Live<T> {
         Self {
             shared: Arc::new(Shared {
                 current: ArcSwapOption::from_pointee(version),
+                status: watch::Sender::new(status),
+                wanted: AtomicU64::new(0),
+                wake: Notify::new(),
+                policy: Policy::default(),
+            }),
+            _alive: None,
+        }
+    }
+
+    /// A value that is never to be had, and why. No task, no readiness: for a name that must not be asked for, say.
+    pub fn failed(name: impl Into<Arc<str>>, error: impl Into<BoxError>) -> Self {
+        let mut status = Status::cold(name.into(), &Policy::default());
+        status.failures = 1;
+        status.last_error = Some(Arc::from(error.into()));
+        status.ended = true;
+        Self {
+            shared: Arc::new(Shared {
+                current: ArcSwapOption::empty(),
                 status: watch::Sender::new(status),
                 wanted: AtomicU64::new(0),
                 wake: Notify::new(),

@@ -125,8 +125,9 @@ fn of_code(secret: &str, code: Option<&str>, said: Option<&str>) -> Error {
 /// Where the credentials come from is known to who configured it; what went wrong there may hold a part of them.
 fn of_credentials(secret: &str, error: &CredentialsError) -> Error {
     let (kind, what) = match error {
+        // The SDK says so also where the metadata service of EC2 or ECS is away, and then nothing was refused.
         CredentialsError::CredentialsNotLoaded(_) => (
-            ErrorKind::Denied,
+            ErrorKind::Unavailable,
             "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role",
         ),
         CredentialsError::InvalidConfiguration(_) => (
@@ -158,9 +159,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_that_are_not_there_are_denied_and_those_that_are_late_are_unavailable() {
+    fn only_credentials_that_are_configured_wrongly_are_denied_the_others_may_come_yet() {
         let cases = [
-            (CredentialsError::not_loaded("hunter2"), ErrorKind::Denied, "AWS_ACCESS_KEY_ID"),
+            (CredentialsError::not_loaded("hunter2"), ErrorKind::Unavailable, "AWS_ACCESS_KEY_ID"),
             (CredentialsError::invalid_configuration("hunter2"), ErrorKind::Denied, "configured wrongly"),
             (CredentialsError::provider_timed_out(std::time::Duration::ZERO), ErrorKind::Unavailable, "in time"),
             (CredentialsError::provider_error("hunter2"), ErrorKind::Unavailable, "cannot be had now"),

@@ -1,5 +1,6 @@
 //! A program hands values to itself: it writes them into an anonymous file in memory, starts itself in its own place without
-//! the variables that held them, finds the file among those that it has inherited, and empties it.
+//! the variables that held them, finds the file among those that it has inherited, and empties it and seals it, since each
+//! program that it starts inherits it too.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -11,13 +12,16 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use secrecy::zeroize::Zeroizing;
 
 use crate::{Error, ErrorKind};
 
 /// How the file is known among those that a process has inherited.
 const FILE: &str = "halfbyte-secrets-handover";
+
+/// More than the operating system lets an environment be. What is larger is not ours.
+const LARGEST: u64 = 64 << 20;
 
 /// Values by the names of their variables.
 pub(super) struct Taken(BTreeMap<String, Zeroizing<Vec<u8>>>);
@@ -28,8 +32,8 @@ impl Taken {
     }
 }
 
-/// What was handed over, in the program that was started anew; if nothing was and one of `variables` is set, hands over and
-/// does not return. What this program was handed `before` is handed on.
+/// What was handed over, in the program that was started anew; if one of `variables` is set, hands over and does not return.
+/// What this program was handed `before` is handed on.
 pub(super) fn take(variables: Vec<String>, before: Option<&Taken>) -> Result<Option<Taken>, Error> {
     let fail = |what: &'static str| {
         move |error: io::Error| {
@@ -37,17 +41,17 @@ pub(super) fn take(variables: Vec<String>, before: Option<&Taken>) -> Result<Opt
             Error::new(ErrorKind::Unavailable, message).with_source(error)
         }
     };
-    if let Some(taken) = receive().map_err(fail("/proc/self/fd cannot be read"))? {
-        return Ok(Some(taken));
-    }
+    let received = receive().map_err(fail("the file in memory cannot be read, emptied and sealed"))?;
     let set = variables.into_iter().filter_map(|name| Some((value(&name)?, name))).collect::<Vec<_>>();
     if set.is_empty() {
-        return Ok(Some(Taken(BTreeMap::new())));
+        return Ok(Some(received.unwrap_or(Taken(BTreeMap::new()))));
     }
     // Without "close on exec": it must outlive this program. It is closed when the new one cannot be started.
-    let file = memfd_create(FILE, MemfdFlags::empty()).map_err(io::Error::from).map_err(fail("no file in memory"))?;
-    let mut file = File::from(file);
-    let before = before.into_iter().flat_map(|taken| taken.0.iter().map(|(name, value)| (value, name)));
+    let file = memfd_create(FILE, MemfdFlags::ALLOW_SEALING).map_err(io::Error::from);
+    let mut file = File::from(file.map_err(fail("no file in memory"))?);
+    write!(file, "{}\0", std::process::id()).map_err(fail("the file in memory"))?;
+    let before = before.into_iter().chain(&received);
+    let before = before.flat_map(|taken| taken.0.iter().map(|(name, value)| (value, name)));
     for (value, name) in before.chain(set.iter().map(|(value, name)| (value, name))) {
         let parts: [&[u8]; 4] = [name.as_bytes(), b"=", value, b"\0"];
         parts.into_iter().try_for_each(|part| file.write_all(part)).map_err(fail("the file in memory"))?;
@@ -77,7 +81,8 @@ fn this_program() -> io::Result<PathBuf> {
     Ok(if is_same { path } else { itself })
 }
 
-/// Reads and empties the file that was handed over, if there is one. An empty one was another program's.
+/// Reads, empties and seals the file that this process has handed to itself, if there is one. One of another process was
+/// inherited from it, or is somebody's who wants to choose our values.
 fn receive() -> io::Result<Option<Taken>> {
     for entry in fs::read_dir("/proc/self/fd")? {
         let path = entry?.path();
@@ -90,15 +95,19 @@ fn receive() -> io::Result<Option<Taken>> {
             continue;
         }
         let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
-        let size = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-        if size > 0 {
-            // Of full size from the start: a buffer that grows leaves copies behind.
-            let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
-            file.read_to_end(&mut bytes)?;
-            // What was inherited stays open, here and in programs started from here: with nothing in it.
-            file.set_len(0)?;
-            return Ok(Some(Taken(parse(&bytes))));
+        let size = file.metadata()?.len();
+        if size == 0 || size > LARGEST {
+            continue;
         }
+        // Of full size from the start: a buffer that grows leaves copies behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).map_err(io::Error::other)? + 1));
+        (&mut file).take(size).read_to_end(&mut bytes)?;
+        let Some(values) = bytes.strip_prefix(format!("{}\0", std::process::id()).as_bytes()) else { continue };
+        let taken = Taken(parse(values));
+        // What was inherited stays open, here and in programs started from here: with nothing in it, for ever.
+        file.set_len(0)?;
+        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+        return Ok(Some(taken));
     }
     Ok(None)
 }
@@ -121,5 +130,24 @@ mod tests {
         let shown: Vec<_> = parsed.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
         assert_eq!(shown, [("A", &b"1"[..]), ("B", b"x=y"), ("C", b"\xff\n")]);
         assert!(parse(b"").is_empty());
+    }
+
+    #[test]
+    fn a_file_of_this_process_is_emptied_and_sealed_and_that_of_another_is_left_alone() {
+        let file = |text: String| {
+            let mut file = File::from(memfd_create(FILE, MemfdFlags::ALLOW_SEALING).expect("made"));
+            file.write_all(text.as_bytes()).expect("written");
+            file
+        };
+        let _foreign = file(format!("{}\0A=poison\0", std::process::id() + 1));
+        let _formless = file("A=poison\0".to_owned());
+        assert!(receive().expect("looked").is_none());
+        let mut own = file(format!("{}\0A=1\0", std::process::id()));
+        let taken = receive().expect("looked").expect("handed over");
+        assert_eq!(taken.get("A"), Some(&b"1"[..]));
+        assert_eq!(own.metadata().expect("there").len(), 0);
+        own.write_all(b"A=poison\0").expect_err("nothing is written to it any more");
+        own.set_len(1).expect_err("and it does not grow");
+        assert!(receive().expect("looked").is_none());
     }
 }

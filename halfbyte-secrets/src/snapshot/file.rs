@@ -13,7 +13,6 @@ use super::contents::{Change, Contents, LARGEST};
 use crate::key::Key;
 use crate::{Error, ErrorKind, Name};
 
-const FILE: &str = "boot.age";
 const KEY: &str = "boot.key";
 const LOCK: &str = "boot.lock";
 
@@ -23,6 +22,8 @@ const LARGEST_FILE: u64 = LARGEST as u64 + 64 * 1024;
 #[derive(Clone)]
 pub(super) struct File {
     folder: Home,
+    /// One for each backend, so that products with others in the same folder do not replace each other's.
+    file: String,
     path: PathBuf,
     backend: String,
     /// `None` for one in a file.
@@ -31,7 +32,8 @@ pub(super) struct File {
 
 impl File {
     pub(super) fn new(folder: Home, backend: &str, key: Option<Arc<Key>>) -> Self {
-        Self { path: folder.path().join(FILE), folder, backend: backend.to_owned(), key }
+        let file = format!("boot-{:016x}.age", digest(backend));
+        Self { path: folder.path().join(&file), file, folder, backend: backend.to_owned(), key }
     }
 
     pub(super) fn with_key(&self, key: Key) -> Self {
@@ -54,7 +56,7 @@ impl File {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(fail(error)),
         }
-        let Some(sealed) = self.folder.read_private(FILE).map_err(fail)? else { return Ok(None) };
+        let Some(sealed) = self.folder.read_private(&self.file).map_err(fail)? else { return Ok(None) };
         let Some(key) = self.key()? else {
             let (path, key) = (self.path.display(), self.folder.path().join(KEY));
             let message = format!("{path} is there and its key {} is not", key.display());
@@ -97,7 +99,7 @@ impl File {
         } else {
             let key = self.key()?.map_or_else(|| Key::make(&self.folder, KEY).map(Arc::new), Ok)?;
             let sealed = key.encrypt(&contents.to_bytes(), &self.path)?;
-            self.folder.replace(FILE, &sealed).map_err(|error| Error::of_file(&self.path, error))?;
+            self.folder.replace(&self.file, &sealed).map_err(|error| Error::of_file(&self.path, error))?;
         }
         if left_out > 0 {
             let message = format!("{} has no room for {left_out} more", self.path.display());
@@ -112,4 +114,9 @@ impl File {
             None => Ok(Key::read(&self.folder, KEY)?.map(Arc::new)),
         }
     }
+}
+
+/// FNV-1a: it only tells files apart, and two backends with the same one replace each other's file and read none of the other's.
+fn digest(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

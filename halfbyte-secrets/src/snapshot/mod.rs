@@ -38,8 +38,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// # Ok(()) }
 /// ```
 ///
-/// It is one file, `secrets/boot.age` in the home folder: processes that share the home folder share it, and a write replaces it
-/// as a whole. In it are at most 1,000 values of together 1 MiB, each with when the backend last confirmed it. A value is used
+/// It is one file for each backend, `secrets/boot-DIGEST.age` in the home folder: processes that share the home folder and the
+/// backend share it, and a write replaces it as a whole. In it are at most 1,000 values of together 1 MiB, each with when the backend last confirmed it. A value is used
 ///
 /// - only when the first read of its secret fails and [may work later](Error::is_temporary): the backend cannot be reached, is
 ///   overloaded, or does not answer within half of the policy's `fetch_timeout`. What the backend denies, does not have, or has

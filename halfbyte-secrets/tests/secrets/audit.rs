@@ -64,7 +64,7 @@ async fn everything_that_happens_to_a_secret_is_told_with_who_name_generation_an
     lifecycle.enter(Phase::Ready);
     let _undeclared = secrets.get::<String>("admin");
     let undeclared =
-        "parcel admin 0 denied: the secret admin was not asked for at start: get or declare it before serving";
+        "parcel (undeclared) 0 denied: the secret admin was not asked for at start: get or declare it before serving";
     assert_eq!(told.take()[0], undeclared);
 }
 

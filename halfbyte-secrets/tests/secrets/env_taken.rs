@@ -76,6 +76,7 @@ async fn a_process_takes() {
         let path = entry.expect("an entry").path();
         if fs::read_link(&path).is_ok_and(|target| target.to_string_lossy().contains("halfbyte-secrets")) {
             assert_eq!(fs::metadata(&path).expect("there").len(), 0, "what children inherit is empty");
+            fs::write(&path, format!("{}\0TEST_TAKEN=poison\0", std::process::id())).expect_err("and stays so");
         }
     }
     let is_set = Config::from_env().expect("configured").other.get("EXPECT_TAKEN").is_some();

@@ -22,6 +22,8 @@ use super::chain;
 
 const CANARY: &str = "hunter2-canary";
 const URL: &str = "https://vault.example.com/v1/secret";
+/// With the FNV-1a of the URL.
+const FILE: &str = "boot-0c18f1864192025c.age";
 
 struct Setup {
     folder: TempDir,
@@ -78,7 +80,7 @@ impl Setup {
 
     /// What is in the file, in clear.
     fn content(&self) -> Vec<u8> {
-        let Ok(sealed) = fs::read(self.path("boot.age")) else { return Vec::new() };
+        let Ok(sealed) = fs::read(self.path(FILE)) else { return Vec::new() };
         let key = fs::read_to_string(self.path("boot.key")).expect("read");
         let key: age::x25519::Identity = key.lines().last().expect("a line").parse().expect("a key");
         age::decrypt(&key, &sealed).expect("decrypted")
@@ -195,7 +197,7 @@ async fn a_value_is_used_no_longer_than_a_day_after_it_was_confirmed() {
 
     assert!(refused(&setup.start_without_backend()).await.is_unavailable());
     written().await;
-    assert!(!setup.path("boot.age").exists(), "what is too old is deleted");
+    assert!(!setup.path(FILE).exists(), "what is too old is deleted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,24 +245,24 @@ async fn the_age_may_be_bounded_otherwise() {
 async fn what_cannot_be_read_is_not_used_and_then_replaced() {
     type Harm = fn(&Setup);
     let harms: [Harm; 8] = [
-        |setup| fs::write(setup.path("boot.age"), "").expect("written"),
-        |setup| fs::write(setup.path("boot.age"), vec![0; 2 * 1024 * 1024]).expect("written"),
+        |setup| fs::write(setup.path(FILE), "").expect("written"),
+        |setup| fs::write(setup.path(FILE), vec![0; 2 * 1024 * 1024]).expect("written"),
         |setup| {
-            let mut sealed = fs::read(setup.path("boot.age")).expect("read");
+            let mut sealed = fs::read(setup.path(FILE)).expect("read");
             sealed.pop();
-            fs::write(setup.path("boot.age"), sealed).expect("written");
+            fs::write(setup.path(FILE), sealed).expect("written");
         },
         |setup| {
-            let mut sealed = fs::read(setup.path("boot.age")).expect("read");
+            let mut sealed = fs::read(setup.path(FILE)).expect("read");
             let last = sealed.len() - 20;
             sealed[last] ^= 1;
-            fs::write(setup.path("boot.age"), sealed).expect("written");
+            fs::write(setup.path(FILE), sealed).expect("written");
         },
         |setup| {
             let key = fs::read_to_string(setup.path("boot.key")).expect("read");
             let key: age::x25519::Identity = key.lines().last().expect("a line").parse().expect("a key");
             let other = age::encrypt(&key.to_public(), b"something else").expect("encrypted");
-            fs::write(setup.path("boot.age"), other).expect("written");
+            fs::write(setup.path(FILE), other).expect("written");
         },
         |setup| fs::remove_file(setup.path("boot.key")).expect("removed"),
         |setup| {
@@ -268,7 +270,7 @@ async fn what_cannot_be_read_is_not_used_and_then_replaced() {
             let text = format!("{}\n", key().expose_secret());
             setup.home().folder("secrets").and_then(|folder| folder.replace("boot.key", text.as_bytes())).expect("set");
         },
-        |setup| fs::set_permissions(setup.path("boot.age"), fs::Permissions::from_mode(0o644)).expect("set"),
+        |setup| fs::set_permissions(setup.path(FILE), fs::Permissions::from_mode(0o644)).expect("set"),
     ];
     for (number, harm) in harms.into_iter().enumerate() {
         let setup = Setup::kept().await;
@@ -292,7 +294,7 @@ async fn a_key_from_elsewhere_is_used_and_none_is_written() {
     let with = |key: &SecretString| setup.snapshot().key(key).expect("a key");
     setup.start(Backend::holding(CANARY), with(&mine)).ready().await.expect("read");
     written().await;
-    assert!(setup.path("boot.age").exists() && !setup.path("boot.key").exists());
+    assert!(setup.path(FILE).exists() && !setup.path("boot.key").exists());
     setup.start(down(), with(&mine)).ready().await.expect("restored");
     assert!(refused(&setup.start(down(), with(&key()))).await.is_unavailable());
     assert!(refused(&setup.start_without_backend()).await.is_unavailable());
@@ -316,6 +318,19 @@ async fn the_values_of_another_backend_are_not_used() {
     let other = BootSnapshot::open(&setup.home(), "https://vault.example.com/v1/other").expect("opened");
     assert!(refused(&setup.start(down(), other)).await.is_unavailable());
     setup.start_without_backend().ready().await.expect("and stay for their own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_backends_in_one_home_do_not_replace_the_values_of_each_other() {
+    let setup = Setup::kept().await;
+    let other = || BootSnapshot::open(&setup.home(), "https://vault.example.com/v1/other").expect("opened");
+    setup.start(Backend::holding("hunter3"), other()).ready().await.expect("read");
+    written().await;
+    for (snapshot, expected) in [(setup.snapshot(), CANARY), (other(), "hunter3")] {
+        let token = setup.start(down(), snapshot);
+        token.ready().await.expect("restored");
+        assert_eq!(value(&token), expected);
+    }
 }
 
 /// Lends its values.
@@ -345,7 +360,7 @@ async fn leased_values_and_those_that_must_not_be_on_disk_are_never_written() {
     let setup = Setup::new();
     setup.start(Lender, setup.snapshot()).ready().await.expect("read");
     written().await;
-    assert!(!setup.path("boot.age").exists() && !setup.path("boot.key").exists());
+    assert!(!setup.path(FILE).exists() && !setup.path("boot.key").exists());
 
     let never = Policy::from(live::Policy::default()).never_on_disk();
     let secrets = Secrets::builder(Backend::holding(CANARY))
@@ -354,7 +369,7 @@ async fn leased_values_and_those_that_must_not_be_on_disk_are_never_written() {
         .build(&Lifecycle::new(setup.clock.clone()));
     secrets.get::<String>("token").ready().await.expect("read");
     written().await;
-    assert!(!setup.path("boot.age").exists());
+    assert!(!setup.path(FILE).exists());
 
     let token = setup.start(Rotating, setup.snapshot());
     token.ready().await.expect("read");
@@ -408,7 +423,7 @@ async fn nothing_on_the_disk_is_in_clear_or_open_to_others() {
         names.push(path.file_name().expect("a name").to_string_lossy().into_owned());
     }
     names.sort();
-    assert_eq!(names, ["boot.age", "boot.key", "boot.lock"]);
+    assert_eq!(names, [FILE, "boot.key", "boot.lock"]);
     assert!(!format!("{:?}", setup.snapshot()).contains(CANARY));
 }
 
