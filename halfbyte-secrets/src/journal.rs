@@ -2,6 +2,7 @@
 //! Names, never values.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use opentelemetry::KeyValue;
@@ -138,7 +139,17 @@ impl Journal {
         self.say(generation, Outcome::of(error), Some(halfbyte_core::error_chain(error)));
     }
 
+    /// Whoever panics at hearing it, a listener or a layer of the log, does no harm to the secret.
     fn say(&self, generation: u64, outcome: Outcome, why: Option<String>) {
+        let told = catch_unwind(AssertUnwindSafe(|| self.say_or_panic(generation, outcome, why)));
+        if told.is_err() {
+            let name = &self.name;
+            let warn = || tracing::error!(target: "halfbyte::secrets", "who listens to the secret {name} has panicked");
+            let _panicked_again = catch_unwind(AssertUnwindSafe(warn));
+        }
+    }
+
+    fn say_or_panic(&self, generation: u64, outcome: Outcome, why: Option<String>) {
         let Self { name, audience: Audience { who, provider, listener, reads } } = self;
         reads.add(
             1,

@@ -1,6 +1,7 @@
 //! Reads one secret of one type for its live handle: which stage, which lease, and whether it is news.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::boot::{self, Boot, Recalled};
 use crate::guarded::Guarded;
 use crate::journal::{Audience, Journal, Outcome};
-use crate::lease::{Due, Held, Ledger};
+use crate::lease::{Due, Held, Ledger, SHORTEST, Unserved};
 use crate::provider::Erased;
 use crate::rotation::Rotation;
-use crate::{Ask, Error, ErrorKind, FromSecret, Name, Policy, Reading, Stage, Version};
+use crate::{Ask, Error, ErrorKind, FromSecret, Lease, Name, Policy, Reading, Stage, Version};
+
+/// How long a fetch may take for giving back what it does not serve.
+const GIVING_BACK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Reader<T: FromSecret> {
     provider: Arc<dyn Erased>,
@@ -25,6 +29,8 @@ pub(crate) struct Reader<T: FromSecret> {
     policy: Policy,
     rotation: Arc<Rotation<T>>,
     ledger: Ledger,
+    /// What was lent for this secret and is not served, or not yet.
+    unserved: Unserved,
     boot: Boot,
     journal: Journal,
     /// Of digests, so that nobody learns a value by one.
@@ -50,13 +56,37 @@ struct Served<T: FromSecret> {
     value: Arc<Guarded<T>>,
 }
 
-/// What is to be served from now on.
+/// What is to be served from now on, once it is parsed.
 struct News {
     bytes: Zeroizing<Vec<u8>>,
     digest: u64,
     stage: Stage,
     version: Option<Version>,
     lease: Option<Held>,
+}
+
+/// What comes of a fetch. Nothing has been changed for a value that is still to be served.
+enum Next<T: FromSecret> {
+    Kept(Fetched<Arc<Guarded<T>>>),
+    Serve(Serve<T>),
+}
+
+struct Serve<T: FromSecret> {
+    value: Guarded<T>,
+    digest: u64,
+    origin: Origin,
+    version: Option<Version>,
+    lease: Option<Held>,
+    /// Of the rejected current value that it stands in for.
+    instead_of: Option<u64>,
+}
+
+enum Origin {
+    Backend(Stage),
+    /// An earlier process, and how long it may still be used.
+    Restored(Duration),
+    /// The backend has none.
+    Absent,
 }
 
 impl<T: FromSecret> Reader<T> {
@@ -78,30 +108,32 @@ impl<T: FromSecret> Reader<T> {
             has_looked_back: false,
         };
         let (hasher, state) = (RandomState::new(), Mutex::new(state));
-        Self { provider, name, policy, rotation, ledger, boot, journal, hasher, state }
+        let unserved = Unserved::default();
+        Self { provider, name, policy, rotation, ledger, unserved, boot, journal, hasher, state }
     }
 
-    async fn next(&self, state: &mut State<T>) -> Result<Fetched<Arc<Guarded<T>>>, Error> {
+    async fn next(&self, state: &mut State<T>) -> Result<Next<T>, Error> {
         let name = self.name.as_ref().map_err(Clone::clone)?;
         let rejected = self.rotation.rejected();
         let served = state.served.as_ref().map(|served| served.digest);
         if served.is_some_and(|served| !rejected.contains(&served))
             && let Some(kept) = self.keep_lease(state).await?
         {
-            return Ok(kept);
+            return Ok(Next::Kept(kept));
         }
         let is_due = self.boot.is_due(&state.boot);
         let known = state.version.clone().filter(|_| rejected.is_empty() && !is_due);
         let asked = Instant::now();
-        let reading = match self.ask(state, Ask::current(name).knowing(known.as_ref())).await {
+        let (answer, left_behind) = self.ask(state, Ask::current(name).knowing(known.as_ref())).await;
+        let reading = match answer {
             Ok(reading) => reading,
             Err(error) if error.is_not_found() => return self.absent(state).ok_or(error),
-            Err(error) if error.is_temporary() => return self.recall(state, name, &error).await.ok_or(error),
+            Err(error) if error.is_temporary() => return self.stand_in(left_behind, &error).ok_or(error),
             Err(error) => return Err(error),
         };
         let Reading { value: Some(bytes), version, lease } = reading else {
             self.journal.tell(state.generation, Outcome::Unchanged);
-            return Ok(Fetched::unchanged());
+            return Ok(Next::Kept(Fetched::unchanged()));
         };
         if self.policy.previous_at_start && !std::mem::replace(&mut state.has_looked_back, true) {
             self.look_back().await;
@@ -110,14 +142,12 @@ impl<T: FromSecret> Reader<T> {
         if rejected.contains(&digest) {
             if served.is_some_and(|served| served != digest && !rejected.contains(&served)) {
                 // What is served in its place does, until it is tried again.
-                return Ok(Fetched::unchanged().fresh_for(self.until_tried_again(digest)));
+                return Ok(Next::Kept(Fetched::unchanged().fresh_for(self.until_tried_again(digest))));
             }
             if self.rotation.may_stand_in(digest)
                 && let Some(news) = self.another_stage(name, &rejected).await
             {
-                let fetched = self.publish(state, news).await?;
-                self.rotation.stand_in(digest);
-                return Ok(fetched.fresh_for(self.until_tried_again(digest)));
+                return self.publish(state, news, Some(digest));
             }
             // Everything that there is was rejected: the backend's word counts again.
             self.rotation.forgive();
@@ -128,23 +158,44 @@ impl<T: FromSecret> Reader<T> {
                 self.boot.keep(&mut state.boot, name, &bytes);
             }
             self.journal.tell(state.generation, Outcome::Unchanged);
-            return Ok(Fetched::unchanged());
+            return Ok(Next::Kept(Fetched::unchanged()));
         }
         let lease = lease.map(|lease| Held::new(lease, asked));
-        self.publish(state, News { bytes, digest, stage: Stage::Current, version, lease }).await
+        self.publish(state, News { bytes, digest, stage: Stage::Current, version, lease }, None)
     }
 
-    /// Reads from the backend. Where an earlier process has left a value, a backend that does not answer in half of the time is
-    /// taken to be down, so that there is time to look for that.
-    async fn ask(&self, state: &mut State<T>, ask: Ask<'_>) -> Result<Reading, Error> {
-        let reading = self.provider.read(ask);
-        let outcome = if self.boot.may_recall(&state.boot) {
-            let patience = self.policy.live.fetch_timeout / 2;
-            tokio::time::timeout(patience, reading).await.unwrap_or_else(|_elapsed| {
-                Err(Error::new(ErrorKind::Unavailable, format!("no answer within {patience:?}")))
-            })
-        } else {
-            reading.await
+    /// Asks the backend, and where it has not answered yet also what an earlier process left behind. Only if that can stand in
+    /// is a backend that does not answer in half of the time taken to be down: nothing in there was ever lent, so it is no
+    /// credential that the backend may have made meanwhile.
+    async fn ask(
+        &self,
+        state: &mut State<T>,
+        ask: Ask<'_>,
+    ) -> (Result<Reading, Error>, Option<Result<Serve<T>, Error>>) {
+        let (asked, patience) = (Instant::now(), self.policy.live.fetch_timeout / 2);
+        let mut answer = pin!(self.read(ask));
+        let (mut outcome, mut left_behind) = (None, None);
+        if state.generation == 0 && self.boot.may_recall(&state.boot) {
+            let mut recalled = pin!(self.recall(ask.name()));
+            tokio::select! {
+                biased;
+                answer = &mut answer => outcome = Some(answer),
+                recalled = &mut recalled => left_behind = recalled,
+            }
+            match &outcome {
+                Some(Err(error)) if error.is_temporary() => left_behind = recalled.await,
+                None if matches!(left_behind, Some(Ok(_))) => {
+                    let answer = tokio::time::timeout_at(asked + patience, &mut answer).await;
+                    outcome = Some(answer.unwrap_or_else(|_elapsed| {
+                        Err(Error::new(ErrorKind::Unavailable, format!("no answer within {patience:?}")))
+                    }));
+                }
+                _ => {}
+            }
+        }
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => answer.await,
         };
         match &outcome {
             // What is to be done about it shows when it was parsed.
@@ -153,20 +204,38 @@ impl<T: FromSecret> Reader<T> {
             Err(error) if error.is_temporary() => {}
             Err(_) => self.boot.answered(&mut state.boot),
         }
-        outcome
+        (outcome, left_behind)
     }
 
-    /// What an earlier process knew, if the backend has not said anything to this one.
-    async fn recall(&self, state: &mut State<T>, name: &Name, error: &Error) -> Option<Fetched<Arc<Guarded<T>>>> {
-        if state.generation > 0 || !self.boot.may_recall(&state.boot) {
-            return None;
+    /// Asks the backend once. What it lends is given back unless it is served.
+    async fn read(&self, ask: Ask<'_>) -> Result<Reading, Error> {
+        let asked = Instant::now();
+        let reading = self.provider.read(ask).await?;
+        if let Some(lease) = &reading.lease {
+            self.ledger.enter(self.journal.name(), lease, Held::new(lease.clone(), asked).ends());
+            self.unserved.enter(lease);
+            if lease.ttl() < SHORTEST {
+                let why = format!("it was lent for too short to be used, {:?}", lease.ttl());
+                return Err(Error::new(ErrorKind::Unavailable, why));
+            }
         }
+        Ok(reading)
+    }
+
+    /// What an earlier process left behind.
+    async fn recall(&self, name: &Name) -> Option<Result<Serve<T>, Error>> {
         let Recalled { value: bytes, left } = self.boot.recall(name).await?;
-        let value = self.parse(&bytes).inspect_err(|error| self.journal.failed(0, error)).ok()?;
+        Some(self.parse(&bytes).map(|value| {
+            let (value, digest) = (Guarded::new(value, &bytes), self.digest(Some(&bytes)));
+            Serve { value, digest, origin: Origin::Restored(left), version: None, lease: None, instead_of: None }
+        }))
+    }
+
+    /// What an earlier process left behind stands in for the backend, which could not be asked because of `error`.
+    fn stand_in(&self, left_behind: Option<Result<Serve<T>, Error>>, error: &Error) -> Option<Next<T>> {
+        let serve = left_behind?.inspect_err(|error| self.journal.failed(0, error)).ok()?;
         self.journal.failed(0, error);
-        let fetched = self.serve(state, Guarded::new(value, &bytes), self.digest(Some(&bytes)));
-        self.journal.tell(state.generation, Outcome::Restored);
-        Some(fetched.fresh_for(boot::FRESH_FOR.min(left)).usable_for(left))
+        Some(Next::Serve(serve))
     }
 
     /// Renews the lease if that is what is due; `None` if another credential is to be read.
@@ -177,6 +246,8 @@ impl<T: FromSecret> Reader<T> {
             Due::Keep => Ok(Some(within(held, Fetched::unchanged()))),
             Due::Replace => Ok(None),
             Due::Renew => match self.provider.renew(&held.lease).await {
+                // Its last moments are of no use to anybody.
+                Ok(lease) if lease.ttl() < SHORTEST => Ok(None),
                 Ok(lease) => {
                     let held = held.renewed(lease, asked);
                     self.enter(state.generation, &held);
@@ -204,12 +275,14 @@ impl<T: FromSecret> Reader<T> {
             if is_previous && !any && before.is_none() {
                 continue;
             }
-            let reading = self.provider.read(Ask::current(name).stage_of(stage)).await;
-            let Ok(Reading { value: Some(bytes), .. }) = reading else { continue };
+            let asked = Instant::now();
+            let reading = self.read(Ask::current(name).stage_of(stage)).await;
+            let Ok(Reading { value: Some(bytes), lease, .. }) = reading else { continue };
             let digest = self.digest(Some(&bytes));
             let may_be = !is_previous || any || before == Some(digest);
             if may_be && !rejected.contains(&digest) && self.can_be_used(&bytes) {
-                return Some(News { bytes, digest, stage, version: None, lease: None });
+                let lease = lease.map(|lease| Held::new(lease, asked));
+                return Some(News { bytes, digest, stage, version: None, lease });
             }
         }
         None
@@ -228,7 +301,8 @@ impl<T: FromSecret> Reader<T> {
         rest.div_f64(1.0 - live.jitter.max(0.0).min(0.5)).min(live.fresh_for)
     }
 
-    async fn publish(&self, state: &mut State<T>, news: News) -> Result<Fetched<Arc<Guarded<T>>>, Error> {
+    /// With `instead_of`, the digest of a current value that was rejected, and that this stands in for.
+    fn publish(&self, state: &mut State<T>, news: News, instead_of: Option<u64>) -> Result<Next<T>, Error> {
         let News { bytes, digest, stage, version, lease } = news;
         let value = self.parse(&bytes)?;
         if let Ok(name) = &self.name
@@ -239,44 +313,84 @@ impl<T: FromSecret> Reader<T> {
                 Some(_) => self.boot.forget(&mut state.boot, name),
             }
         }
-        state.version = version;
-        state.lease = lease;
-        let mut fetched = self.serve(state, Guarded::new(value, &bytes), digest);
-        if let Some(held) = &state.lease {
-            self.enter(state.generation, held);
+        let value = Guarded::new(value, &bytes);
+        Ok(Next::Serve(Serve { value, digest, origin: Origin::Backend(stage), version, lease, instead_of }))
+    }
+
+    /// The state follows what is served from now on. The last thing that a fetch does: what the state has, the handle has too.
+    fn serve(&self, state: &mut State<T>, serve: Serve<T>) -> Fetched<Arc<Guarded<T>>> {
+        let Serve { value, digest, origin, version, lease, instead_of } = serve;
+        let (value, generation) = (Arc::new(value), state.generation + 1);
+        let mut fetched = Fetched::new(value.clone());
+        if let Some(held) = &lease {
+            self.enter(generation, held);
             fetched = within(held, fetched);
         }
-        self.journal.read(state.generation, stage);
-        Ok(fetched)
-    }
-
-    fn serve(&self, state: &mut State<T>, value: Guarded<T>, digest: u64) -> Fetched<Arc<Guarded<T>>> {
-        let value = Arc::new(value);
-        let before = state.served.replace(Served { digest, value: value.clone() });
+        match origin {
+            Origin::Backend(stage) => self.journal.read(generation, stage),
+            Origin::Restored(left) => {
+                self.journal.tell(generation, Outcome::Restored);
+                fetched = fetched.fresh_for(boot::FRESH_FOR.min(left)).usable_for(left);
+            }
+            Origin::Absent => {}
+        }
+        let window = match (&origin, &state.lease) {
+            (Origin::Absent, _) => Duration::ZERO,
+            (_, Some(held)) => self.policy.rotation_window.min(held.left(Instant::now())),
+            (_, None) => self.policy.rotation_window,
+        };
+        let before = state.served.replace(Served { digest, value });
+        (state.generation, state.version, state.lease) = (generation, version, lease);
+        self.unserved.clear();
+        self.rotation.serve(generation, digest);
         if let Some(Served { value, .. }) = before {
-            self.rotation.keep_previous(value, state.generation, self.policy.rotation_window);
+            self.rotation.keep_previous(value, generation - 1, window);
         }
-        state.generation += 1;
-        self.rotation.serve(state.generation, digest);
-        Fetched::new(value)
+        if let Some(of) = instead_of {
+            self.rotation.stand_in(of);
+            fetched = fetched.fresh_for(self.until_tried_again(of));
+        }
+        fetched
     }
 
-    /// The backend does not have it, which is all right for an `Option`.
-    fn absent(&self, state: &mut State<T>) -> Option<Fetched<Arc<Guarded<T>>>> {
-        let absent = T::absent()?;
-        let digest = self.digest(None);
-        (state.version, state.lease) = (None, None);
+    /// The backend does not have it, which is all right for an `Option`. Nothing is verified with what is gone.
+    fn absent(&self, state: &mut State<T>) -> Option<Next<T>> {
+        self.rotation.forget_previous();
+        let (value, digest) = (T::absent()?, self.digest(None));
         if state.served.as_ref().is_some_and(|served| served.digest == digest) {
-            return Some(Fetched::unchanged());
+            return Some(Next::Kept(Fetched::unchanged()));
         }
-        Some(self.serve(state, Guarded::new(absent, b""), digest))
+        let value = Guarded::new(value, b"");
+        Some(Next::Serve(Serve { value, digest, origin: Origin::Absent, version: None, lease: None, instead_of: None }))
+    }
+
+    /// Gives back what was lent and is not going to be served, as far as that is done soon. What is left ends by itself, or is
+    /// given back at shutdown.
+    async fn give_back_unserved(&self, state: &State<T>, next: Option<&Serve<T>>) {
+        let is_needed = |lease: &Lease| {
+            let needed = [state.lease.as_ref(), next.and_then(|next| next.lease.as_ref())];
+            needed.into_iter().flatten().any(|held| held.lease.id() == lease.id())
+        };
+        let unserved = self.unserved.take_unless(is_needed);
+        let giving_back = async {
+            for lease in unserved {
+                match self.provider.revoke(&lease).await {
+                    Ok(()) => {
+                        self.ledger.strike(&lease);
+                        self.journal.tell(0, Outcome::Revoked);
+                    }
+                    Err(error) => self.journal.failed(0, &error),
+                }
+            }
+        };
+        let _ends_by_itself = tokio::time::timeout(GIVING_BACK, giving_back).await;
     }
 
     /// What was current before this process started. Verifying with it is an extra: without it, no error.
     async fn look_back(&self) {
         let Ok(name) = &self.name else { return };
-        let reading = self.provider.read(Ask::current(name).stage_of(Stage::Previous)).await;
-        if let Ok(Reading { value: Some(bytes), .. }) = reading
+        let reading = self.read(Ask::current(name).stage_of(Stage::Previous)).await;
+        if let Ok(Reading { value: Some(bytes), lease: None, .. }) = reading
             && let Ok(value) = self.parse(&bytes)
         {
             let value = Arc::new(Guarded::new(value, &bytes));
@@ -315,7 +429,15 @@ impl<T: FromSecret> Source<Arc<Guarded<T>>> for Reader<T> {
         if let Err(error) = &next {
             self.journal.failed(state.generation, error);
         }
-        Ok(next?)
+        let serve = match &next {
+            Ok(Next::Serve(serve)) => Some(serve),
+            _ => None,
+        };
+        self.give_back_unserved(&state, serve).await;
+        Ok(match next? {
+            Next::Kept(kept) => kept,
+            Next::Serve(serve) => self.serve(&mut state, serve),
+        })
     }
 
     async fn changed(&self) {

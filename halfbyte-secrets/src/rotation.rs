@@ -115,6 +115,10 @@ impl<T: Zeroize> Rotation<T> {
         self.previous.store(previous.map(Arc::new));
     }
 
+    pub(crate) fn forget_previous(&self) {
+        self.previous.store(None);
+    }
+
     /// Wipes the value before the current one, if its window is over.
     pub(crate) fn end_window(&self) {
         if self.previous.load().as_ref().is_some_and(|previous| Instant::now() >= previous.until) {

@@ -20,6 +20,7 @@ pub struct Policy {
     /// The shortest time between two fetches that [`refresh`](super::Live::refresh) causes. Default 1 second.
     pub demand_gap: Duration,
     /// The wait after the first failed fetch; it doubles with each further one, less up to half at random. Default 250 ms.
+    /// Also the shortest wait after a good one, unless `fresh_for` here is shorter, whatever the source says.
     pub backoff: Duration,
     /// The longest wait between failed fetches. Default 30 seconds.
     pub max_backoff: Duration,

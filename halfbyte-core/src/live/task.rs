@@ -1,6 +1,6 @@
 //! The one task behind a live value: it alone fetches, publishes and withdraws.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -113,7 +113,7 @@ impl<T> Keeper<T> {
     fn withdraw(&self) {
         self.shared.current.store(None);
         let (name, _) = self.name_and_failures();
-        tracing::error!(name = &*name, "the last good copy is too old and was withdrawn");
+        quietly(|| tracing::error!(name = &*name, "the last good copy is too old and was withdrawn"));
     }
 
     fn begin(&self) {
@@ -145,7 +145,9 @@ impl<T> Keeper<T> {
         }
         let generation = self.last.as_ref().map_or(0, |last| last.generation);
         self.shared.current.store(self.last.clone());
-        let next = policy.refresh_after(fresh_for, fastrand::f64());
+        // A source that says of each value that it is over already is not asked without a pause.
+        let floor = policy.backoff.min(policy.fresh_for);
+        let next = policy.refresh_after(fresh_for, fastrand::f64()).max(floor);
         self.log_recovery();
         self.shared.status.send_modify(|status| {
             status.confirmed(generation, Some(lifetime));
@@ -178,7 +180,7 @@ impl<T> Keeper<T> {
     fn log_recovery(&self) {
         let (name, failures) = self.name_and_failures();
         if failures > 0 {
-            tracing::info!(name = &*name, failures, "the backend is back");
+            quietly(|| tracing::info!(name = &*name, failures, "the backend is back"));
         }
     }
 
@@ -187,17 +189,24 @@ impl<T> Keeper<T> {
         let (name, _) = self.name_and_failures();
         let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let error = crate::error_chain(error);
-        if failures.is_power_of_two() {
-            tracing::warn!(name = &*name, failures, retry_in_ms, error, "a fetch failed");
-        } else {
-            tracing::debug!(name = &*name, failures, retry_in_ms, error, "a fetch failed");
-        }
+        quietly(|| {
+            if failures.is_power_of_two() {
+                tracing::warn!(name = &*name, failures, retry_in_ms, error, "a fetch failed");
+            } else {
+                tracing::debug!(name = &*name, failures, retry_in_ms, error, "a fetch failed");
+            }
+        });
     }
 
     fn name_and_failures(&self) -> (Arc<str>, u32) {
         let status = self.shared.status.borrow();
         (status.name.clone(), status.failures)
     }
+}
+
+/// Writes to the log: a layer of it that panics does not end the task.
+fn quietly(log: impl FnOnce()) {
+    let _panicked = catch_unwind(AssertUnwindSafe(log));
 }
 
 /// Whatever ends the task, from a normal stop to the runtime being dropped, readers are left a deadline of their own.

@@ -11,6 +11,12 @@ const USED: f64 = 2.0 / 3.0;
 /// A lease that is granted for less than this part of the first one is about to meet its `max_ttl`.
 const SHRUNK: f64 = 0.9;
 
+/// A lease for less than this is over before anybody has used it.
+pub(crate) const SHORTEST: Duration = Duration::from_secs(1);
+
+/// What a lease that is longer than any clock counts for.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// A lease as it is held now. Pure: what is decided follows from the instants that are given.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
@@ -58,7 +64,7 @@ impl Held {
     }
 
     pub(crate) fn ends(&self) -> Instant {
-        self.granted + self.lease.ttl()
+        self.granted + self.lease.ttl().min(LONGEST)
     }
 
     /// How long it may still be used.
@@ -68,7 +74,7 @@ impl Held {
 
     /// How long it is until something is due.
     pub(crate) fn rest(&self, now: Instant) -> Duration {
-        (self.granted + self.fresh_for()).saturating_duration_since(now)
+        (self.granted + self.fresh_for().min(LONGEST)).saturating_duration_since(now)
     }
 
     fn is_shrunk(&self) -> bool {

@@ -24,6 +24,11 @@ impl Ledger {
         entries.push(Entry { name: name.into(), lease: lease.clone(), ends });
     }
 
+    /// Forgets what was given back.
+    pub(crate) fn strike(&self, lease: &Lease) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|entry| entry.lease.id() != lease.id());
+    }
+
     /// All that have not ended; none is left.
     pub(crate) fn take(&self) -> Vec<Entry> {
         let mut entries = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));

@@ -2,6 +2,8 @@
 
 mod held;
 mod ledger;
+mod unserved;
 
-pub(crate) use self::held::{Due, Held};
+pub(crate) use self::held::{Due, Held, SHORTEST};
 pub(crate) use self::ledger::Ledger;
+pub(crate) use self::unserved::Unserved;

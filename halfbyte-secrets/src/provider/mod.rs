@@ -72,7 +72,7 @@ pub trait Provider: Send + Sync + 'static {
         async { Err(Error::new(ErrorKind::NotFound, "this backend does not renew leases")) }
     }
 
-    /// Gives a lease back before it ends; at shutdown.
+    /// Gives a lease back before it ends: at shutdown, and at once if what was lent cannot be used.
     ///
     /// # Errors
     ///
@@ -176,7 +176,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The lease that its backend calls `id`, for `ttl` from now.
+    /// The lease that its backend calls `id`, for `ttl` from now. One of less than a second is of no use: it is given back, and
+    /// the read counts as failed.
     pub fn new(id: impl Into<Arc<str>>, ttl: Duration) -> Self {
         Self { id: id.into(), ttl, is_renewable: false }
     }

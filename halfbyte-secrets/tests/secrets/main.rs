@@ -30,6 +30,7 @@ mod rejection;
 mod rotation;
 mod scripted;
 mod snapshot;
+mod unserved;
 mod writers;
 
 use halfbyte_core::{Clock, Lifecycle};

@@ -185,6 +185,25 @@ async fn a_backend_that_does_not_answer_is_bridged_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_backend_is_bridged_and_then_heard() {
+    struct Slow;
+    impl Provider for Slow {
+        const NAME: &'static str = "slow";
+        async fn read(&self, _ask: Ask<'_>) -> Result<Reading, Error> {
+            sleep(Duration::from_secs(9)).await;
+            Ok(Reading::new("hunter3"))
+        }
+    }
+    let setup = Setup::kept().await;
+    let began = tokio::time::Instant::now();
+    let token = setup.start(Slow, setup.snapshot());
+    token.ready().await.expect("restored");
+    assert_eq!((value(&token).as_str(), began.elapsed().as_secs()), (CANARY, 5));
+    token.changed(1).await;
+    assert_eq!(value(&token), "hunter3");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_value_is_used_no_longer_than_a_day_after_it_was_confirmed() {
     let setup = Setup::kept().await;
     setup.wait(24 * HOUR - Duration::from_secs(20));

@@ -112,3 +112,14 @@ async fn a_source_that_always_has_something_new_does_not_spin() {
     sleep(secs(1)).await;
     assert!((10..=21).contains(&backend.fetches()), "{}", backend.fetches());
 }
+
+#[tokio::test(start_paused = true)]
+async fn values_that_are_over_at_once_are_not_fetched_without_a_pause() {
+    let backend = Backend::new(Answer::Number);
+    let policy = Policy { jitter: 1.0, ..Policy::default() };
+    let live = Live::start("lease", policy.clone(), Lease(backend.clone(), 0), &life());
+    let _over_already = live.ready().await;
+    sleep(secs(10)).await;
+    assert!(backend.fetches() > 2);
+    assert!(backend.gaps().iter().all(|gap| *gap >= policy.backoff), "{:?}", backend.gaps());
+}
