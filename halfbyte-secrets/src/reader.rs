@@ -298,7 +298,7 @@ impl<T: FromSecret> Reader<T> {
     fn until_tried_again(&self, of: u64) -> Duration {
         let live = &self.policy.live;
         let rest = self.rotation.rejected_for(of);
-        rest.div_f64(1.0 - live.jitter.max(0.0).min(0.5)).min(live.fresh_for)
+        rest.div_f64(1.0 - live.jitter.clamp(0.0, 0.5).max(0.0)).min(live.fresh_for)
     }
 
     /// With `instead_of`, the digest of a current value that was rejected, and that this stands in for.
