@@ -102,7 +102,7 @@ impl Named {
             Self::Public
         } else if ADDRESSES.iter().any(|ending| name.ends_with(ending)) {
             Self::Address
-        } else if SECRET_NAMES.iter().any(|part| holds(part)) {
+        } else if SECRET_NAMES.iter().any(holds) {
             Self::Secret
         } else {
             Self::Otherwise
