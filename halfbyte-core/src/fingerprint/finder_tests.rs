@@ -254,3 +254,13 @@ fn a_line_with_no_design_is_masked_by_what_it_says_and_on_no_hint() {
     assert_eq!(finder.mask(&line), REDACTED.repeat(10));
     assert!(digested(&finder, &line) <= DIGESTED, "far from the bound");
 }
+
+#[test]
+fn what_is_not_confirmed_by_another_run_is_not_digested() {
+    let mut text = letters(200).into_bytes();
+    let finder = Finder::new([text.as_slice()]);
+    assert!(finder.scan(&text, |_, _| true) >= 200);
+    let whole = finder.patterns.iter().find(|pattern| pattern.len == 200).expect("as it is");
+    text[whole.other_at as usize + 4] = b'#';
+    assert_eq!(finder.scan(&text, |_, _| true), 0);
+}
