@@ -22,7 +22,7 @@
 //! - logs one ERROR of the target `halfbyte::panic`, a log record named `exception`, with the same attributes and with
 //!   `code.file.path`, `code.line.number` and `thread.name`; or prints it on standard error, if no such line is logged.
 //!
-//! [Live secrets](halfbyte_core::fingerprint) are masked everywhere, and what the rules of [`Redaction`](crate::Redaction)
+//! [Live secrets](halfbyte_core::fingerprint) are masked everywhere, and what the rules of [`Redaction`]
 //! find. A hook of the product's own is set after `init`, and calls the one that it takes.
 //!
 //! Message and backtrace are cut at 4 and 16 KiB. A panic with a value that is no text says so in place of a message.
