@@ -25,7 +25,7 @@ const GIVING_BACK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Reader<T: FromSecret> {
     provider: Arc<dyn Erased>,
-    name: Result<Name, Error>,
+    name: Name,
     policy: Policy,
     rotation: Arc<Rotation<T>>,
     ledger: Ledger,
@@ -92,7 +92,7 @@ enum Origin {
 impl<T: FromSecret> Reader<T> {
     pub(crate) fn new(
         provider: Arc<dyn Erased>,
-        name: Result<Name, Error>,
+        name: Name,
         policy: Policy,
         rotation: Arc<Rotation<T>>,
         ledger: Ledger,
@@ -113,7 +113,7 @@ impl<T: FromSecret> Reader<T> {
     }
 
     async fn next(&self, state: &mut State<T>) -> Result<Next<T>, Error> {
-        let name = self.name.as_ref().map_err(Clone::clone)?;
+        let name = &self.name;
         let rejected = self.rotation.rejected();
         let served = state.served.as_ref().map(|served| served.digest);
         if served.is_some_and(|served| !rejected.contains(&served))
@@ -305,13 +305,10 @@ impl<T: FromSecret> Reader<T> {
     fn publish(&self, state: &mut State<T>, news: News, instead_of: Option<u64>) -> Result<Next<T>, Error> {
         let News { bytes, digest, stage, version, lease } = news;
         let value = self.parse(&bytes)?;
-        if let Ok(name) = &self.name
-            && stage == Stage::Current
-        {
-            match lease {
-                None => self.boot.keep(&mut state.boot, name, &bytes),
-                Some(_) => self.boot.forget(&mut state.boot, name),
-            }
+        match lease {
+            _ if stage != Stage::Current => {}
+            None => self.boot.keep(&mut state.boot, &self.name, &bytes),
+            Some(_) => self.boot.forget(&mut state.boot, &self.name),
         }
         let value = Guarded::new(value, &bytes);
         Ok(Next::Serve(Serve { value, digest, origin: Origin::Backend(stage), version, lease, instead_of }))
@@ -388,8 +385,7 @@ impl<T: FromSecret> Reader<T> {
 
     /// What was current before this process started. Verifying with it is an extra: without it, no error.
     async fn look_back(&self) {
-        let Ok(name) = &self.name else { return };
-        let reading = self.read(Ask::current(name).stage_of(Stage::Previous)).await;
+        let reading = self.read(Ask::current(&self.name).stage_of(Stage::Previous)).await;
         if let Ok(Reading { value: Some(bytes), lease: None, .. }) = reading
             && let Ok(value) = self.parse(&bytes)
         {

@@ -252,7 +252,7 @@ impl Secrets {
         let (live, shown) = (policy.live.clone(), format!("secret.{name}"));
         let boot = Boot::new(inner.memory.clone(), policy.snapshot, inner.lifecycle.clock().clone());
         let (provider, ledger) = (inner.provider.clone(), inner.ledger.clone());
-        let reader = Reader::new(provider, Ok(name), policy, rotation.clone(), ledger, boot, journal.clone());
+        let reader = Reader::new(provider, name, policy, rotation.clone(), ledger, boot, journal.clone());
         let live = Live::start(shown, live, reader, &inner.lifecycle);
         Shared { live, rotation, journal }
     }
