@@ -14,8 +14,11 @@ use crate::{Outcome, VALUE};
 
 const READERS: usize = 200;
 
+/// How long a backend takes to answer.
+const TAKES: Duration = Duration::from_millis(20);
+
 pub fn run(runtime: &Runtime) -> Outcome {
-    let backend = Backend { value: VALUE.to_owned(), takes: Duration::from_millis(20), ..Backend::default() };
+    let backend = Backend { value: VALUE.to_owned(), takes: TAKES, ..Backend::default() };
     let reads = backend.reads.clone();
     runtime.block_on(async {
         let secrets = Secrets::new(backend, &Lifecycle::new(Clock::system()));
@@ -24,7 +27,7 @@ pub fn run(runtime: &Runtime) -> Outcome {
     })?;
     count("secrets.cold.reads", reads.load(Ordering::SeqCst));
 
-    let aws = Aws::new(runtime, VALUE)?;
+    let aws = Aws::new(runtime, VALUE, TAKES)?;
     let before = aws.requests.load(Ordering::SeqCst);
     runtime.block_on(join_all((0..READERS).map(|_| aws.cache.get_secret_value("cold", None, None, false))));
     count("secrets.cold.reads.of_aws", aws.requests.load(Ordering::SeqCst) - before);

@@ -8,12 +8,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use aws_sdk_secretsmanager::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use aws_sdk_secretsmanager::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_secretsmanager::config::{
+    BehaviorVersion, Credentials, HttpClient, Region, RuntimeComponents, SharedCredentialsProvider,
+};
 use aws_secretsmanager_caching::SecretsManagerCachingClient;
-use aws_smithy_http_client::test_util::infallible_client_fn;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
 use halfbyte::core::{Clock, Lifecycle};
 use halfbyte::secrets::{Ask, Error, Provider, Reading, Secret, Secrets};
-use moka::sync::Cache;
+use moka::future::Cache;
 use tokio::runtime::Runtime;
 
 /// A backend of ours that takes its time, and counts.
@@ -41,20 +48,41 @@ pub async fn ours(value: &str) -> Result<Secret<String>, Error> {
     Ok(secret)
 }
 
-/// AWS's own cache, in front of an endpoint that answers at once.
+/// What AWS answers, and how long that takes; it counts.
+#[derive(Clone, Debug)]
+struct Endpoint {
+    body: Arc<str>,
+    takes: Duration,
+    requests: Arc<AtomicUsize>,
+}
+
+impl HttpConnector for Endpoint {
+    fn call(&self, _request: HttpRequest) -> HttpConnectorFuture {
+        let Self { body, takes, requests } = self.clone();
+        HttpConnectorFuture::new(async move {
+            requests.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(takes).await;
+            Ok(HttpResponse::new(StatusCode::try_from(200).expect("a status"), SdkBody::from(&*body)))
+        })
+    }
+}
+
+impl HttpClient for Endpoint {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+/// AWS's own cache, in front of an endpoint.
 pub struct Aws {
     pub cache: SecretsManagerCachingClient,
     pub requests: Arc<AtomicUsize>,
 }
 
 impl Aws {
-    pub fn new(runtime: &Runtime, value: &str) -> Result<Self, Box<dyn std::error::Error>> {
+    pub fn new(runtime: &Runtime, value: &str, takes: Duration) -> Result<Self, Box<dyn std::error::Error>> {
         let requests = Arc::new(AtomicUsize::new(0));
-        let (counted, body) = (requests.clone(), answer(value));
-        let http = infallible_client_fn(move |_request| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            http::Response::builder().status(200).body(body.clone()).unwrap_or_default()
-        });
+        let http = Endpoint { body: answer(value).into(), takes, requests: requests.clone() };
         let config = aws_sdk_secretsmanager::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("eu-central-1"))
@@ -93,10 +121,33 @@ fn answer(value: &str) -> String {
     .to_string()
 }
 
-pub fn moka(value: &str) -> Cache<String, Arc<str>> {
-    let cache = Cache::builder().max_capacity(1000).time_to_live(Duration::from_secs(3600)).build();
-    cache.insert("db-password".to_owned(), value.into());
-    cache
+/// moka, in front of a backend that is not asked again.
+pub struct Moka(Cache<String, Arc<str>>);
+
+impl Moka {
+    pub fn new(runtime: &Runtime, value: &str) -> Self {
+        let cache = Cache::builder().max_capacity(1000).time_to_live(Duration::from_secs(3600)).build();
+        runtime.block_on(cache.insert("db-password".to_owned(), value.into()));
+        Self(cache)
+    }
+
+    /// What is in the cache, or is fetched.
+    pub fn read(&self) -> usize {
+        let read = pin!(self.0.try_get_with_by_ref("db-password", async { Err::<Arc<str>, _>("it is there") }));
+        match read.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(value)) => value.len(),
+            _ => 0,
+        }
+    }
+
+    /// What is in the cache.
+    pub fn get(&self) -> usize {
+        let get = pin!(self.0.get("db-password"));
+        match get.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(value)) => value.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// Any variable will do, and this one is always there.
