@@ -251,7 +251,8 @@ impl<T> Live<T> {
         self.snapshot().ok_or_else(|| error.without_value())
     }
 
-    #[inline]
+    /// Always inlined: it has many callers, and a call of its own costs half as much again.
+    #[inline(always)]
     fn snapshot(&self) -> Option<Snapshot<T>> {
         let guard = self.shared.current.load();
         let version = guard.as_ref()?;
