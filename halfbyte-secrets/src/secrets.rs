@@ -18,7 +18,7 @@ use opentelemetry::global;
 use opentelemetry::metrics::Meter;
 use tokio::time::Instant;
 
-use crate::boot::{Boot, Memory};
+use crate::boot::{self, Boot, Memory};
 use crate::handle::Shared;
 use crate::journal::{Audience, Event, Listener};
 use crate::lease::Ledger;
@@ -196,6 +196,9 @@ impl Secrets {
                 let was_attended = std::mem::replace(&mut self.state().is_attended, true);
                 if !was_attended {
                     self.attend();
+                    if let Some(memory) = &self.0.memory {
+                        boot::flush_at_the_end(memory.clone(), &self.0.lifecycle);
+                    }
                 }
             }
             // None if another one has started it and dropped it again since.
