@@ -91,12 +91,7 @@ impl File {
     }
 
     /// Makes `changes`, and drops what is too old at `now`; what other processes have written meanwhile stays.
-    pub(super) fn change(
-        &self,
-        now: i64,
-        max_age: Duration,
-        changes: &[(Name, Change)],
-    ) -> Result<(), Unwritten> {
+    pub(super) fn change(&self, now: i64, max_age: Duration, changes: &[(Name, Change)]) -> Result<(), Unwritten> {
         let lock = self.folder.path().join(LOCK);
         let _held = self.folder.lock(LOCK).map_err(|error| Error::of_file(&lock, error))?;
         // What cannot be read was reported when it was needed; all of it is at the backend.
