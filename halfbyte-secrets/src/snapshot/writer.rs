@@ -151,6 +151,7 @@ mod tests {
         Fail,
         NoRoom,
         Wait(mpsc::Receiver<()>),
+        WaitAndFail(mpsc::Receiver<()>),
     }
 
     #[derive(Clone, Default)]
@@ -193,7 +194,11 @@ mod tests {
             };
             match fault {
                 Some(Fault::Panic) => panic!("hunter2, as a bug would say"),
-                Some(Fault::Fail) => Err(Unwritten::All(Error::new(ErrorKind::Unavailable, "the disk is full"))),
+                Some(Fault::Fail) => Err(full()),
+                Some(Fault::WaitAndFail(until)) => {
+                    until.recv().ok();
+                    Err(full())
+                }
                 Some(Fault::NoRoom) => Err(Unwritten::Some(Error::new(ErrorKind::Unavailable, "there is no room"))),
                 Some(Fault::Wait(until)) => {
                     until.recv().ok();
@@ -210,6 +215,10 @@ mod tests {
         fn told(&self) -> Vec<String> {
             std::mem::take(&mut self.inner().told)
         }
+    }
+
+    fn full() -> Unwritten {
+        Unwritten::All(Error::new(ErrorKind::Unavailable, "the disk is full"))
     }
 
     impl Writer {
@@ -273,12 +282,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_newer_counts_when_a_batch_failed() {
-        let (disk, writer) = Disk::with([Fault::Fail]);
+        let (goes_on, until) = mpsc::channel();
+        let (disk, writer) = Disk::with([Fault::WaitAndFail(until), Fault::Fail]);
         writer.keep("a", "1");
-        writer.settled().await;
+        while disk.inner().tried.is_empty() {
+            tokio::task::yield_now().await;
+        }
         writer.forget("a");
+        drop(goes_on);
         writer.settled().await;
-        assert_eq!(disk.tried(), ["a=1", "a"]);
+        writer.keep("a", "2");
+        writer.settled().await;
+        assert_eq!(disk.tried(), ["a=1", "a", "a=2"]);
     }
 
     #[tokio::test]
@@ -292,17 +307,18 @@ mod tests {
     #[test]
     fn a_runtime_that_ends_before_it_was_begun_leaves_the_place_to_the_next() {
         let (disk, writer) = Disk::with([]);
-        let runtime = || tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().expect("built");
-        let (first, (goes_on, until)) = (runtime(), mpsc::channel::<()>());
-        let busy = first.spawn_blocking(move || until.recv().ok());
-        first.block_on(async { writer.forget("a") });
-        assert!(writer.pending.borrow().is_writing);
-        first.shutdown_background();
-        drop(goes_on);
-        let second = runtime();
-        second.block_on(async {
-            let _ended = busy.await;
-            writer.flush().await;
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("built");
+        let ended = runtime();
+        let handle = ended.handle().clone();
+        drop(ended);
+        {
+            let _inside = handle.enter();
+            writer.forget("a");
+        }
+        assert!(disk.tried().is_empty(), "nobody is there");
+        runtime().block_on(async {
+            let limit = std::time::Duration::from_secs(20);
+            tokio::time::timeout(limit, writer.flush()).await.expect("somebody begins");
         });
         assert_eq!(disk.tried(), ["a"]);
     }
