@@ -6,6 +6,7 @@ mod prompt;
 mod tour;
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -17,7 +18,13 @@ use halfbyte::secrets::{Local, Name};
 pub type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 #[derive(Parser)]
-#[command(name = "secrets", about = "Edits the encrypted file in HALFBYTE_HOME; without a command, a tour")]
+#[command(
+    name = "secrets",
+    about = "Edits the encrypted secrets in HALFBYTE_HOME; without a command, a tour of the crate",
+    after_help = "A value is never an argument: set asks for it without showing it, or reads it from a pipe, such as\n    \
+                  secrets set db-password < password.txt\n\
+                  HALFBYTE_HOME is the folder of the product's state. The tour has a folder of its own, and leaves nothing."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -26,9 +33,18 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Set a secret; its value is asked for, or read from a pipe
-    Set { name: String },
+    Set {
+        /// Such as db-password: 1 to 128 of A-Z a-z 0-9 . _ -
+        name: String,
+        /// Taken only to be refused by an error that does not show it.
+        #[arg(hide = true)]
+        value: Vec<OsString>,
+    },
     /// Remove a secret
-    Remove { name: String },
+    Remove {
+        /// As `list` prints it
+        name: String,
+    },
     /// Print the names of all secrets
     List,
 }
@@ -52,22 +68,34 @@ fn edit(command: Command) -> Outcome {
     if config.secrets != SecretsBackend::Local {
         return Err("HALFBYTE_SECRETS_URL is not local:, so nothing would read this file".into());
     }
-    let local = Local::open(&Home::open(&config.home)?)?;
+    let home = Home::open(&config.home)?;
+    let local = Local::open(&home)?;
     match command {
-        Command::Set { name } => {
+        Command::Set { value, .. } if !value.is_empty() => {
+            return Err("a value is never an argument, which others can see and the shell keeps: \
+                        leave it out, and it is asked for. Change the one that was there"
+                .into());
+        }
+        Command::Set { name, .. } => {
             // Before the value is asked for.
             let name = Name::new(&name)?;
             let value = prompt::value(&format!("The value of {name} (not shown): "))?;
             local.set(name.as_str(), &value)?;
-            println!("{name} is set");
+            println!("{name} is set, in {}", home.path().join("secrets").display());
         }
         Command::Remove { name } => {
             if !local.remove(&name)? {
-                return Err("there is no such secret".into());
+                return Err(format!("there is no secret {name} in {}", home.path().display()).into());
             }
             println!("{name} is removed");
         }
-        Command::List => local.names()?.iter().for_each(|name| println!("{name}")),
+        Command::List => {
+            let names = local.names()?;
+            names.iter().for_each(|name| println!("{name}"));
+            if names.is_empty() {
+                eprintln!("there is none yet, in {}", home.path().display());
+            }
+        }
     }
     Ok(())
 }

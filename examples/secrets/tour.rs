@@ -1,4 +1,4 @@
-//! A short tour: a file, a handle, a rotation, a rejection, a start without the backend. Exits with 1 if anything goes
+//! A short tour: a file, a handle, a rotation, a rejection, an end, and a start without the backend. Exits with 1 if anything goes
 //! otherwise than it says.
 
 use std::fs;
@@ -78,6 +78,12 @@ async fn handle(secrets: &Secrets, password: &Secret<String>) -> Outcome {
         println!("  {what:<26}  {:?}: {error}", error.kind());
         check(!error_chain(&error).contains("horse"), "an error held a value")?;
     }
+    // From here on, what a request says cannot choose what is read.
+    secrets.seal();
+    let Err(error) = secrets.get::<String>("admin-password").ready().await else {
+        return Err("a name was read that was not asked for at start".into());
+    };
+    println!("  {:<26}  {:?}: {error}", "another name after seal()", error.kind());
     Ok(())
 }
 
@@ -99,7 +105,7 @@ async fn rotation(local: &Local, password: &Secret<String>) -> Outcome {
         let (now, took) = (password.load()?, began.elapsed().as_millis());
         let before = password.previous().ok_or("the value before is remembered for a while")?;
         println!(
-            "  generation {} is {:<11} seen after {took:>4} ms and {reads:>8} reads; previous() is {:?}",
+            "  generation {} is {:<12} seen after {took:>4} ms and {reads:>8} reads; previous() is {:?}",
             now.generation(),
             format!("{:?},", now.expose_secret()),
             before.expose_secret()
@@ -183,18 +189,22 @@ impl Provider for Remote {
 async fn outage(home: &Home) -> Outcome {
     title("The product is started again while its backend is down");
     let start = |is_up, snapshot: Option<BootSnapshot>| {
+        let lifecycle = Lifecycle::new(Clock::system());
         let secrets = Secrets::builder(Remote { is_up }).policy(Policy::default()).snapshot(snapshot);
-        secrets.build(&Lifecycle::new(Clock::system())).get::<String>("db-password")
+        (secrets.build(&lifecycle).get::<String>("db-password"), lifecycle)
     };
     let snapshot = || BootSnapshot::open(home, "https://vault.example.com");
 
-    start(true, Some(snapshot()?)).ready().await?;
-    let file = kept_in(&home.path().join("secrets")).await?;
-    println!("  while it was up   {} bytes were kept, encrypted: {:?}", fs::metadata(&file)?.len(), start_of(&file)?);
+    let (password, lifecycle) = start(true, Some(snapshot()?));
+    password.ready().await?;
+    check(lifecycle.stop_tasks(PATIENCE).await, "the end took too long")?;
+    let file = kept_in(&home.path().join("secrets"))?;
+    println!("  at its end        {} bytes were kept, encrypted: {:?}", fs::metadata(&file)?.len(), start_of(&file)?);
 
-    let Err(error) = start(false, None).ready().await else { return Err("there is nothing to start with".into()) };
-    println!("  without a copy    {error}");
-    let password = start(false, Some(snapshot()?));
+    let (password, _life) = start(false, None);
+    let Err(error) = password.ready().await else { return Err("there is nothing to start with".into()) };
+    println!("  without a copy    {}", error_chain(&error));
+    let (password, _life) = start(false, Some(snapshot()?));
     password.ready().await?;
     println!("  with the copy     {:?}, and the backend is asked again soon", password.load()?.expose_secret());
     check(password.load()?.expose_secret() == "correct horse", "another value was restored")
@@ -204,14 +214,14 @@ fn start_of(file: &Path) -> Outcome<String> {
     Ok(start(&fs::read(file)?))
 }
 
-async fn kept_in(folder: &Path) -> Outcome<PathBuf> {
-    let began = Instant::now();
-    loop {
-        let files = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-        if let Some(file) = files.into_iter().find(|file| file.extension().is_some_and(|ending| ending == "age")) {
-            return Ok(file);
+/// The copy; beside it is the file of `local:`.
+fn kept_in(folder: &Path) -> Outcome<PathBuf> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with("boot-") && name.ends_with(".age")) {
+            return Ok(entry.path());
         }
-        check(began.elapsed() < PATIENCE, "nothing was kept")?;
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    Err("nothing was kept".into())
 }

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use halfbyte_core::Clock;
+use halfbyte_core::{Clock, Lifecycle};
 use secrecy::zeroize::Zeroizing;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::Name;
 use crate::provider::Boxed;
 
 /// How often a value that does not change is noted as confirmed.
 const NOTED_EVERY: Duration = Duration::from_secs(300);
+
+/// How long writing may take at the end.
+const WRITING: Duration = Duration::from_secs(5);
 
 /// How long a restored value counts as current: the backend is asked again soon.
 pub(crate) const FRESH_FOR: Duration = Duration::from_secs(5);
@@ -24,8 +27,27 @@ pub(crate) trait Memory: Send + Sync {
     /// Keeps `value`, which the backend has confirmed at `now`. Does not wait until it is written.
     fn keep(&self, name: &Name, value: &[u8], now: i64);
 
-    /// Forgets what was confirmed up to `now`.
+    /// Forgets what was confirmed up to `now`. Does not wait until that is written.
     fn forget(&self, name: &Name, now: i64);
+
+    /// Resolves when all of that is written, or cannot be.
+    fn flush(&self) -> Boxed<'_, ()>;
+}
+
+/// Has `memory` written to its end when the process ends and nobody reads secrets any more.
+///
+/// # Panics
+///
+/// Outside a Tokio runtime.
+pub(crate) fn flush_at_the_end(memory: Arc<dyn Memory>, lifecycle: &Lifecycle) {
+    lifecycle.spawn_last("boot snapshot", move |until| async move {
+        if timeout_at(until.min(Instant::now() + WRITING), memory.flush()).await.is_err() {
+            tracing::warn!(
+                target: "halfbyte::secrets",
+                "the boot snapshot: it was not written in time, and is as it was before",
+            );
+        }
+    });
 }
 
 /// A value of an earlier process.

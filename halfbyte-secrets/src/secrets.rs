@@ -18,7 +18,7 @@ use opentelemetry::global;
 use opentelemetry::metrics::Meter;
 use tokio::time::Instant;
 
-use crate::boot::{Boot, Memory};
+use crate::boot::{self, Boot, Memory};
 use crate::handle::Shared;
 use crate::journal::{Audience, Event, Listener};
 use crate::lease::Ledger;
@@ -54,6 +54,8 @@ struct State {
     handles: HashMap<(Box<str>, TypeId), Arc<dyn Handle>>,
     /// The names that may be asked for.
     declared: BTreeSet<Box<str>>,
+    /// No name comes to them, though the process is not ready yet.
+    is_sealed: bool,
     /// Somebody gives back what is lent, at the end.
     is_attended: bool,
 }
@@ -173,8 +175,8 @@ impl Secrets {
     /// Asking twice for the same name and type shares one fetch and one value. An
     /// [invalid](crate::ErrorKind::InvalidName) name gives a handle that answers just that, and that readiness does not show.
     /// So does, with [`Undeclared`](crate::ErrorKind::Undeclared), a name that was not asked for, or
-    /// [declared](Self::declare), before the process was [ready](Phase::Ready): what a request says must not choose what is
-    /// read.
+    /// [declared](Self::declare), before the process was [ready](Phase::Ready) or the names were [sealed](Self::seal): what a
+    /// request says must not choose what is read.
     ///
     /// # Panics
     ///
@@ -196,6 +198,9 @@ impl Secrets {
                 let was_attended = std::mem::replace(&mut self.state().is_attended, true);
                 if !was_attended {
                     self.attend();
+                    if let Some(memory) = &self.0.memory {
+                        boot::flush_at_the_end(memory.clone(), &self.0.lifecycle);
+                    }
                 }
             }
             // None if another one has started it and dropped it again since.
@@ -209,11 +214,19 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// The name is [invalid](crate::ErrorKind::InvalidName), or the process serves already.
+    /// The name is [invalid](crate::ErrorKind::InvalidName), or the process serves already, or the names are
+    /// [sealed](Self::seal).
     pub fn declare(&self, name: &str) -> Result<(), Error> {
         let name = Name::new(name)?;
         let allowed = self.allow(&mut self.state(), &name);
         allowed.inspect_err(|error| self.0.audience.of(UNDECLARED).failed(0, error))
+    }
+
+    /// From now on only names that were asked for or [declared](Self::declare) can be read, for all clones and for good. It is
+    /// so by itself once the life cycle is at [`Phase::Ready`], which a product's server enters; a program that runs this crate
+    /// alone calls this before it serves.
+    pub fn seal(&self) {
+        self.state().is_sealed = true;
     }
 
     /// The names that were asked for or declared, in order: what the manifest of a product lists.
@@ -228,7 +241,7 @@ impl Secrets {
     }
 
     fn allow(&self, state: &mut State, name: &Name) -> Result<(), Error> {
-        if self.0.lifecycle.phase() < Phase::Ready {
+        if self.0.lifecycle.phase() < Phase::Ready && !state.is_sealed {
             state.declared.insert(name.as_str().into());
         } else if !state.declared.contains(name.as_str()) {
             let message = format!("the secret {name} was not asked for at start: get or declare it before serving");

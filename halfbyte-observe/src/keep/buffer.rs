@@ -130,6 +130,8 @@ pub(super) struct Buffer<S> {
     /// Roots in the order in which they were decided.
     decided: VecDeque<SpanId>,
     counts: Kept,
+    /// Nothing is held any more.
+    is_closed: bool,
 }
 
 impl<S> Buffer<S> {
@@ -143,6 +145,7 @@ impl<S> Buffer<S> {
             holding: VecDeque::new(),
             decided: VecDeque::new(),
             counts: Kept::default(),
+            is_closed: false,
         }
     }
 
@@ -154,6 +157,7 @@ impl<S> Buffer<S> {
     pub(super) fn start(&mut self, now: Duration, span: SpanId, parent: Option<SpanId>) -> Vec<S> {
         let released = self.expire(now);
         match parent.map(|parent| self.root_of(parent)) {
+            None if self.is_closed => {}
             None => self.start_root(now, span),
             Some(Some(root)) => self.start_member(span, root),
             // Of a trace that is not known, or no longer: not to be taken for one that ends with this span.
@@ -189,13 +193,18 @@ impl<S> Buffer<S> {
         Released { held, last: self.follow(fate, payload) }
     }
 
-    /// Gives up everything that is held.
-    pub(super) fn clear(&mut self) {
-        for (id, _) in std::mem::take(&mut self.undecided) {
+    /// Gives up everything that is held, and forgets the rest. Nothing comes to it: a span that starts or ends at the same moment
+    /// as the provider shuts down finds the memory given back for good, and is judged by itself.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+        let all: Vec<_> = self.roots.keys().copied().collect();
+        for id in all {
             self.give_up(id);
             self.forget(id);
         }
+        self.undecided.clear();
         self.holding.clear();
+        self.decided.clear();
     }
 
     fn root_of(&self, span: SpanId) -> Option<SpanId> {

@@ -183,8 +183,16 @@ proptest! {
                 prop_assert!(released.contains(error), "the error {} is lost", error);
             }
         }
-        run.buffer.clear();
-        prop_assert_eq!(run.buffer.counts().held, 0);
+        run.buffer.close();
+        prop_assert_eq!((run.buffer.counts().held, run.budget.used()), (0, 0));
+        // Those that are open end, and others begin: late by a moment.
+        let (open, errors) = (run.spans.len(), run.errors.len());
+        for step in &steps {
+            run.take(step);
+            prop_assert_eq!((run.buffer.counts().held, run.budget.used()), (0, 0), "after {} spans", open);
+        }
+        let released: BTreeSet<_> = run.released.iter().copied().collect();
+        prop_assert!(run.errors[errors..].iter().all(|error| released.contains(error)), "a late error is lost");
         prop_assert!(run.counts_add_up(), "{:?}", run.buffer.counts());
     }
 }

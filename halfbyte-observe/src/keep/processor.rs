@@ -130,7 +130,7 @@ impl<N: SpanProcessor> SpanProcessor for Keeper<N> {
             let released = {
                 let mut shard = lock(shard);
                 let released = shard.expire(now);
-                shard.clear();
+                shard.close();
                 released
             };
             released.into_iter().for_each(|span| self.next.on_end(span));
@@ -306,6 +306,22 @@ mod tests {
         provider.shutdown().unwrap();
         assert_eq!((names(&collected), counts.read()), (vec![], Kept { given_up: 1, ..Kept::default() }));
         assert!(collected.is_shut_down());
+    }
+
+    #[test]
+    fn a_span_that_starts_while_the_provider_shuts_down_takes_no_memory() {
+        let collected = Collected::default();
+        let keeper = Keeper::new(&Keep::default(), collected.clone());
+        let counts = keeper.counts();
+        let span = |id: u64| {
+            SpanContext::new(TraceId::from(7), SpanId::from(id), TraceFlags::default(), false, TraceState::NONE)
+        };
+        keeper.starting(&span(1), None, &mut Vec::new());
+        assert!(counts.bytes() > 0);
+        keeper.shutdown_with_timeout(Duration::ZERO).unwrap();
+        keeper.starting(&span(2), None, &mut Vec::new());
+        keeper.starting(&span(3), Some(&span(1)), &mut Vec::new());
+        assert_eq!((counts.bytes(), counts.read()), (0, Kept::default()));
     }
 
     #[test]

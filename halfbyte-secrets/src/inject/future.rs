@@ -2,16 +2,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use halfbyte_core::BoxError;
 use http::{HeaderValue, StatusCode};
 use pin_project_lite::pin_project;
 use secrecy::zeroize::Zeroize;
+use tokio::time::timeout;
 use tower_service::Service;
 
 use super::injector::Injector;
 use super::{Inbound, Outbound};
 use crate::Error;
+
+/// How long an answer is held while the next value is asked for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pin_project! {
     /// The response future of [`Inject`](super::Inject). Dropping it cancels the call.
@@ -101,10 +106,11 @@ where
 }
 
 impl<S, R, T: AsRef<[u8]> + Zeroize + Send + Sync + 'static> Again<S, R, T> {
+    /// Gives up after a while. The value is rejected by the first poll, and another one is fetched whether or not it is waited for.
     fn next(&self) -> Next {
         let (injector, generation) = (self.injector.clone(), self.generation);
         Box::pin(async move {
-            let next = injector.secret.reject(generation).await.ok()?;
+            let next = timeout(PATIENCE, injector.secret.reject(generation)).await.ok()?.ok()?;
             injector.of(&next).ok()
         })
     }

@@ -39,7 +39,8 @@ impl<T: Zeroize, M> InjectLayer<T, M> {
         self
     }
 
-    /// Does not send a request again, so that its body need not be [`Clone`]. A 401 still rejects the value, before it is answered.
+    /// Does not send a request again, so that its body need not be [`Clone`]. A 401 still rejects the value, and is answered when
+    /// another one is there, or after two seconds.
     #[must_use]
     pub fn once(self) -> InjectLayer<T, Once> {
         InjectLayer { injector: self.injector, mode: PhantomData }

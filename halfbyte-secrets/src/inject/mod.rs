@@ -24,8 +24,8 @@
 //!   [`crate::Error`] in the [`BoxError`](halfbyte_core::BoxError); [`is_temporary`](crate::Error::is_temporary) says whether
 //!   to try later. Errors of the service inside come through as they are, in the same box.
 //! - On 401 that value is [rejected](crate::Secret::reject), and the request is sent once more with the next one. With no next
-//!   one, or with a body that cannot be sent twice, the 401 is the answer. On a second 401 the next one is rejected too, and the
-//!   401 is the answer. 403 means that who calls is known and may not: nothing is done about it.
+//!   one within two seconds, or with a body that cannot be sent twice, the 401 is the answer; the rejection goes on, and later
+//!   requests have what comes of it. On a second 401 the next one is rejected too, and the 401 is the answer. 403 means that who calls is known and may not: nothing is done about it.
 //! - The value is marked [sensitive](http::HeaderValue::set_sensitive): `Debug` does not print it, and HTTP/2 does not keep it in
 //!   its tables. It is made once for each generation, and its memory is overwritten when the last copy of the handle to it
 //!   is dropped.

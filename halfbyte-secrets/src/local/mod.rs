@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use self::sealed::Values;
 use crate::key::Key;
-use crate::provider::{Contents, Stamp, blocking, contents, only_current};
+use crate::provider::{Contents, Stamp, Threads, contents, only_current};
 use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Version};
 
 /// `local:`: one file, `secrets/secrets.age` in the home folder, encrypted for the key in `secrets/secrets.key`.
@@ -38,6 +38,7 @@ use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Version};
 pub struct Local {
     folder: Home,
     file: PathBuf,
+    threads: Threads,
 }
 
 const FILE: &str = "secrets.age";
@@ -56,7 +57,7 @@ impl Local {
         let path = home.path().join("secrets");
         let folder = home.folder("secrets").map_err(|error| Error::of_file(&path, error))?;
         let file = folder.path().join(FILE);
-        Ok(Self { folder, file })
+        Ok(Self { folder, file, threads: Threads::default() })
     }
 
     /// Sets the secret `name`; other secrets stay as they are, also when another process writes at the same time.
@@ -160,7 +161,7 @@ impl Provider for Local {
     async fn read(&self, ask: Ask<'_>) -> Result<Reading, Error> {
         let (name, known) = only_current(&ask)?;
         let (local, name, known) = (self.clone(), name.clone(), known.cloned());
-        blocking(move || local.look(&name, known.as_ref())).await
+        self.threads.run(move || local.look(&name, known.as_ref())).await
     }
 
     fn policy(&self) -> Policy {
@@ -178,4 +179,25 @@ fn read(path: &Path) -> Result<Contents, Error> {
         return Err(Error::new(ErrorKind::Malformed, format!("{} is not a file", path.display())));
     }
     contents(File::open(path).map_err(fail)?, path, LARGEST_FILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::provider::stuck::{Hung, LONG};
+
+    #[tokio::test]
+    async fn a_home_folder_that_hangs_holds_no_more_threads_than_it_has() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let local = Local::open(&Home::open(folder.path().join("home")).expect("opened")).expect("opened");
+        local.set("token", &"hunter2".into()).expect("set");
+        let name = Name::new("token").expect("a name");
+        let hung = Hung::under(&local.threads).await;
+        let soon = Duration::from_millis(20);
+        timeout(soon, local.read(Ask::current(&name))).await.expect_err("it waits for a thread");
+        drop(hung);
+        timeout(LONG, local.read(Ask::current(&name))).await.expect("the folder is back").expect("read");
+    }
 }

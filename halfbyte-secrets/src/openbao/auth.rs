@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use url::Url;
 
-use crate::provider::{blocking, read};
+use crate::provider::{Threads, read};
 use crate::{Error, ErrorKind};
 
 /// Where Kubernetes mounts the token of the service account.
@@ -160,21 +160,21 @@ pub struct Credential(Place);
 #[derive(Clone, Debug)]
 enum Place {
     Here(SecretString),
-    File(PathBuf),
+    File(PathBuf, Threads),
 }
 
 impl Credential {
     /// What the file `path` holds, without white space around it; at most 64 KiB.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self(Place::File(path.into()))
+        Self(Place::File(path.into(), Threads::default()))
     }
 
     async fn load(&self) -> Result<SecretString, Error> {
         match &self.0 {
             Place::Here(value) => Ok(value.clone()),
-            Place::File(path) => {
+            Place::File(path, threads) => {
                 let path = path.clone();
-                blocking(move || load(&path)).await
+                threads.run(move || load(&path)).await
             }
         }
     }

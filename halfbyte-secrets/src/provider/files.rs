@@ -6,7 +6,7 @@ use secrecy::zeroize::Zeroizing;
 
 use super::folder::{Failure, View, read_whole};
 use super::watch::Watch;
-use super::{Contents, Stamp, blocking, contents, only_current};
+use super::{Contents, Stamp, Threads, contents, only_current};
 use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Version};
 
 /// `file:///dir`: the secret `db-password` is the file `db-password` in the folder.
@@ -22,6 +22,10 @@ use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Version};
 /// The folder is watched, and looked at every 30 seconds all the same; each second where it cannot be watched: it is not there
 /// yet, it is on a network file system, or the operating system has no watches left. The watch takes a Tokio runtime with I/O
 /// enabled.
+///
+/// A network mount that hangs is a backend that does not answer: the last known good values are served, and its reads hold four of
+/// Tokio's threads for blocking work and no more. Until they end a runtime that is dropped waits for them, as for all such work:
+/// end it by `Runtime::shutdown_timeout`.
 #[derive(Clone, Debug)]
 pub struct Files(Arc<Inner>);
 
@@ -29,6 +33,7 @@ pub struct Files(Arc<Inner>);
 struct Inner {
     folder: PathBuf,
     watch: Watch,
+    threads: Threads,
 }
 
 const LIMIT: usize = 64 * 1024;
@@ -37,7 +42,7 @@ impl Files {
     /// Takes secrets from `folder`, which may come later.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
-        Self(Arc::new(Inner { watch: Watch::new(&folder), folder }))
+        Self(Arc::new(Inner { watch: Watch::new(&folder), threads: Threads::default(), folder }))
     }
 
     /// Reads the values of `names` as they are at one and the same moment: a certificate and its key. That is so for a mount
@@ -50,7 +55,7 @@ impl Files {
         let names = names.iter().map(|name| Name::new(name)).collect::<Result<Vec<_>, _>>()?;
         let files = self.0.clone();
         let all = move |view: &View<'_>| names.iter().map(|name| look(view, name, None)).collect();
-        blocking(move || read_whole(&files.folder, all)).await
+        self.0.threads.run(move || read_whole(&files.folder, all)).await
     }
 }
 
@@ -60,11 +65,11 @@ impl Provider for Files {
     async fn read(&self, ask: Ask<'_>) -> Result<Reading, Error> {
         let (name, known) = only_current(&ask)?;
         let (files, name, known) = (self.0.clone(), name.clone(), known.cloned());
-        blocking(move || {
+        let read = move || {
             files.watch.before_read();
             read_whole(&files.folder, |view| look(view, &name, known.as_ref()))
-        })
-        .await
+        };
+        self.0.threads.run(read).await
     }
 
     async fn changed(&self) {
@@ -99,5 +104,30 @@ fn trim_newline(bytes: &mut Zeroizing<Vec<u8>>) {
             break;
         }
         bytes.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::provider::stuck::{Hung, LONG};
+
+    #[tokio::test]
+    async fn a_mount_that_hangs_holds_no_more_threads_than_it_has() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("token"), "hunter2").expect("written");
+        let (files, name) = (Files::new(folder.path()), Name::new("token").expect("a name"));
+        let hung = Hung::under(&files.0.threads).await;
+        let soon = Duration::from_millis(20);
+        timeout(soon, files.read(Ask::current(&name))).await.expect_err("it waits for a thread");
+        timeout(soon, files.together(&["token"])).await.expect_err("it waits for a thread");
+        let elsewhere = Files::new(folder.path());
+        timeout(LONG, elsewhere.read(Ask::current(&name))).await.expect("another has its own").expect("read");
+        drop(hung);
+        timeout(LONG, files.read(Ask::current(&name))).await.expect("the mount is back").expect("read");
     }
 }

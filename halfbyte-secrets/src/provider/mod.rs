@@ -8,6 +8,7 @@ mod handover;
 #[cfg_attr(not(target_os = "linux"), path = "no_inotify.rs")]
 mod inotify;
 mod stamp;
+mod threads;
 mod watch;
 
 use std::fmt;
@@ -22,6 +23,9 @@ use secrecy::zeroize::Zeroizing;
 pub use self::env::Env;
 pub use self::files::Files;
 pub(crate) use self::stamp::{Contents, Stamp, contents, read};
+pub(crate) use self::threads::Threads;
+#[cfg(test)]
+pub(crate) use self::threads::tests as stuck;
 use crate::handle::REDACTED;
 use crate::{Error, ErrorKind, Name};
 
@@ -320,13 +324,4 @@ pub(crate) fn only_current<'a>(ask: &Ask<'a>) -> Result<(&'a Name, Option<&'a Ve
         Stage::Current => Ok((ask.name(), ask.known())),
         other => Err(Error::new(ErrorKind::NotFound, format!("this backend has no {} values", other.as_str()))),
     }
-}
-
-/// Runs `work` where it may wait for a disk or a network mount.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Error::new(ErrorKind::Unavailable, "reading was cut short").with_source(error)))
 }

@@ -30,6 +30,7 @@ struct Entry {
 }
 
 /// What is to become of a name.
+#[derive(Clone)]
 pub(super) struct Change {
     pub(super) at: i64,
     /// `None` to forget it.

@@ -30,6 +30,18 @@ pub(super) struct File {
     key: Option<Arc<Key>>,
 }
 
+/// Which changes were not made, and why.
+pub(super) enum Unwritten {
+    All(Error),
+    Some(Error),
+}
+
+impl From<Error> for Unwritten {
+    fn from(error: Error) -> Self {
+        Unwritten::All(error)
+    }
+}
+
 impl File {
     pub(super) fn new(folder: Home, backend: &str, key: Option<Arc<Key>>) -> Self {
         let file = format!("boot-{:016x}.age", digest(backend));
@@ -79,7 +91,7 @@ impl File {
     }
 
     /// Makes `changes`, and drops what is too old at `now`; what other processes have written meanwhile stays.
-    pub(super) fn change(&self, now: i64, max_age: Duration, changes: Vec<(Name, Change)>) -> Result<(), Error> {
+    pub(super) fn change(&self, now: i64, max_age: Duration, changes: &[(Name, Change)]) -> Result<(), Unwritten> {
         let lock = self.folder.path().join(LOCK);
         let _held = self.folder.lock(LOCK).map_err(|error| Error::of_file(&lock, error))?;
         // What cannot be read was reported when it was needed; all of it is at the backend.
@@ -87,12 +99,12 @@ impl File {
         contents.expire(now, max_age);
         let mut left_out = 0;
         for (name, change) in changes {
-            left_out += usize::from(!contents.apply(name.as_str(), change));
+            left_out += usize::from(!contents.apply(name.as_str(), change.clone()));
         }
         if contents.is_empty() {
             match fs::remove_file(&self.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::of_file(&self.path, error));
+                    return Err(Error::of_file(&self.path, error).into());
                 }
                 _ => {}
             }
@@ -103,7 +115,7 @@ impl File {
         }
         if left_out > 0 {
             let message = format!("{} has no room for {left_out} more", self.path.display());
-            return Err(Error::new(ErrorKind::Unavailable, message));
+            return Err(Unwritten::Some(Error::new(ErrorKind::Unavailable, message)));
         }
         Ok(())
     }

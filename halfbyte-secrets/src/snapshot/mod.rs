@@ -2,9 +2,10 @@
 
 mod contents;
 mod file;
+mod writer;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use halfbyte_core::config::Config;
@@ -15,9 +16,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use self::contents::{Change, Found};
 use self::file::File;
+use self::writer::Writer;
 use crate::boot::{Memory, Recalled};
 use crate::key::Key;
-use crate::provider::{Boxed, blocking};
+use crate::provider::{Boxed, Threads};
 use crate::{Error, ErrorKind, Name};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -60,6 +62,11 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// nor from who has the disk. For that, give it a key from elsewhere: systemd's `LoadCredentialEncrypted`, a TPM, a mounted
 /// secret. Who can write to the folder can put back an older copy of the file, which counts until its values are too old.
 ///
+/// What is read is written at once, in the background; what is still to be written when the life cycle of the process
+/// [ends](halfbyte_core::Lifecycle::stop_tasks) is written then, so that what the backend took back a moment before does not come
+/// back with the next start. A write that fails is told of in the log, and made up for by the next one, or at the end. However the
+/// process ends, the file is the one before a write or the one after it.
+///
 /// A file that is damaged or has lost its key is reported in the log and replaced: nothing in it is the only copy.
 #[derive(Clone)]
 pub struct BootSnapshot(Arc<Inner>);
@@ -67,19 +74,8 @@ pub struct BootSnapshot(Arc<Inner>);
 struct Inner {
     file: File,
     max_age: Duration,
-    pending: Mutex<Pending>,
-}
-
-/// What is to be written.
-#[derive(Default)]
-struct Pending {
-    changes: Vec<(Name, Change)>,
-    /// Somebody is at it.
-    is_writing: bool,
-    /// The last write failed, and that was said.
-    has_failed: bool,
-    /// When the last change was made.
-    now: i64,
+    writer: Arc<Writer>,
+    threads: Threads,
 }
 
 impl BootSnapshot {
@@ -120,7 +116,12 @@ impl BootSnapshot {
     }
 
     fn of(file: File, max_age: Duration) -> Self {
-        Self(Arc::new(Inner { file, max_age, pending: Mutex::default() }))
+        let target = file.clone();
+        let writer = Writer::new(
+            move |now, changes| target.change(now, max_age, changes),
+            |error| tell("values are not kept for the next start, or not forgotten", error),
+        );
+        Self(Arc::new(Inner { file, max_age, writer, threads: Threads::default() }))
     }
 }
 
@@ -128,7 +129,7 @@ impl Memory for BootSnapshot {
     fn recall<'a>(&'a self, name: &'a Name, now: i64) -> Boxed<'a, Option<Recalled>> {
         Box::pin(async move {
             let (inner, wanted) = (self.0.clone(), name.clone());
-            let found = blocking(move || {
+            let found = self.0.threads.run(move || {
                 let contents = inner.file.read()?;
                 Ok(contents.map_or(Found::Nothing, |mut held| held.find(wanted.as_str(), now, inner.max_age)))
             });
@@ -139,7 +140,7 @@ impl Memory for BootSnapshot {
                     let message = format!("what it has of {name} was confirmed too long ago, and is deleted");
                     tell("a value was not restored", &Error::new(ErrorKind::Unavailable, message));
                     // Each write drops what is too old.
-                    self.0.clone().write_soon(now, None);
+                    self.0.writer.write_soon(now, None);
                     None
                 }
                 Err(error) => {
@@ -152,52 +153,15 @@ impl Memory for BootSnapshot {
 
     fn keep(&self, name: &Name, value: &[u8], now: i64) {
         let value = Some(Zeroizing::new(value.to_vec()));
-        self.0.clone().write_soon(now, Some((name.clone(), Change { at: now, value })));
+        self.0.writer.write_soon(now, Some((name.clone(), Change { at: now, value })));
     }
 
     fn forget(&self, name: &Name, now: i64) {
-        self.0.clone().write_soon(now, Some((name.clone(), Change { at: now, value: None })));
-    }
-}
-
-impl Inner {
-    /// Has `change` written on a thread that may wait, with all others that come meanwhile.
-    fn write_soon(self: Arc<Self>, now: i64, change: Option<(Name, Change)>) {
-        {
-            let mut pending = self.pending();
-            pending.now = now;
-            if let Some((name, change)) = change {
-                // One change a name, so that this does not grow while the disk is slow.
-                pending.changes.retain(|(other, _)| *other != name);
-                pending.changes.push((name, change));
-            }
-            if std::mem::replace(&mut pending.is_writing, true) {
-                return;
-            }
-        }
-        tokio::task::spawn_blocking(move || {
-            let mut first = true;
-            loop {
-                let (now, changes) = {
-                    let mut pending = self.pending();
-                    if pending.changes.is_empty() && !first {
-                        pending.is_writing = false;
-                        return;
-                    }
-                    (pending.now, std::mem::take(&mut pending.changes))
-                };
-                first = false;
-                let outcome = self.file.change(now, self.max_age, changes);
-                let had_failed = std::mem::replace(&mut self.pending().has_failed, outcome.is_err());
-                if let (Err(error), false) = (outcome, had_failed) {
-                    tell("values are not kept for the next start", &error);
-                }
-            }
-        });
+        self.0.writer.write_soon(now, Some((name.clone(), Change { at: now, value: None })));
     }
 
-    fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn flush(&self) -> Boxed<'_, ()> {
+        Box::pin(self.0.writer.flush())
     }
 }
 

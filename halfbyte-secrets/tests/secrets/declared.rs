@@ -31,6 +31,28 @@ async fn a_name_that_was_not_asked_for_at_start_is_not_read_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn names_that_are_sealed_are_all_that_can_be_read_whatever_the_phase() {
+    let (backend, lifecycle) = (Scripted::holding("hunter2"), lifecycle());
+    let secrets = Secrets::new(backend.clone(), &lifecycle);
+    secrets.get::<String>("asked").ready().await.unwrap();
+    secrets.declare("declared").unwrap();
+    secrets.clone().seal();
+    secrets.seal();
+    backend.asked();
+
+    let error = secrets.get::<String>("admin-password").ready().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Undeclared);
+    assert_eq!(secrets.declare("admin-password").unwrap_err().kind(), ErrorKind::Undeclared);
+    assert!(backend.asked().is_empty(), "the backend was asked for what may not be read");
+
+    secrets.declare("asked").unwrap();
+    secrets.get::<String>("declared").ready().await.unwrap();
+    secrets.get::<Vec<u8>>("asked").ready().await.unwrap();
+    assert_eq!(secrets.declared(), ["asked", "declared"]);
+    assert!(lifecycle.phase() < Phase::Ready);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_a_name_is_declared_nowhere() {
     let secrets = Secrets::new(Scripted::holding("hunter2"), &lifecycle());
     assert_eq!(secrets.declare("../x").unwrap_err().kind(), ErrorKind::InvalidName);
