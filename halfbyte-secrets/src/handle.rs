@@ -11,12 +11,16 @@ use tokio::time::Instant;
 
 use crate::guarded::Guarded;
 use crate::journal::{Journal, Outcome};
+use crate::lease::Holder;
 use crate::rotation::{Previous, Rotation, Verdict};
 use crate::{Error, ErrorKind};
 
 pub(crate) const REDACTED: &str = "[REDACTED]";
 
 /// A secret by name, kept current in the background. Cloning is a reference count, and clones share everything.
+///
+/// Dropping the last clone ends that, and gives back what was lent for the secret: keep one for as long as you use what it
+/// answered.
 ///
 /// Reading it is [`load`](Self::load), then [`expose_secret`](ExposeSecret::expose_secret):
 ///
@@ -34,6 +38,8 @@ pub(crate) struct Shared<T: Zeroize> {
     pub(crate) live: Live<Arc<Guarded<T>>>,
     pub(crate) rotation: Arc<Rotation<T>>,
     pub(crate) journal: Journal,
+    /// None if there is nothing behind it that may lend.
+    pub(crate) _holder: Option<Holder>,
 }
 
 impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
@@ -111,7 +117,7 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
     /// ten seconds for each further one, so that who is refused for another reason does not make the backend work. Otherwise
     /// as [`refresh`](Self::refresh). What was rejected is still served by [`load`](Self::load).
     pub async fn reject(&self, seen: u64) -> Result<Snapshot<T>, Error> {
-        let Shared { live, rotation, journal } = &*self.0;
+        let Shared { live, rotation, journal, .. } = &*self.0;
         if let Ok(newer) = live.load()
             && newer.generation() > seen
         {

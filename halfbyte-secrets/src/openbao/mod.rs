@@ -69,7 +69,6 @@
 //!
 //! - It does not hear of changes: a rotation shows with the next read, after a minute unless the policy says otherwise, or at
 //!   once when somebody [rejects](crate::Secret::reject) the old value.
-//! - A read that is given up (`fetch_timeout`) may have made a dynamic credential that nobody has; it ends with its lease.
 //! - It does not unwrap response-wrapped credentials, and answers no second factor.
 
 mod answer;
@@ -331,6 +330,10 @@ impl Provider for OpenBao {
         }
     }
 
+    fn lends(&self, name: &Name) -> bool {
+        self.0.settings.dynamic_path(name).is_some()
+    }
+
     async fn renew(&self, lease: &Lease) -> Result<Lease, Error> {
         self.check(lease, &*self.token().await?)?;
         let (response, token) = self.of_lease("sys/leases/renew", lease).await?;
@@ -363,5 +366,19 @@ fn provider_policy() -> Policy {
 impl fmt::Debug for OpenBao {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("OpenBao").field(&self.0.settings).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dynamic_secrets_are_lent_and_others_are_not() {
+        let url = "openbao+http://127.0.0.1:1/secret/app?dynamic=db=database/creds/app".parse().expect("a URL");
+        let openbao = OpenBao::from_url(&url, Auth::token("s.hunter2")).expect("made");
+        for (name, lends) in [("db", true), ("db2", false)] {
+            assert_eq!(openbao.lends(&Name::new(name).expect("a name")), lends, "{name}");
+        }
     }
 }

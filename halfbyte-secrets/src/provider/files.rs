@@ -67,6 +67,10 @@ impl Provider for Files {
         .await
     }
 
+    fn lends(&self, _: &Name) -> bool {
+        false
+    }
+
     async fn changed(&self) {
         self.0.watch.changed().await;
     }
