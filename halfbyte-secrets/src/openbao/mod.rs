@@ -155,6 +155,8 @@ impl OpenBao {
     /// Keeps the token from the first use on.
     fn attend(&self) {
         let mut keeper = self.0.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has ended, by a panic or with its runtime, is no keeper.
+        while keeper.try_join_next().is_some() {}
         if keeper.is_empty() {
             keeper.spawn(keep(self.0.server.clone()));
         }
@@ -380,5 +382,20 @@ mod tests {
         for (name, lends) in [("db", true), ("db2", false)] {
             assert_eq!(openbao.lends(&Name::new(name).expect("a name")), lends, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_token_is_kept_again_when_who_kept_it_has_ended() {
+        let url = "openbao+http://127.0.0.1:1/secret/app".parse().expect("a URL");
+        let openbao = OpenBao::from_url(&url, Auth::token("s.hunter2")).expect("made");
+        let keepers = || openbao.0.keeper.lock().expect("not poisoned");
+        openbao.attend();
+        openbao.attend();
+        assert_eq!(keepers().len(), 1);
+        keepers().abort_all();
+        tokio::task::yield_now().await;
+        openbao.attend();
+        assert_eq!(keepers().len(), 1);
+        assert!(keepers().try_join_next().is_none(), "it is at work");
     }
 }
