@@ -73,9 +73,12 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
         self.0.live.changed(seen).await
     }
 
-    /// Says that generation `seen` was not accepted, and answers a newer one if the backend has one: one fetch for all who
-    /// ask meanwhile, and no more often than the policy's `demand_gap`. Compare [`Snapshot::generation`] with `seen`.
-    /// Cancel safe.
+    /// Answers a newer value than generation `seen` if the backend has one: one fetch for all who ask meanwhile, and no more
+    /// often than the policy's `demand_gap`. Compare [`Snapshot::generation`] with `seen`. Cancel safe.
+    ///
+    /// What is lent is the newest that there is until it is due to be replaced, since each read makes another credential: its
+    /// lease is renewed if that is near, and the same generation is answered. Who was refused with it says so by
+    /// [`reject`](Self::reject), which has it replaced however young its lease is.
     ///
     /// # Errors
     ///
