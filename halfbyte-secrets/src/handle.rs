@@ -11,12 +11,16 @@ use tokio::time::Instant;
 
 use crate::guarded::Guarded;
 use crate::journal::{Journal, Outcome};
+use crate::lease::Holder;
 use crate::rotation::{Previous, Rotation, Verdict};
 use crate::{Error, ErrorKind};
 
 pub(crate) const REDACTED: &str = "[REDACTED]";
 
 /// A secret by name, kept current in the background. Cloning is a reference count, and clones share everything.
+///
+/// Dropping the last clone ends that, and gives back what was lent for the secret: keep one for as long as you use what it
+/// answered.
 ///
 /// Reading it is [`load`](Self::load), then [`expose_secret`](ExposeSecret::expose_secret):
 ///
@@ -34,6 +38,8 @@ pub(crate) struct Shared<T: Zeroize> {
     pub(crate) live: Live<Arc<Guarded<T>>>,
     pub(crate) rotation: Arc<Rotation<T>>,
     pub(crate) journal: Journal,
+    /// None if there is nothing behind it that may lend.
+    pub(crate) _holder: Option<Holder>,
 }
 
 impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
@@ -67,9 +73,12 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
         self.0.live.changed(seen).await
     }
 
-    /// Says that generation `seen` was not accepted, and answers a newer one if the backend has one: one fetch for all who
-    /// ask meanwhile, and no more often than the policy's `demand_gap`. Compare [`Snapshot::generation`] with `seen`.
-    /// Cancel safe.
+    /// Answers a newer value than generation `seen` if the backend has one: one fetch for all who ask meanwhile, and no more
+    /// often than the policy's `demand_gap`. Compare [`Snapshot::generation`] with `seen`. Cancel safe.
+    ///
+    /// What is lent is the newest that there is until it is due to be replaced, since each read makes another credential: its
+    /// lease is renewed if that is near, and the same generation is answered. Who was refused with it says so by
+    /// [`reject`](Self::reject), which has it replaced however young its lease is.
     ///
     /// # Errors
     ///
@@ -111,7 +120,7 @@ impl<T: Zeroize + Send + Sync + 'static> Secret<T> {
     /// ten seconds for each further one, so that who is refused for another reason does not make the backend work. Otherwise
     /// as [`refresh`](Self::refresh). What was rejected is still served by [`load`](Self::load).
     pub async fn reject(&self, seen: u64) -> Result<Snapshot<T>, Error> {
-        let Shared { live, rotation, journal } = &*self.0;
+        let Shared { live, rotation, journal, .. } = &*self.0;
         if let Ok(newer) = live.load()
             && newer.generation() > seen
         {

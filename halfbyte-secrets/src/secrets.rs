@@ -21,11 +21,11 @@ use tokio::time::Instant;
 use crate::boot::{self, Boot, Memory};
 use crate::handle::Shared;
 use crate::journal::{Audience, Event, Listener};
-use crate::lease::Ledger;
+use crate::lease::{Borrower, Loans};
 use crate::metrics;
 use crate::openbao::{self, OpenBao};
 use crate::provider::{Erased, Provider};
-use crate::reader::{Reader, give_back};
+use crate::reader::Reader;
 use crate::rotation::Rotation;
 use crate::{Env, Error, ErrorKind, Files, FromSecret, Name, Policy, Secret};
 
@@ -37,13 +37,12 @@ const GIVING_BACK: Duration = Duration::from_secs(5);
 pub struct Secrets(Arc<Inner>);
 
 struct Inner {
-    provider: Arc<dyn Erased>,
     policy: Policy,
     /// Of those that have one of their own.
     policies: HashMap<Box<str>, Policy>,
     lifecycle: Lifecycle,
     audience: Audience,
-    ledger: Ledger,
+    loans: Loans,
     memory: Option<Arc<dyn Memory>>,
     state: Mutex<State>,
 }
@@ -255,7 +254,7 @@ impl Secrets {
         let journal = self.0.audience.of(shown);
         journal.failed(0, &error);
         let live = Live::failed(format!("secret.{shown}"), error);
-        Shared { live, rotation: Arc::new(Rotation::new()), journal }
+        Shared { live, rotation: Arc::new(Rotation::new()), journal, _holder: None }
     }
 
     fn start<T: FromSecret>(&self, name: Name) -> Shared<T> {
@@ -264,19 +263,17 @@ impl Secrets {
         let (rotation, journal) = (Arc::new(Rotation::new()), inner.audience.of(name.as_str()));
         let (live, shown) = (policy.live.clone(), format!("secret.{name}"));
         let boot = Boot::new(inner.memory.clone(), policy.snapshot, inner.lifecycle.clock().clone());
-        let (provider, ledger) = (inner.provider.clone(), inner.ledger.clone());
-        let reader = Reader::new(provider, name, policy, rotation.clone(), ledger, boot, journal.clone());
+        let (borrower, holder) = Borrower::new(&inner.loans, journal.clone(), live.fetch_timeout);
+        let reader = Reader::new(name, policy, rotation.clone(), borrower, boot, journal.clone());
         let live = Live::start(shown, live, reader, &inner.lifecycle);
-        Shared { live, rotation, journal }
+        Shared { live, rotation, journal, _holder: Some(holder) }
     }
 
     /// Gives back what is lent when the process ends, and those that work with it have.
     fn attend(&self) {
-        let Inner { provider, ledger, lifecycle, audience, .. } = &*self.0;
-        let (provider, ledger, audience) = (provider.clone(), ledger.clone(), audience.clone());
-        lifecycle.spawn_last("secrets", move |until| async move {
-            let until = until.min(Instant::now() + GIVING_BACK);
-            give_back(&*provider, &ledger, &audience, until).await;
+        let loans = self.0.loans.clone();
+        self.0.lifecycle.spawn_last("secrets", move |until| async move {
+            loans.end(until.min(Instant::now() + GIVING_BACK)).await;
         });
     }
 
@@ -378,12 +375,11 @@ impl Builder {
         let meter = meter.unwrap_or_else(|| global::meter("halfbyte-secrets"));
         let audience = Audience { who, provider: provider.name(), listener, reads: metrics::reads(&meter) };
         let secrets = Secrets(Arc::new(Inner {
-            provider,
             policy,
             policies,
             lifecycle: lifecycle.clone(),
+            loans: Loans::new(provider, audience.clone()),
             audience,
-            ledger: Ledger::default(),
             memory,
             state: Mutex::default(),
         }));
@@ -403,6 +399,6 @@ impl fmt::Debug for Builder {
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Secrets").field(&self.0.provider.name()).finish()
+        f.debug_tuple("Secrets").field(&self.0.audience.provider).finish()
     }
 }

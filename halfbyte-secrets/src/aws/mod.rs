@@ -179,6 +179,10 @@ impl Provider for Aws {
             None => Ok(value),
         }
     }
+
+    fn lends(&self, _: &Name) -> bool {
+        false
+    }
 }
 
 /// Asked for by name always: an answer without one may be behind after a rotation.

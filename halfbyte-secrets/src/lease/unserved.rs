@@ -19,9 +19,9 @@ impl Unserved {
         self.leases().extract_if(.., |lease| !needed(lease)).collect()
     }
 
-    /// What is left is served.
-    pub(crate) fn clear(&self) {
-        self.leases().clear();
+    /// That one is served from now on.
+    pub(crate) fn strike(&self, lease: &Lease) {
+        self.leases().retain(|known| known.id() != lease.id());
     }
 
     fn leases(&self) -> MutexGuard<'_, Vec<Lease>> {

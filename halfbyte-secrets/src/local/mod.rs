@@ -164,6 +164,10 @@ impl Provider for Local {
         self.threads.run(move || local.look(&name, known.as_ref())).await
     }
 
+    fn lends(&self, _: &Name) -> bool {
+        false
+    }
+
     fn policy(&self) -> Policy {
         // Looked at each second, also when something is wrong with it.
         let second = Duration::from_secs(1);

@@ -11,6 +11,9 @@ use serde_json::value::RawValue;
 
 use crate::{Error, ErrorKind, Lease};
 
+/// In seconds: no token and no lease counts for longer.
+const LONGEST: u64 = 10 * 365 * 86_400;
+
 /// One version of a secret in a key-value engine.
 pub(super) struct Kept {
     pub(super) number: u64,
@@ -125,7 +128,7 @@ pub(super) fn renewed(body: &[u8]) -> Result<Lease, Error> {
 }
 
 fn lease(envelope: &Envelope<'_>) -> Option<Lease> {
-    let ttl = Duration::from_secs(envelope.lease_duration);
+    let ttl = seconds(envelope.lease_duration);
     let lease = || Lease::new(envelope.lease_id.as_ref(), ttl).renewable(envelope.renewable);
     (!envelope.lease_id.is_empty()).then(lease)
 }
@@ -135,7 +138,7 @@ pub(super) fn granted(body: &[u8]) -> Result<Granted, Error> {
     let auth = parse::<Envelope<'_>>(body)?.auth.ok_or_else(|| malformed("holds no token"))?;
     Ok(Granted {
         token: auth.client_token.as_ref().into(),
-        ttl: Duration::from_secs(auth.lease_duration),
+        ttl: seconds(auth.lease_duration),
         is_renewable: auth.renewable,
     })
 }
@@ -143,7 +146,12 @@ pub(super) fn granted(body: &[u8]) -> Result<Granted, Error> {
 /// What a token is told of itself.
 pub(super) fn looked(body: &[u8]) -> Result<Granted, Error> {
     let Looked { ttl, renewable } = data(body)?;
-    Ok(Granted { token: "".into(), ttl: Duration::from_secs(ttl), is_renewable: renewable })
+    Ok(Granted { token: "".into(), ttl: seconds(ttl), is_renewable: renewable })
+}
+
+/// What a server says to be longer than any clock is as long as a process may run.
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(LONGEST))
 }
 
 fn data<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
@@ -236,6 +244,23 @@ mod tests {
         assert_eq!((login.ttl, login.is_renewable), (Duration::from_secs(9), true));
         let root = looked(br#"{"data":{"ttl":0,"renewable":false,"id":"s.x"}}"#).expect("a token");
         assert_eq!((root.ttl, root.is_renewable), (Duration::ZERO, false));
+    }
+
+    #[test]
+    fn a_time_that_no_clock_can_tell_is_cut() {
+        use tokio::time::Instant;
+        let body = format!(
+            r#"{{"lease_id":"x","lease_duration":{0},"data":{{"ttl":{0}}},"auth":{{"client_token":"s.x","lease_duration":{0},"renewable":true}}}}"#,
+            u64::MAX
+        );
+        let body = body.as_bytes();
+        let lease = lent(body).expect("a lease").lease.expect("a lease");
+        let renewed = renewed(body).expect("a lease");
+        let (granted, looked) = (granted(body).expect("a token"), looked(body).expect("a token"));
+        for ttl in [lease.ttl(), renewed.ttl(), granted.ttl, looked.ttl] {
+            assert!(Instant::now().checked_add(ttl).is_some(), "{ttl:?}");
+            assert!(ttl > Duration::from_secs(86_400 * 365));
+        }
     }
 
     #[test]

@@ -69,7 +69,6 @@
 //!
 //! - It does not hear of changes: a rotation shows with the next read, after a minute unless the policy says otherwise, or at
 //!   once when somebody [rejects](crate::Secret::reject) the old value.
-//! - A read that is given up (`fetch_timeout`) may have made a dynamic credential that nobody has; it ends with its lease.
 //! - It does not unwrap response-wrapped credentials, and answers no second factor.
 
 mod answer;
@@ -156,6 +155,8 @@ impl OpenBao {
     /// Keeps the token from the first use on.
     fn attend(&self) {
         let mut keeper = self.0.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has ended, by a panic or with its runtime, is no keeper.
+        while keeper.try_join_next().is_some() {}
         if keeper.is_empty() {
             keeper.spawn(keep(self.0.server.clone()));
         }
@@ -331,6 +332,10 @@ impl Provider for OpenBao {
         }
     }
 
+    fn lends(&self, name: &Name) -> bool {
+        self.0.settings.dynamic_path(name).is_some()
+    }
+
     async fn renew(&self, lease: &Lease) -> Result<Lease, Error> {
         self.check(lease, &*self.token().await?)?;
         let (response, token) = self.of_lease("sys/leases/renew", lease).await?;
@@ -363,5 +368,34 @@ fn provider_policy() -> Policy {
 impl fmt::Debug for OpenBao {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("OpenBao").field(&self.0.settings).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dynamic_secrets_are_lent_and_others_are_not() {
+        let url = "openbao+http://127.0.0.1:1/secret/app?dynamic=db=database/creds/app".parse().expect("a URL");
+        let openbao = OpenBao::from_url(&url, Auth::token("s.hunter2")).expect("made");
+        for (name, lends) in [("db", true), ("db2", false)] {
+            assert_eq!(openbao.lends(&Name::new(name).expect("a name")), lends, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_token_is_kept_again_when_who_kept_it_has_ended() {
+        let url = "openbao+http://127.0.0.1:1/secret/app".parse().expect("a URL");
+        let openbao = OpenBao::from_url(&url, Auth::token("s.hunter2")).expect("made");
+        let keepers = || openbao.0.keeper.lock().expect("not poisoned");
+        openbao.attend();
+        openbao.attend();
+        assert_eq!(keepers().len(), 1);
+        keepers().abort_all();
+        tokio::task::yield_now().await;
+        openbao.attend();
+        assert_eq!(keepers().len(), 1);
+        assert!(keepers().try_join_next().is_none(), "it is at work");
     }
 }

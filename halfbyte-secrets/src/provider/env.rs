@@ -99,6 +99,10 @@ impl Provider for Env {
         }
     }
 
+    fn lends(&self, _: &Name) -> bool {
+        false
+    }
+
     fn policy(&self) -> Policy {
         Policy {
             fresh_for: Duration::from_secs(365 * 24 * 3600),

@@ -72,6 +72,10 @@ impl Provider for Files {
         self.0.threads.run(read).await
     }
 
+    fn lends(&self, _: &Name) -> bool {
+        false
+    }
+
     async fn changed(&self) {
         self.0.watch.changed().await;
     }

@@ -51,7 +51,8 @@ use crate::{Error, ErrorKind, Name};
 ///
 /// Only [`read`](Self::read) must be there. The others are for backends that lease, that can tell of changes, or that have
 /// something to give back at the end. Retries, time limits, back-off and single flight are the caller's; dropping a future
-/// gives up. No error holds a value, in its message or its sources.
+/// gives up. A read that [may lend](Self::lends), or a renewal, is not dropped when its time is over: it has as much again, so that
+/// what it lends is known and can be given back. No error holds a value, in its message or its sources.
 pub trait Provider: Send + Sync + 'static {
     /// What it is, for people: the scheme of its URL.
     const NAME: &'static str;
@@ -65,6 +66,13 @@ pub trait Provider: Send + Sync + 'static {
     /// [unavailable](ErrorKind::Unavailable).
     fn read(&self, ask: Ask<'_>) -> impl Future<Output = Result<Reading, Error>> + Send;
 
+    /// Whether a [`read`](Self::read) of `name` may answer something that is [lent](Reading::lease). Unless a provider says
+    /// otherwise, it may.
+    fn lends(&self, name: &Name) -> bool {
+        let _ = name;
+        true
+    }
+
     /// Lengthens a lease that [`read`](Self::read) answered; the new one says how long it is from now.
     ///
     /// # Errors
@@ -76,7 +84,8 @@ pub trait Provider: Send + Sync + 'static {
         async { Err(Error::new(ErrorKind::NotFound, "this backend does not renew leases")) }
     }
 
-    /// Gives a lease back before it ends: at shutdown, and at once if what was lent cannot be used.
+    /// Gives a lease back before it ends: at shutdown, when the last handle to the secret is dropped, and at once if what was
+    /// lent cannot be used.
     ///
     /// # Errors
     ///
@@ -284,6 +293,7 @@ impl Version {
 pub(crate) trait Erased: Send + Sync {
     fn name(&self) -> &'static str;
     fn read<'a>(&'a self, ask: Ask<'a>) -> Boxed<'a, Result<Reading, Error>>;
+    fn lends(&self, name: &Name) -> bool;
     fn renew<'a>(&'a self, lease: &'a Lease) -> Boxed<'a, Result<Lease, Error>>;
     fn revoke<'a>(&'a self, lease: &'a Lease) -> Boxed<'a, Result<(), Error>>;
     fn changed(&self) -> Boxed<'_, ()>;
@@ -299,6 +309,10 @@ impl<P: Provider> Erased for P {
 
     fn read<'a>(&'a self, ask: Ask<'a>) -> Boxed<'a, Result<Reading, Error>> {
         Box::pin(Provider::read(self, ask))
+    }
+
+    fn lends(&self, name: &Name) -> bool {
+        Provider::lends(self, name)
     }
 
     fn renew<'a>(&'a self, lease: &'a Lease) -> Boxed<'a, Result<Lease, Error>> {

@@ -36,6 +36,9 @@ pub(super) async fn lease<B: Backend>(trial: Arc<Trial<B>>) -> Outcome {
     if first.id() == second.id() {
         return failed("two credentials that were lent have one lease");
     }
+    if !provider.lends(&name) {
+        return failed("a credential is lent where the provider says that nothing is");
+    }
     if !first.is_renewable() {
         return Ok(());
     }

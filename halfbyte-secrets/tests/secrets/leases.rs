@@ -111,6 +111,19 @@ async fn asking_for_something_newer_neither_renews_nor_replaces_a_young_lease() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn asking_for_something_newer_when_a_renewal_is_near_has_it_renewed_and_answers_the_same() {
+    let backend = Scripted::lending(30, 3600);
+    let secret = open(&backend).await;
+    for _ in 0..5 {
+        seconds(12.0).await;
+        let answer = secret.refresh(1).await.unwrap();
+        assert_eq!((answer.generation(), answer.expose_secret().as_str()), (1, "credential-1"));
+        assert_eq!(backend.asked(), ["renew lease-1"]);
+    }
+    assert_eq!(secret.reject(1).await.unwrap().expose_secret(), "credential-2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_credential_that_was_rejected_is_replaced_however_young_its_lease() {
     let backend = Scripted::lending(30, 3600);
     let secret = open(&backend).await;

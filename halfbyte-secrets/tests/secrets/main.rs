@@ -25,6 +25,8 @@ mod local;
 mod memory;
 mod mounts;
 mod openbao;
+mod orphans;
+mod pawnbroker;
 mod redaction;
 mod rejection;
 mod rotation;

@@ -1,36 +1,30 @@
 //! Reads one secret of one type for its live handle: which stage, which lease, and whether it is news.
 
+mod recall;
+mod stages;
+
 use std::hash::{BuildHasher as _, RandomState};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use halfbyte_core::BoxError;
 use halfbyte_core::live::{Fetched, Source};
 use secrecy::zeroize::Zeroizing;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::boot::{self, Boot, Recalled};
+use crate::boot::{self, Boot};
 use crate::guarded::Guarded;
-use crate::journal::{Audience, Journal, Outcome};
-use crate::lease::{Due, Held, Ledger, SHORTEST, Unserved};
-use crate::provider::Erased;
+use crate::journal::{Journal, Outcome};
+use crate::lease::{Borrower, Due, Held, SHORTEST};
 use crate::rotation::Rotation;
 use crate::{Ask, Error, ErrorKind, FromSecret, Lease, Name, Policy, Reading, Stage, Version};
 
-/// How long a fetch may take for giving back what it does not serve.
-const GIVING_BACK: Duration = Duration::from_secs(1);
-
 pub(crate) struct Reader<T: FromSecret> {
-    provider: Arc<dyn Erased>,
     name: Name,
     policy: Policy,
     rotation: Arc<Rotation<T>>,
-    ledger: Ledger,
-    /// What was lent for this secret and is not served, or not yet.
-    unserved: Unserved,
+    borrower: Borrower,
     boot: Boot,
     journal: Journal,
     /// Of digests, so that nobody learns a value by one.
@@ -91,11 +85,10 @@ enum Origin {
 
 impl<T: FromSecret> Reader<T> {
     pub(crate) fn new(
-        provider: Arc<dyn Erased>,
         name: Name,
         policy: Policy,
         rotation: Arc<Rotation<T>>,
-        ledger: Ledger,
+        borrower: Borrower,
         boot: Boot,
         journal: Journal,
     ) -> Self {
@@ -108,8 +101,7 @@ impl<T: FromSecret> Reader<T> {
             has_looked_back: false,
         };
         let (hasher, state) = (RandomState::new(), Mutex::new(state));
-        let unserved = Unserved::default();
-        Self { provider, name, policy, rotation, ledger, unserved, boot, journal, hasher, state }
+        Self { name, policy, rotation, borrower, boot, journal, hasher, state }
     }
 
     async fn next(&self, state: &mut State<T>) -> Result<Next<T>, Error> {
@@ -122,7 +114,9 @@ impl<T: FromSecret> Reader<T> {
             return Ok(Next::Kept(kept));
         }
         let is_due = self.boot.is_due(&state.boot);
-        let known = state.version.clone().filter(|_| rejected.is_empty() && !is_due);
+        // Who holds a lease asks for another credential.
+        let may_stay = rejected.is_empty() && !is_due && state.lease.is_none();
+        let known = state.version.clone().filter(|_| may_stay);
         let asked = Instant::now();
         let (answer, left_behind) = self.ask(state, Ask::current(name).knowing(known.as_ref())).await;
         let reading = match answer {
@@ -132,6 +126,9 @@ impl<T: FromSecret> Reader<T> {
             Err(error) => return Err(error),
         };
         let Reading { value: Some(bytes), version, lease } = reading else {
+            if known.is_none() || reading.lease.is_some() {
+                return Err(of_no_use());
+            }
             self.journal.tell(state.generation, Outcome::Unchanged);
             return Ok(Next::Kept(Fetched::unchanged()));
         };
@@ -164,93 +161,17 @@ impl<T: FromSecret> Reader<T> {
         self.publish(state, News { bytes, digest, stage: Stage::Current, version, lease }, None)
     }
 
-    /// Asks the backend, and where it has not answered yet also what an earlier process left behind. Only if that can stand in
-    /// is a backend that does not answer in half of the time taken to be down: nothing in there was ever lent, so it is no
-    /// credential that the backend may have made meanwhile.
-    async fn ask(
-        &self,
-        state: &mut State<T>,
-        ask: Ask<'_>,
-    ) -> (Result<Reading, Error>, Option<Result<Serve<T>, Error>>) {
-        let (asked, patience) = (Instant::now(), self.policy.live.fetch_timeout / 2);
-        let mut answer = pin!(self.read(ask));
-        let (mut outcome, mut left_behind) = (None, None);
-        if state.generation == 0 && self.boot.may_recall(&state.boot) {
-            let mut recalled = pin!(self.recall(ask.name()));
-            tokio::select! {
-                biased;
-                answer = &mut answer => outcome = Some(answer),
-                recalled = &mut recalled => left_behind = recalled,
-            }
-            match &outcome {
-                Some(Err(error)) if error.is_temporary() => left_behind = recalled.await,
-                None if matches!(left_behind, Some(Ok(_))) => {
-                    let answer = tokio::time::timeout_at(asked + patience, &mut answer).await;
-                    outcome = Some(answer.unwrap_or_else(|_elapsed| {
-                        Err(Error::new(ErrorKind::Unavailable, format!("no answer within {patience:?}")))
-                    }));
-                }
-                _ => {}
-            }
-        }
-        let outcome = match outcome {
-            Some(outcome) => outcome,
-            None => answer.await,
-        };
-        match &outcome {
-            // What is to be done about it shows when it was parsed.
-            Ok(_) => self.boot.answered(&mut state.boot),
-            Err(error) if error.is_not_found() || error.is_denied() => self.boot.forget(&mut state.boot, ask.name()),
-            Err(error) if error.is_temporary() => {}
-            Err(_) => self.boot.answered(&mut state.boot),
-        }
-        (outcome, left_behind)
-    }
-
-    /// Asks the backend once. What it lends is given back unless it is served.
-    async fn read(&self, ask: Ask<'_>) -> Result<Reading, Error> {
-        let asked = Instant::now();
-        let reading = self.provider.read(ask).await?;
-        if let Some(lease) = &reading.lease {
-            self.ledger.enter(self.journal.name(), lease, Held::new(lease.clone(), asked).ends());
-            self.unserved.enter(lease);
-            if lease.ttl() < SHORTEST {
-                let why = format!("it was lent for too short to be used, {:?}", lease.ttl());
-                return Err(Error::new(ErrorKind::Unavailable, why));
-            }
-        }
-        Ok(reading)
-    }
-
-    /// What an earlier process left behind.
-    async fn recall(&self, name: &Name) -> Option<Result<Serve<T>, Error>> {
-        let Recalled { value: bytes, left } = self.boot.recall(name).await?;
-        Some(self.parse(&bytes).map(|value| {
-            let (value, digest) = (Guarded::new(value, &bytes), self.digest(Some(&bytes)));
-            Serve { value, digest, origin: Origin::Restored(left), version: None, lease: None, instead_of: None }
-        }))
-    }
-
-    /// What an earlier process left behind stands in for the backend, which could not be asked because of `error`.
-    fn stand_in(&self, left_behind: Option<Result<Serve<T>, Error>>, error: &Error) -> Option<Next<T>> {
-        let serve = left_behind?.inspect_err(|error| self.journal.failed(0, error)).ok()?;
-        self.journal.failed(0, error);
-        Some(Next::Serve(serve))
-    }
-
     /// Renews the lease if that is what is due; `None` if another credential is to be read.
     async fn keep_lease(&self, state: &mut State<T>) -> Result<Option<Fetched<Arc<Guarded<T>>>>, Error> {
         let Some(held) = &state.lease else { return Ok(None) };
-        let asked = Instant::now();
-        match held.due(asked) {
+        match held.due(Instant::now()) {
             Due::Keep => Ok(Some(within(held, Fetched::unchanged()))),
             Due::Replace => Ok(None),
-            Due::Renew => match self.provider.renew(&held.lease).await {
+            Due::Renew => match self.borrower.renew(held).await {
                 // Its last moments are of no use to anybody.
-                Ok(lease) if lease.ttl() < SHORTEST => Ok(None),
-                Ok(lease) => {
-                    let held = held.renewed(lease, asked);
-                    self.enter(state.generation, &held);
+                Ok(held) if held.lease.ttl() < SHORTEST => Ok(None),
+                Ok(held) => {
+                    self.rotation.lend(state.generation, held.ends());
                     self.journal.tell(state.generation, Outcome::Renewed);
                     let kept = within(&held, Fetched::unchanged());
                     state.lease = Some(held);
@@ -264,41 +185,6 @@ impl<T: FromSecret> Reader<T> {
                 }
             },
         }
-    }
-
-    /// The first value of another stage that can be used and was not rejected. The previous one may have been replaced because
-    /// it is known to others, so it must be what this process had until lately, unless the policy says otherwise.
-    async fn another_stage(&self, name: &Name, rejected: &[u64]) -> Option<News> {
-        let (before, any) = (self.rotation.previous_digest(), self.policy.fall_back_to_previous);
-        for stage in [Stage::Pending, Stage::Previous] {
-            let is_previous = stage == Stage::Previous;
-            if is_previous && !any && before.is_none() {
-                continue;
-            }
-            let asked = Instant::now();
-            let reading = self.read(Ask::current(name).stage_of(stage)).await;
-            let Ok(Reading { value: Some(bytes), lease, .. }) = reading else { continue };
-            let digest = self.digest(Some(&bytes));
-            let may_be = !is_previous || any || before == Some(digest);
-            if may_be && !rejected.contains(&digest) && self.can_be_used(&bytes) {
-                let lease = lease.map(|lease| Held::new(lease, asked));
-                return Some(News { bytes, digest, stage, version: None, lease });
-            }
-        }
-        None
-    }
-
-    fn can_be_used(&self, bytes: &[u8]) -> bool {
-        // Guarded, so that it is wiped.
-        self.parse(bytes).map(|value| drop(Guarded::new(value, bytes))).is_ok()
-    }
-
-    /// When to ask again while something stands in for the rejected current value `of`: not before that is tried again, whatever
-    /// the jitter takes off.
-    fn until_tried_again(&self, of: u64) -> Duration {
-        let live = &self.policy.live;
-        let rest = self.rotation.rejected_for(of);
-        rest.div_f64(1.0 - live.jitter.clamp(0.0, 0.5).max(0.0)).min(live.fresh_for)
     }
 
     /// With `instead_of`, the digest of a current value that was rejected, and that this stands in for.
@@ -320,7 +206,8 @@ impl<T: FromSecret> Reader<T> {
         let (value, generation) = (Arc::new(value), state.generation + 1);
         let mut fetched = Fetched::new(value.clone());
         if let Some(held) = &lease {
-            self.enter(generation, held);
+            self.rotation.lend(generation, held.ends());
+            self.borrower.serve(&held.lease);
             fetched = within(held, fetched);
         }
         match origin {
@@ -338,7 +225,6 @@ impl<T: FromSecret> Reader<T> {
         };
         let before = state.served.replace(Served { digest, value });
         (state.generation, state.version, state.lease) = (generation, version, lease);
-        self.unserved.clear();
         self.rotation.serve(generation, digest);
         if let Some(Served { value, .. }) = before {
             self.rotation.keep_previous(value, generation - 1, window);
@@ -361,49 +247,11 @@ impl<T: FromSecret> Reader<T> {
         Some(Next::Serve(Serve { value, digest, origin: Origin::Absent, version: None, lease: None, instead_of: None }))
     }
 
-    /// Gives back what was lent and is not going to be served, as far as that is done soon. What is left ends by itself, or is
-    /// given back at shutdown.
-    async fn give_back_unserved(&self, state: &State<T>, next: Option<&Serve<T>>) {
-        let is_needed = |lease: &Lease| {
-            let needed = [state.lease.as_ref(), next.and_then(|next| next.lease.as_ref())];
-            needed.into_iter().flatten().any(|held| held.lease.id() == lease.id())
-        };
-        let unserved = self.unserved.take_unless(is_needed);
-        let giving_back = async {
-            for lease in unserved {
-                match self.provider.revoke(&lease).await {
-                    Ok(()) => {
-                        self.ledger.strike(&lease);
-                        self.journal.tell(0, Outcome::Revoked);
-                    }
-                    Err(error) => self.journal.failed(0, &error),
-                }
-            }
-        };
-        let _ends_by_itself = tokio::time::timeout(GIVING_BACK, giving_back).await;
-    }
-
-    /// What was current before this process started. Verifying with it is an extra: without it, no error.
-    async fn look_back(&self) {
-        let reading = self.read(Ask::current(&self.name).stage_of(Stage::Previous)).await;
-        if let Ok(Reading { value: Some(bytes), lease: None, .. }) = reading
-            && let Ok(value) = self.parse(&bytes)
-        {
-            let value = Arc::new(Guarded::new(value, &bytes));
-            self.rotation.keep_previous(value, 0, self.policy.rotation_window);
-        }
-    }
-
     fn parse(&self, bytes: &[u8]) -> Result<T, Error> {
         T::from_secret(bytes).map_err(|error| {
             let name = self.journal.name();
             Error::new(ErrorKind::Malformed, format!("the value of {name} cannot be used")).with_source(error)
         })
-    }
-
-    fn enter(&self, generation: u64, held: &Held) {
-        self.rotation.lend(generation, held.ends());
-        self.ledger.enter(self.journal.name(), &held.lease, held.ends());
     }
 
     fn digest(&self, value: Option<&[u8]>) -> u64 {
@@ -417,6 +265,12 @@ fn within<V>(held: &Held, fetched: Fetched<V>) -> Fetched<V> {
     fetched.fresh_for(held.rest(now)).usable_for(held.left(now))
 }
 
+/// "Unchanged" says nothing to one who named no version, and what is lent is never the value of another time.
+fn of_no_use() -> Error {
+    let what = "the backend answered \"unchanged\" where a value was asked for; is that a fault of the provider?";
+    Error::new(ErrorKind::Malformed, what)
+}
+
 impl<T: FromSecret> Source<Arc<Guarded<T>>> for Reader<T> {
     async fn fetch(&self) -> Result<Fetched<Arc<Guarded<T>>>, BoxError> {
         let mut state = self.state.lock().await;
@@ -425,11 +279,13 @@ impl<T: FromSecret> Source<Arc<Guarded<T>>> for Reader<T> {
         if let Err(error) = &next {
             self.journal.failed(state.generation, error);
         }
-        let serve = match &next {
-            Ok(Next::Serve(serve)) => Some(serve),
+        let next_lease = match &next {
+            Ok(Next::Serve(serve)) => serve.lease.as_ref(),
             _ => None,
         };
-        self.give_back_unserved(&state, serve).await;
+        let needed: Vec<&Lease> =
+            [state.lease.as_ref(), next_lease].into_iter().flatten().map(|held| &held.lease).collect();
+        self.borrower.give_back_unserved(&needed).await;
         Ok(match next? {
             Next::Kept(kept) => kept,
             Next::Serve(serve) => self.serve(&mut state, serve),
@@ -438,34 +294,8 @@ impl<T: FromSecret> Source<Arc<Guarded<T>>> for Reader<T> {
 
     async fn changed(&self) {
         tokio::select! {
-            () = self.provider.changed() => {}
+            () = self.borrower.changed() => {}
             () = self.rotation.hurry() => {}
         }
-    }
-}
-
-/// What of the time for giving back is kept for saying goodbye, at most.
-const CLOSING: Duration = Duration::from_secs(1);
-
-/// Gives back what is lent, all of it at once, and closes the backend, until `until`. What was not given back in time is told of:
-/// it ends by itself.
-pub(crate) async fn give_back(provider: &dyn Erased, ledger: &Ledger, audience: &Audience, until: Instant) {
-    let left = until.saturating_duration_since(Instant::now());
-    let revoked_by = until.checked_sub(CLOSING.min(left / 4)).unwrap_or(until);
-    let entries = ledger.take();
-    let revocations = entries.iter().map(async |entry| {
-        let journal = audience.of(&entry.name);
-        let outcome = timeout_at(revoked_by, provider.revoke(&entry.lease)).await;
-        let error = match outcome {
-            Ok(Ok(())) => return journal.tell(0, Outcome::Revoked),
-            Ok(Err(error)) => error,
-            Err(_elapsed) => Error::new(ErrorKind::Unavailable, "the backend did not take it in time"),
-        };
-        let message = "the lease was not given back, and lasts until it ends by itself";
-        journal.failed(0, &Error::new(error.kind(), message).with_source(error));
-    });
-    join_all(revocations).await;
-    if timeout_at(until, provider.close()).await.is_err() {
-        tracing::debug!(target: "halfbyte::secrets", "the backend was not closed in time");
     }
 }
