@@ -61,6 +61,7 @@
 //! | 403 otherwise | denied; serves what it has | allow `read` on the path that the message names |
 //!
 //! The policies that it needs: `read` on `MOUNT/data/PATH/*` and on the paths of dynamic credentials, `update` on
+//! | nothing is mounted there any more, or no auth method (404) | denied; serves what it has, and a boot snapshot forgets it: it was taken away | mount or enable it again, or correct mount, path or namespace |
 //! `sys/leases/revoke`; the rest is in the policy `default` (`auth/token/lookup-self`, `renew-self`, `revoke-self`,
 //! `sys/leases/renew`). Without `sys/leases/revoke` leases end with the login token, which is revoked at the end too; without
 //! `lookup-self` a policy that forbids looks like a token that has ended, and each such 403 costs a login.

@@ -2,10 +2,11 @@
 
 mod faults;
 mod forbidden;
+mod gone;
 mod key_value;
 mod lending;
 mod login;
-mod server;
+pub mod server;
 mod token;
 
 use std::collections::HashSet;

@@ -18,6 +18,7 @@ async fn every_fault_has_its_kind_and_shows_nothing_secret() {
     for (status, body, kind, says) in [
         (404, version(3, "null"), ErrorKind::NotFound, "version 3 of x was deleted"),
         (404, r#"{"errors":[]}"#.into(), ErrorKind::NotFound, "secret/data/app/x"),
+        (404, r#"{"errors":["no handler for route \"hunter2\""]}"#.into(), ErrorKind::Denied, "mount it"),
         (403, r#"{"errors":["permission denied hunter2"]}"#.into(), ErrorKind::Denied, "policies"),
         (472, "hunter2".into(), ErrorKind::Unavailable, "disaster"),
         (473, "hunter2".into(), ErrorKind::Unavailable, "performance"),
