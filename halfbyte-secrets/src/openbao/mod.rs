@@ -64,7 +64,7 @@
 //! | nothing is mounted there any more, or no auth method (404) | denied; serves what it has, and a boot snapshot forgets it: it was taken away | mount or enable it again, or correct mount, path or namespace |
 //! `sys/leases/revoke`; the rest is in the policy `default` (`auth/token/lookup-self`, `renew-self`, `revoke-self`,
 //! `sys/leases/renew`). Without `sys/leases/revoke` leases end with the login token, which is revoked at the end too; without
-//! `lookup-self` a policy that forbids looks like a token that has ended, and each such 403 costs a login.
+//! `lookup-self` a policy that forbids looks like a token that has ended, and costs a login now and then.
 //!
 //! # What it does not do
 //!
@@ -80,6 +80,7 @@ mod refusal;
 mod session;
 mod settings;
 mod token;
+mod doubt;
 mod wire;
 
 use std::fmt;
@@ -98,7 +99,7 @@ use self::answer::Kept;
 pub use self::auth::{Auth, Credential};
 use self::leases::Leases;
 use self::refusal::Refusal;
-use self::session::{Keeping, Session};
+use self::session::{Cause, Keeping, Session};
 pub use self::settings::Settings;
 use self::token::Token;
 use self::wire::{Call, Wire};
@@ -176,11 +177,24 @@ impl OpenBao {
     ) -> Result<(Result<Response, Refused>, Arc<Token>), Error> {
         let Server { wire, session } = &*self.0.server;
         let (mut token, mut response) = (token.clone(), wire.send(call, Some(&token.value)).await?);
-        if let Some(refusal) = Refusal::of(&response).filter(Refusal::is_forbidden)
-            && session.has_lost(wire, &token, &refusal).await
-        {
-            token = session.login(wire, Some(token.number)).await?;
-            response = wire.send(call, Some(&token.value)).await?;
+        let path = call.path();
+        if let Some(refusal) = Refusal::of(&response).filter(Refusal::is_forbidden) {
+            let cause = session.cause(wire, &token, &refusal, &path).await;
+            if !matches!(cause, Cause::Policy) {
+                token = session.login(wire, Some(token.number)).await?;
+                response = wire.send(call, Some(&token.value)).await?;
+            }
+            if let Cause::Seems(sign) = cause {
+                match response.status().as_u16() {
+                    403 => session.doubt().was_fruitless(&path, sign, token.number, Instant::now()),
+                    _ if is_answer(&response) => session.doubt().helped(),
+                    // A server in trouble does not tell.
+                    _ => {}
+                }
+            }
+        }
+        if is_answer(&response) {
+            session.doubt().answered(&path);
         }
         let Some(refusal) = Refusal::of(&response) else { return Ok((Ok(response), token)) };
         if let Some(patience) = refusal.patience() {
@@ -297,6 +311,11 @@ struct Refused {
     response: Response,
     refusal: Refusal,
 }
+/// Whether the token was allowed to ask.
+fn is_answer(response: &Response) -> bool {
+    response.status().is_success() || response.status() == 404
+}
+
 
 /// Does what is due about the token, for as long as somebody may need it.
 async fn keep(server: Arc<Server>) {

@@ -60,6 +60,10 @@ impl Bao {
     }
 
     fn valid(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn logins(&self) -> usize {
+        self.0.logins.load(Ordering::SeqCst)
+    }
+
         self.0.valid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,23 +1,149 @@
 //! A 403: of a policy, or of a token that has ended.
 
-use super::server::Answer;
-use super::{Bao, LOGIN, LOOK, READ, app_role, openbao, read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-#[tokio::test]
-async fn what_a_policy_forbids_is_denied_without_a_login() {
-    let server = Bao::new().serve(|_| Answer::no(403, "1 error occurred: permission denied")).await;
-    let openbao = openbao(&server, app_role());
-    for _ in 0..3 {
-        let error = read(&openbao, "x").await.expect_err("forbidden");
-        assert!(error.is_denied() && error.to_string().contains("secret/data/app/x"), "{error}");
+use halfbyte_secrets::openbao::Auth;
+use tokio::task::JoinSet;
+
+use super::server::{Answer, Request, Server};
+use super::{Bao, LOGIN, LOOK, READ, app_role, openbao, read, value, version};
+
+/// One whose policies forbid `x`, in these words, and lookups unless they `may_look`.
+async fn forbidding(bao: &Bao, words: &'static str, may_look: bool) -> Server {
+    let bao = bao.clone();
+    Server::start(move |request| {
+        if request.line == LOOK && !may_look {
+            return Answer::no(403, "permission denied");
+        }
+        bao.answer(request).unwrap_or_else(|| allowed(request, words))
+    })
+    .await
+}
+
+fn allowed(request: &Request, words: &str) -> Answer {
+    match request.line.as_str() {
+        READ => Answer::no(403, words),
+        _ => Answer::ok(version(1, r#"{"value":"y"}"#)),
     }
-    assert_eq!((server.count(LOGIN), server.count(LOOK)), (1, 3));
 }
 
 #[tokio::test]
-async fn a_403_for_the_token_is_followed_by_one_login_and_one_more_try() {
-    let server = Bao::new().serve(|_| Answer::no(403, "permission denied, invalid token")).await;
-    let error = read(&openbao(&server, app_role()), "x").await.expect_err("refused twice");
-    assert!(error.is_denied(), "{error}");
-    assert_eq!((server.count(LOGIN), server.count(READ), server.count(LOOK)), (2, 2, 0));
+async fn what_a_policy_forbids_is_denied_and_costs_one_login_at_most() {
+    for (words, may_look, logins, looks) in [
+        ("1 error occurred: permission denied", true, 1, 20),
+        // The server does not tell: one login does.
+        ("permission denied", false, 2, 20),
+        // The server tells, and tells it of a token that is new: with that its word is doubted.
+        ("permission denied, invalid token", true, 2, 0),
+        ("permission denied, invalid token", false, 2, 0),
+    ] {
+        let server = forbidding(&Bao::new(), words, may_look).await;
+        let openbao = openbao(&server, app_role());
+        for _ in 0..20 {
+            let error = read(&openbao, "x").await.expect_err("forbidden");
+            assert!(error.is_denied() && error.to_string().contains("secret/data/app/x"), "{error}");
+        }
+        let counted = (server.count(LOGIN), server.count(LOOK));
+        assert_eq!(counted, (logins, looks), "{words}, may look {may_look}");
+        assert_eq!(server.count(READ), 20 + logins - 1, "one more try for each login");
+    }
+}
+
+#[tokio::test]
+async fn fifty_who_are_forbidden_at_once_cost_one_login() {
+    let server = forbidding(&Bao::new(), "permission denied", false).await;
+    let openbao = openbao(&server, app_role());
+    for _ in 0..2 {
+        let mut readers = JoinSet::new();
+        for _ in 0..50 {
+            let openbao = openbao.clone();
+            readers.spawn(async move { read(&openbao, "x").await.expect_err("forbidden") });
+        }
+        assert!(readers.join_all().await.iter().all(halfbyte_secrets::Error::is_denied));
+    }
+    assert_eq!(server.count(LOGIN), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_is_replaced_though_a_policy_forbids_other_things() {
+    for may_look in [true, false] {
+        let bao = Bao::new();
+        let server = forbidding(&bao, "permission denied", may_look).await;
+        let openbao = openbao(&server, app_role());
+        value(&openbao, "y").await.expect("allowed");
+        for _ in 0..3 {
+            read(&openbao, "x").await.expect_err("forbidden");
+        }
+        for _ in 0..3 {
+            let logins = server.count(LOGIN);
+            bao.revoke();
+            for _ in 0..2 {
+                assert_eq!(value(&openbao, "y").await.expect("allowed"), "y", "may look {may_look}");
+            }
+            assert_eq!(server.count(LOGIN), logins + 1, "may look {may_look}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_never_read_before_is_worth_a_login_as_well() {
+    let bao = Bao::new();
+    let server = forbidding(&bao, "permission denied", false).await;
+    let openbao = openbao(&server, app_role());
+    for name in ["y", "z"] {
+        bao.revoke();
+        assert_eq!(value(&openbao, name).await.expect("allowed"), "y");
+    }
+    assert_eq!(server.count(LOGIN), 2);
+}
+
+#[tokio::test]
+async fn a_server_in_trouble_after_the_login_says_nothing_of_policies() {
+    let (bao, is_sealed) = (Bao::new(), Arc::new(AtomicBool::new(false)));
+    let (inner, sealed) = (bao.clone(), is_sealed.clone());
+    let server = Server::start(move |request| match (request.line.as_str(), inner.answer(request)) {
+        (LOOK, _) => Answer::no(403, "permission denied"),
+        (LOGIN, Some(login)) => {
+            sealed.store(inner.logins() == 3, Ordering::SeqCst);
+            login
+        }
+        (_, Some(answer)) => answer,
+        _ if sealed.load(Ordering::SeqCst) => Answer::no(503, "Vault is sealed"),
+        _ => allowed(request, "permission denied"),
+    })
+    .await;
+    let openbao = openbao(&server, app_role());
+    value(&openbao, "y").await.expect("allowed");
+    read(&openbao, "x").await.expect_err("forbidden, and from now on a login for what was never answered rests");
+    bao.revoke();
+    let error = read(&openbao, "y").await.expect_err("sealed after the login");
+    assert!(error.is_unavailable(), "{error}");
+    is_sealed.store(false, Ordering::SeqCst);
+    bao.revoke();
+    let error = read(&openbao, "z").await.expect_err("it still rests");
+    assert!(error.is_denied() && bao.logins() == 3, "{error}");
+    value(&openbao, "y").await.expect("allowed");
+    assert_eq!(bao.logins(), 4);
+    bao.revoke();
+    value(&openbao, "z").await.expect("it rests no more, since the last one helped");
+    assert_eq!(bao.logins(), 5);
+}
+
+#[tokio::test]
+async fn a_token_that_was_given_and_may_not_look_at_itself_is_used_and_what_is_forbidden_says_both() {
+    let bao = Bao::new();
+    bao.valid().insert("s.given".into());
+    let server = forbidding(&bao, "permission denied", false).await;
+    let openbao = openbao(&server, Auth::token("s.given"));
+    assert_eq!(value(&openbao, "y").await.expect("allowed"), "y");
+    for _ in 0..3 {
+        let error = read(&openbao, "x").await.expect_err("forbidden");
+        assert!(
+            error.is_denied() && error.to_string().contains("has ended or was revoked, or its policies"),
+            "{error}"
+        );
+    }
+    assert_eq!(value(&openbao, "y").await.expect("allowed"), "y");
+    assert_eq!(server.count(LOGIN), 0);
 }
