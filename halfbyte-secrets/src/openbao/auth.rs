@@ -1,9 +1,11 @@
 //! What this process shows to be let in.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use halfbyte_core::config::Variables;
 use secrecy::zeroize::Zeroizing;
+use halfbyte_core::fingerprint::{Fingerprint, register};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use url::Url;
@@ -89,12 +91,12 @@ impl Auth {
     /// By a token that somebody else made. It is renewed if it can be, and never revoked. When it has ended nothing can be read
     /// until there is another one: in the file, if it is in one, such as the sink of an agent.
     pub fn token(token: impl Into<Credential>) -> Self {
-        Self { method: Method::Token(token.into()), mount: String::new() }
+        Self { method: Method::Token(token.into().known()), mount: String::new() }
     }
 
     /// By AppRole, mounted at `approle` unless [said](Self::mount).
     pub fn app_role(role_id: impl Into<Credential>, secret_id: impl Into<Credential>) -> Self {
-        let method = Method::AppRole { role_id: role_id.into(), secret_id: secret_id.into() };
+        let method = Method::AppRole { role_id: role_id.into(), secret_id: secret_id.into().known() };
         Self { method, mount: "approle".into() }
     }
 
@@ -130,7 +132,11 @@ impl Auth {
             }
             Method::Kubernetes { role, jwt } => vec![("role", role.as_str().into()), ("jwt", jwt.load().await?)],
         };
-        Ok(Proof::Login(Login { path: format!("auth/{}/login", self.mount.trim_matches('/')), fields }))
+        let secret = secret.load().await?;
+        let known = register(secret.expose_secret().as_bytes());
+        let fields = fields.into_iter().chain([(name, secret)]).collect();
+        let path = format!("auth/{}/login", self.mount.trim_matches('/'));
+        Ok(Proof::Login(Login { path, fields }, known))
     }
 }
 
@@ -138,7 +144,8 @@ impl Auth {
 pub(super) enum Proof {
     /// That needs no login.
     Token(SecretString),
-    Login(Login),
+    /// The leak firewall knows what is secret of it for as long as the fingerprint is kept.
+    Login(Login, Fingerprint),
 }
 
 /// One login; as JSON it is the body of the request.
@@ -154,8 +161,12 @@ impl Serialize for Login {
 }
 
 /// A credential that is given: as it is, or as a file that is read anew at each login. `Debug` does not show it.
-#[derive(Clone, Debug)]
-pub struct Credential(Place);
+#[derive(Clone)]
+pub struct Credential {
+    place: Place,
+    /// For the leak firewall, if it is a secret and here.
+    _known: Option<Arc<Fingerprint>>,
+}
 
 #[derive(Clone, Debug)]
 enum Place {
@@ -166,11 +177,24 @@ enum Place {
 impl Credential {
     /// What the file `path` holds, without white space around it; at most 64 KiB.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self(Place::File(path.into()))
+        Self::at(Place::File(path.into()))
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, _known: None }
+    }
+
+    /// The same, to be masked wherever it turns up.
+    fn known(self) -> Self {
+        let known = match &self.place {
+            Place::Here(secret) => Some(Arc::new(register(secret.expose_secret().as_bytes()))),
+            Place::File(_) => None,
+        };
+        Self { _known: known, ..self }
     }
 
     async fn load(&self) -> Result<SecretString, Error> {
-        match &self.0 {
+        match &self.place {
             Place::Here(value) => Ok(value.clone()),
             Place::File(path) => {
                 let path = path.clone();
@@ -183,6 +207,17 @@ impl Credential {
 fn load(path: &Path) -> Result<SecretString, Error> {
     let bytes: Zeroizing<Vec<u8>> = read(path, LARGEST)?.bytes;
     match str::from_utf8(&bytes).map(str::trim) {
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Credential").field(&self.place).finish()
+    }
+}
+
+/// What the process was started with.
+fn variable<'a>(name: &str, variables: &'a Variables) -> Option<&'a str> {
+    Env::taken(name).and_then(|taken| str::from_utf8(taken).ok()).or_else(|| variables.get(name))
+}
+
         Ok("") | Err(_) => {
             let what = format!("{} is empty or not text, and should hold what to log in with", path.display());
             Err(Error::new(ErrorKind::Malformed, what))
@@ -193,13 +228,13 @@ fn load(path: &Path) -> Result<SecretString, Error> {
 
 impl From<SecretString> for Credential {
     fn from(value: SecretString) -> Self {
-        Self(Place::Here(value))
+        Self::at(Place::Here(value))
     }
 }
 
 impl From<&str> for Credential {
     fn from(value: &str) -> Self {
-        Self(Place::Here(value.into()))
+        Self::at(Place::Here(value.into()))
     }
 }
 
@@ -209,7 +244,7 @@ mod tests {
 
     /// Path and body of a login.
     async fn login(auth: &Auth) -> (String, String) {
-        let Ok(Proof::Login(login)) = auth.proof().await else { panic!("no login") };
+        let Ok(Proof::Login(login, _known)) = auth.proof().await else { panic!("no login") };
         (serde_json::to_string(&login).expect("JSON"), login.path)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use halfbyte_core::fingerprint::Fingerprint;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use tokio::sync::{Mutex as Turn, Notify};
@@ -10,8 +11,8 @@ use tokio::time::Instant;
 
 use super::answer::{self, Granted};
 use super::auth::{Auth, Proof};
-use super::refusal::Refusal;
 use super::doubt::{Doubt, Sign};
+use super::refusal::Refusal;
 use super::token::{Life, Next, Token};
 use super::wire::{Call, Wire};
 use crate::{Error, ErrorKind};
@@ -30,8 +31,8 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 pub(super) struct Session {
     auth: Auth,
     state: Mutex<State>,
-    /// Whoever logs in or renews holds it.
     doubt: Mutex<Doubt>,
+    /// Whoever logs in or renews holds it.
     turn: Turn<()>,
     /// There is another token to keep.
     pub(super) changed: Arc<Notify>,
@@ -40,6 +41,8 @@ pub(super) struct Session {
 #[derive(Default)]
 struct State {
     token: Option<Arc<Token>>,
+    /// What was shown last to be let in, for the leak firewall.
+    shown: Option<Fingerprint>,
     /// How many attempts to log in are over, and what came of the last one.
     attempts: u64,
     failure: Option<Failure>,
@@ -48,9 +51,6 @@ struct State {
     is_closed: bool,
 }
 
-struct Failure {
-    error: Error,
-    /// Until when nobody tries again.
 /// Why a token was refused.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cause {
@@ -62,6 +62,9 @@ pub(super) enum Cause {
     Seems(Sign),
 }
 
+struct Failure {
+    error: Error,
+    /// Until when nobody tries again.
     rest: Instant,
 }
 
@@ -176,7 +179,11 @@ impl Session {
         })?;
         let login = match proof {
             Proof::Token(token) => return given(wire, token, before, number).await,
-            Proof::Login(login) => login,
+            Proof::Login(login, known) => {
+                // For longer than the login takes: it can be shown again.
+                self.state().shown = Some(known);
+                login
+            }
         };
         let path = &login.path;
         let response = wire.send(&Call::post(path, &login), None).await?;

@@ -4,6 +4,7 @@ mod faults;
 mod forbidden;
 mod gone;
 mod key_value;
+mod known;
 mod lending;
 mod login;
 pub mod server;
@@ -59,11 +60,11 @@ impl Bao {
         self.valid().clear();
     }
 
-    fn valid(&self) -> MutexGuard<'_, HashSet<String>> {
     fn logins(&self) -> usize {
         self.0.logins.load(Ordering::SeqCst)
     }
 
+    fn valid(&self) -> MutexGuard<'_, HashSet<String>> {
         self.0.valid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
