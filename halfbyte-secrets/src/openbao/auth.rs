@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use halfbyte_core::config::Variables;
-use secrecy::zeroize::Zeroizing;
 use halfbyte_core::fingerprint::{Fingerprint, register};
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use url::Url;
 
 use crate::provider::{blocking, read};
-use crate::{Error, ErrorKind};
+use crate::{Env, Error, ErrorKind};
 
 /// Where Kubernetes mounts the token of the service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -46,7 +47,8 @@ impl Auth {
     ///
     /// - `auth=kubernetes:ROLE`
     /// - `auth=approle:/file/of/role-id,/file/of/secret-id`
-    /// - `auth=token:/file/of/token`, or `auth=token` for the variable `BAO_TOKEN`, or `VAULT_TOKEN`
+    /// - `auth=token:/file/of/token`, or `auth=token` for the variable `BAO_TOKEN`, or `VAULT_TOKEN`, also if
+    ///   [`Env::take`](crate::Env::take) took it
     ///
     /// `kubernetes@MOUNT:…` and `approle@MOUNT:…` say where the method is mounted. A credential itself is never in a URL.
     ///
@@ -72,7 +74,7 @@ impl Auth {
                 _ => return Err(malformed("needs auth=approle:/file/of/role-id,/file/of/secret-id")),
             },
             ("token", "", None) => {
-                let token = variables.get("BAO_TOKEN").or_else(|| variables.get("VAULT_TOKEN"));
+                let token = variable("BAO_TOKEN", variables).or_else(|| variable("VAULT_TOKEN", variables));
                 Self::token(token.ok_or_else(|| malformed("says auth=token, and BAO_TOKEN is not set"))?)
             }
             ("token", file, None) => Self::token(Credential::file(file)),
@@ -125,12 +127,13 @@ impl Auth {
 
     /// What to show. Files are read anew.
     pub(super) async fn proof(&self) -> Result<Proof, Error> {
-        let fields = match &self.method {
+        let (name, secret, fields) = match &self.method {
             Method::Token(token) => return token.load().await.map(Proof::Token),
+            // A role's id is no secret: it may be an ordinary word.
             Method::AppRole { role_id, secret_id } => {
-                vec![("role_id", role_id.load().await?), ("secret_id", secret_id.load().await?)]
+                ("secret_id", secret_id, vec![("role_id", role_id.load().await?)])
             }
-            Method::Kubernetes { role, jwt } => vec![("role", role.as_str().into()), ("jwt", jwt.load().await?)],
+            Method::Kubernetes { role, jwt } => ("jwt", jwt, vec![("role", role.as_str().into())]),
         };
         let secret = secret.load().await?;
         let known = register(secret.expose_secret().as_bytes());
@@ -204,9 +207,6 @@ impl Credential {
     }
 }
 
-fn load(path: &Path) -> Result<SecretString, Error> {
-    let bytes: Zeroizing<Vec<u8>> = read(path, LARGEST)?.bytes;
-    match str::from_utf8(&bytes).map(str::trim) {
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Credential").field(&self.place).finish()
@@ -218,6 +218,9 @@ fn variable<'a>(name: &str, variables: &'a Variables) -> Option<&'a str> {
     Env::taken(name).and_then(|taken| str::from_utf8(taken).ok()).or_else(|| variables.get(name))
 }
 
+fn load(path: &Path) -> Result<SecretString, Error> {
+    let bytes: Zeroizing<Vec<u8>> = read(path, LARGEST)?.bytes;
+    match str::from_utf8(&bytes).map(str::trim) {
         Ok("") | Err(_) => {
             let what = format!("{} is empty or not text, and should hold what to log in with", path.display());
             Err(Error::new(ErrorKind::Malformed, what))
