@@ -7,7 +7,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, Result, SharedCredentialsProvider, future};
 use halfbyte_core::fingerprint::{Fingerprint, register};
 
-/// Where credentials come from, and the fingerprints of those that came last.
+/// Where credentials come from, and the fingerprints of those that came last. What the SDK finds has nothing to fall back on.
 pub(super) struct Known {
     provider: SharedCredentialsProvider,
     /// They are replaced some minutes before they expire, so those before are good for a while.
@@ -50,10 +50,6 @@ impl ProvideCredentials for Known {
             provided.inspect(|credentials| self.learn(credentials))
         })
     }
-
-    fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        self.provider.fallback_on_interrupt().inspect(|credentials| self.learn(credentials))
-    }
 }
 
 impl fmt::Debug for Known {
@@ -82,10 +78,6 @@ mod tests {
             let (key, token) = (format!("secret-access-key-{number}"), format!("session-token-{number}"));
             future::ProvideCredentials::ready(Ok(Credentials::new("AKIDKNOWN1", key, Some(token), None, "test")))
         }
-
-        fn fallback_on_interrupt(&self) -> Option<Credentials> {
-            Some(Credentials::new("AKIDKNOWN2", "secret-access-key-to-fall-back", None, None, "test"))
-        }
     }
 
     #[tokio::test]
@@ -109,8 +101,6 @@ mod tests {
             assert_eq!(mask(text) == REDACTED, is_known, "{text}");
         }
         assert!(!format!("{known:?}").contains("session-token"), "{known:?}");
-        assert!(known.fallback_on_interrupt().is_some());
-        assert_eq!(mask("secret-access-key-to-fall-back"), REDACTED);
     }
 
     #[test]

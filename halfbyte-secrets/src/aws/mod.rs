@@ -210,3 +210,42 @@ impl fmt::Debug for Aws {
         f.debug_struct("Aws").field("region", region).field("prefix", prefix).field("endpoint", endpoint).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use aws_credential_types::provider::{ProvideCredentials, future};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// Credentials that take almost as long as the SDK waits for them.
+    #[derive(Debug)]
+    struct Slow;
+
+    impl ProvideCredentials for Slow {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::new(async {
+                sleep(Duration::from_millis(4_500)).await;
+                Ok(Credentials::new("AKIDTEST", "k", None, None, "test"))
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_ends_in_its_time_though_each_step_of_it_does() {
+        // Nobody accepts what comes in: there is never an answer.
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let aws = Aws::new("eu-central-1", "prod").expect("made");
+        let aws = aws.endpoint(format!("http://{}", silent.local_addr().expect("bound")));
+        let aws = Aws { credentials: Some(SharedCredentialsProvider::new(Slow)), ..aws };
+        let (name, begun) = (Name::new("token").expect("a name"), Instant::now());
+        let error = aws.read(Ask::current(&name)).await.expect_err("silence");
+        assert!(error.is_unavailable() && error.to_string().contains("did not answer in time"), "{error}");
+        assert!((READ..READ + Duration::from_millis(400)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
+}

@@ -1,13 +1,14 @@
 //! A 403: of a policy, or of a token that has ended.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use halfbyte_secrets::openbao::Auth;
 use tokio::task::JoinSet;
 
 use super::server::{Answer, Request, Server};
-use super::{Bao, LOGIN, LOOK, READ, app_role, openbao, read, value, version};
+use super::{Bao, LOGIN, LOOK, READ, app_role, openbao, read, until, value, version};
 
 /// One whose policies forbid `x`, in these words, and lookups unless they `may_look`.
 async fn forbidding(bao: &Bao, words: &'static str, may_look: bool) -> Server {
@@ -24,6 +25,7 @@ async fn forbidding(bao: &Bao, words: &'static str, may_look: bool) -> Server {
 fn allowed(request: &Request, words: &str) -> Answer {
     match request.line.as_str() {
         READ => Answer::no(403, words),
+        line if line.ends_with("/missing") => Answer::no(404, ""),
         _ => Answer::ok(version(1, r#"{"value":"y"}"#)),
     }
 }
@@ -82,8 +84,55 @@ async fn a_token_that_has_ended_is_replaced_though_a_policy_forbids_other_things
                 assert_eq!(value(&openbao, "y").await.expect("allowed"), "y", "may look {may_look}");
             }
             assert_eq!(server.count(LOGIN), logins + 1, "may look {may_look}");
+            // So that a login in doubt rests again.
+            read(&openbao, "x").await.expect_err("forbidden");
         }
     }
+}
+
+#[tokio::test]
+async fn what_was_found_missing_was_allowed_and_is_worth_a_login() {
+    let bao = Bao::new();
+    let server = forbidding(&bao, "permission denied", false).await;
+    let openbao = openbao(&server, app_role());
+    assert!(read(&openbao, "missing").await.is_err_and(|error| error.is_not_found()));
+    read(&openbao, "x").await.expect_err("forbidden");
+    bao.revoke();
+    assert!(read(&openbao, "missing").await.is_err_and(|error| error.is_not_found()));
+    assert_eq!(server.count(LOGIN), 3);
+    bao.revoke();
+    value(&openbao, "y").await.expect("that answer ended the rest");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_is_refused_with_a_token_that_was_replaced_meanwhile_asks_with_the_new_one() {
+    let bao = Bao::new();
+    let (release, gate) = mpsc::channel::<()>();
+    let (inner, gate) = (bao.clone(), Mutex::new(gate));
+    let server = Server::start(move |request| {
+        if request.line == LOOK {
+            return Answer::no(403, "permission denied");
+        }
+        if request.line.ends_with("/late") && request.token() == "s.2" {
+            let wait = || gate.lock().expect("one at a time").recv_timeout(Duration::from_secs(10));
+            tokio::task::block_in_place(wait).expect("released");
+        }
+        inner.answer(request).unwrap_or_else(|| allowed(request, "permission denied"))
+    })
+    .await;
+    let openbao = openbao(&server, app_role());
+    value(&openbao, "y").await.expect("allowed");
+    read(&openbao, "x").await.expect_err("forbidden, and from now on a login for what was never answered rests");
+    bao.revoke();
+    let late = JoinSet::from_iter([{
+        let openbao = openbao.clone();
+        async move { value(&openbao, "late").await }
+    }]);
+    until("it is asked", || server.count("GET /v1/secret/data/app/late") == 1).await;
+    value(&openbao, "y").await.expect("by a new login");
+    release.send(()).expect("waited for");
+    assert_eq!(late.join_all().await.pop().expect("one").expect("allowed"), "y");
+    assert_eq!(bao.logins(), 3);
 }
 
 #[tokio::test]
