@@ -141,6 +141,13 @@ async fn value(openbao: &OpenBao, name: &str) -> Result<String, Error> {
     Ok(String::from_utf8(reading.value().expect("a value").to_vec()).expect("text"))
 }
 
+/// Lets time go on by that much at once. Not for the whole of a test: on a paused clock an exchange is soon late.
+async fn skip(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 /// Waits until `done`, as long as that takes within reason.
 async fn until(what: &str, done: impl Fn() -> bool) {
     let wait = async {

@@ -57,6 +57,7 @@ async fn the_previous_value_is_the_version_below_if_it_is_still_there() {
         let answer = move |request: &Request| match request.line.split_once("?version=") {
             None => Answer::ok(version(newest, r#"{"value":"new"}"#)),
             Some((_, number)) => {
+                assert_ne!(number, "0", "which would be the newest");
                 assert_eq!(number, (newest - 1).to_string());
                 below.clone().map_or_else(|| Answer(404, "", r#"{"errors":[]}"#.into()), |body| Answer(200, "", body))
             }

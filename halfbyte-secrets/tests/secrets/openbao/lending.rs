@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use halfbyte_secrets::{Lease, Provider as _, Reading};
-use tokio::time::sleep;
 
 use super::server::{Answer, Server};
-use super::{Bao, LOGIN, app_role, credential, openbao, read};
+use super::{Bao, LOGIN, app_role, credential, openbao, read, skip};
 
 fn lease(reading: &Reading) -> Lease {
     reading.lent().expect("lent").clone()
@@ -22,7 +21,7 @@ async fn a_credential_is_lent_for_no_longer_than_its_token_lasts() {
         let openbao = openbao(&server, app_role());
         // So that renewing the token makes a difference.
         read(&openbao, "db").await.expect("there");
-        sleep(Duration::from_millis(600)).await;
+        skip(Duration::from_millis(600)).await;
         let reading = read(&openbao, "db").await.expect("there");
         assert_eq!(reading.value(), Some(&br#"{"username":"u","password":"hunter2"}"#[..]));
         let ttl = lease(&reading).ttl();
@@ -51,7 +50,7 @@ async fn nothing_is_borrowed_with_a_token_that_is_about_to_end_unless_there_is_n
     for closed in [false, true] {
         read(&openbao, "db").await.expect("there");
         is_open.store(!closed, Ordering::SeqCst);
-        sleep(Duration::from_millis(3_100)).await;
+        skip(Duration::from_millis(3_100)).await;
         let ttl = lease(&read(&openbao, "db").await.expect("there")).ttl();
         // Of a new token, or of what is left of the old one.
         assert_eq!(ttl < Duration::from_secs(3), closed, "{ttl:?}");

@@ -1,5 +1,7 @@
 //! Being let in, once for all who wait.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use halfbyte_secrets::Error;
@@ -8,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::server::{Answer, Server};
-use super::{Bao, LOGIN, app_role, openbao, value, version};
+use super::{Bao, LOGIN, app_role, openbao, skip, value, version};
 
 async fn read_by_fifty(openbao: &OpenBao) -> Vec<Result<String, Error>> {
     let mut readers = JoinSet::new();
@@ -53,4 +55,48 @@ async fn a_reader_who_gives_up_in_the_middle_of_a_login_is_in_nobodys_way() {
     let gave_up = timeout(Duration::from_millis(30), value(&openbao, "x")).await;
     assert!(gave_up.is_err());
     assert_eq!(value(&openbao, "x").await.expect("there"), "x");
+}
+
+#[tokio::test]
+async fn after_a_login_that_worked_a_refusal_rests_as_the_first_did() {
+    let (bao, is_open) = (Bao::new(), Arc::new(AtomicBool::new(false)));
+    let (inner, open) = (bao.clone(), is_open.clone());
+    let server = Server::start(move |request| match inner.answer(request) {
+        _ if request.line == LOGIN && !open.load(Ordering::SeqCst) => Answer::no(400, "invalid role or secret ID"),
+        Some(answer) => answer,
+        None => Answer::ok(version(1, r#"{"value":"x"}"#)),
+    })
+    .await;
+    let openbao = openbao(&server, app_role());
+    for _ in 0..2 {
+        is_open.store(false, Ordering::SeqCst);
+        bao.revoke();
+        value(&openbao, "x").await.expect_err("refused");
+        is_open.store(true, Ordering::SeqCst);
+        value(&openbao, "x").await.expect_err("it rests");
+        skip(Duration::from_millis(1_050)).await;
+        value(&openbao, "x").await.expect("it rests no more");
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_is_throttled_is_not_tried_again_at_once() {
+    let server = Server::start(|_| Answer::no(429, "")).await;
+    let openbao = openbao(&server, app_role());
+    for logins in [1, 2] {
+        for _ in 0..3 {
+            assert!(value(&openbao, "x").await.is_err_and(|error| error.is_throttled()));
+        }
+        assert_eq!(server.count(LOGIN), logins);
+        skip(Duration::from_millis(1_050)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_wants_another_proof_is_denied() {
+    let server =
+        Server::start(|_| Answer::ok(r#"{"auth":{"client_token":"","lease_duration":0,"renewable":false}}"#)).await;
+    let error = value(&openbao(&server, app_role()), "x").await.expect_err("half a login");
+    assert!(error.is_denied() && error.to_string().contains("MFA"), "{error}");
+    assert_eq!(server.asked().len(), 1);
 }

@@ -1,12 +1,13 @@
 //! The life of a login token: renewed, replaced, read anew, given back.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use halfbyte_secrets::Provider as _;
 use halfbyte_secrets::openbao::{Auth, Credential};
 
-use super::server::Answer;
-use super::{Bao, LOGIN, RENEW, REVOKE, app_role, openbao, read, until, value, version};
+use super::server::{Answer, Server};
+use super::{Bao, LOGIN, LOOK, RENEW, REVOKE, app_role, openbao, read, skip, until, value, version};
 
 #[tokio::test]
 async fn a_token_is_renewed_before_it_ends_and_replaced_when_it_shrinks() {
@@ -83,4 +84,17 @@ async fn what_was_logged_in_for_is_given_back_at_the_end_and_nothing_is_asked_af
     assert!(read(&openbao, "x").await.is_err_and(|error| error.is_unavailable()));
     openbao.close().await;
     assert_eq!(server.asked().len(), asked);
+}
+
+#[tokio::test]
+async fn a_token_that_was_given_is_tried_though_it_should_have_ended() {
+    let server = Server::start(|request| match request.line.as_str() {
+        LOOK => Answer::ok(r#"{"data":{"ttl":1,"renewable":false}}"#),
+        _ => Answer::ok(version(1, r#"{"value":"x"}"#)),
+    })
+    .await;
+    let openbao = openbao(&server, Auth::token("s.given"));
+    value(&openbao, "x").await.expect("there");
+    skip(Duration::from_secs(2)).await;
+    value(&openbao, "x").await.expect("somebody else has renewed it");
 }
