@@ -159,6 +159,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_call_that_takes_too_long_as_a_whole_is_late_and_not_unreachable() {
+        let error = of("x", "AWSCURRENT", "eu-central-1", SdkError::timeout_error("hunter2"));
+        assert!(error.is_unavailable() && error.to_string().contains("did not answer in time"), "{error}");
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+
+    #[test]
     fn only_credentials_that_are_configured_wrongly_are_denied_the_others_may_come_yet() {
         let cases = [
             (CredentialsError::not_loaded("hunter2"), ErrorKind::Unavailable, "AWS_ACCESS_KEY_ID"),

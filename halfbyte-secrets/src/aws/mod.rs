@@ -3,6 +3,7 @@
 mod connector;
 mod endpoint;
 mod fault;
+mod known;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::StalledStreamProtectionConfig;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
@@ -19,6 +21,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::OnceCell;
 
 use self::connector::Connector;
+use self::known::Known;
 use crate::{Ask, Error, ErrorKind, Name, Provider, Reading, Stage, Version};
 
 /// For one read, with the credentials that may have to be had first: a little less than what [`live::Policy`] allows, so that
@@ -50,6 +53,8 @@ const READ: Duration = Duration::from_secs(9);
 ///   no attempt over 5 seconds. The SDK does not repeat a call; that is for the [policy](crate::Policy).
 /// - A failure is told by the code that AWS answers, not by its status, and no value, key or token is in the error. What AWS
 ///   says besides is repeated only where it cannot hold what was sent.
+/// - The secret access key and the session's token are known to the [`firewall`](crate::firewall), as secrets are, from when they
+///   are had until they are replaced for the second time.
 /// - The bytes of the answer are overwritten with zeros, and so is the value, which is not copied in between.
 ///
 /// # What it does not do
@@ -65,7 +70,7 @@ pub struct Aws {
     prefix: String,
     endpoint: Option<String>,
     allow_plaintext: bool,
-    credentials: Option<Credentials>,
+    credentials: Option<SharedCredentialsProvider>,
     connector: Connector,
     /// Made by the first read, since the SDK looks at files for it.
     client: Arc<OnceCell<Client>>,
@@ -121,7 +126,8 @@ impl Aws {
     /// speaks as AWS does.
     #[must_use]
     pub fn access_key(self, id: impl Into<String>, secret: &SecretString) -> Self {
-        let credentials = Some(Credentials::new(id, secret.expose_secret(), None, None, "halfbyte"));
+        let credentials = Known::here(Credentials::new(id, secret.expose_secret(), None, None, "halfbyte"));
+        let credentials = Some(SharedCredentialsProvider::new(credentials));
         Self { credentials, client: Arc::default(), ..self }
     }
 
@@ -144,12 +150,20 @@ impl Aws {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(TimeoutConfig::builder().operation_timeout(READ).build());
         if let Some(credentials) = &self.credentials {
+            // Others are not looked for.
             config = config.credentials_provider(credentials.clone());
         }
         if let Some(endpoint) = &self.endpoint {
             config = config.endpoint_url(endpoint);
         }
-        Client::new(&config.load().await)
+        let config = config.load().await;
+        Client::new(&match config.credentials_provider().filter(|_| self.credentials.is_none()) {
+            Some(found) => {
+                let known = SharedCredentialsProvider::new(Known::by(found));
+                config.into_builder().credentials_provider(known).build()
+            }
+            None => config,
+        })
     }
 
     fn id(&self, name: &Name) -> String {
@@ -198,5 +212,44 @@ impl fmt::Debug for Aws {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { region, prefix, endpoint, .. } = self;
         f.debug_struct("Aws").field("region", region).field("prefix", prefix).field("endpoint", endpoint).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use aws_credential_types::provider::{ProvideCredentials, future};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// Credentials that take almost as long as the SDK waits for them.
+    #[derive(Debug)]
+    struct Slow;
+
+    impl ProvideCredentials for Slow {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::new(async {
+                sleep(Duration::from_millis(4_500)).await;
+                Ok(Credentials::new("AKIDTEST", "k", None, None, "test"))
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_ends_in_its_time_though_each_step_of_it_does() {
+        // Nobody accepts what comes in: there is never an answer.
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let aws = Aws::new("eu-central-1", "prod").expect("made");
+        let aws = aws.endpoint(format!("http://{}", silent.local_addr().expect("bound")));
+        let aws = Aws { credentials: Some(SharedCredentialsProvider::new(Slow)), ..aws };
+        let (name, begun) = (Name::new("token").expect("a name"), Instant::now());
+        let error = aws.read(Ask::current(&name)).await.expect_err("silence");
+        assert!(error.is_unavailable() && error.to_string().contains("did not answer in time"), "{error}");
+        assert!((READ..READ + Duration::from_millis(400)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     }
 }

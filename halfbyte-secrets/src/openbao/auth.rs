@@ -1,15 +1,18 @@
 //! What this process shows to be let in.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use halfbyte_core::config::Variables;
+use halfbyte_core::fingerprint::{Fingerprint, register};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use url::Url;
 
 use crate::provider::{Threads, read};
-use crate::{Error, ErrorKind};
+use crate::{Env, Error, ErrorKind};
 
 /// Where Kubernetes mounts the token of the service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -44,7 +47,8 @@ impl Auth {
     ///
     /// - `auth=kubernetes:ROLE`
     /// - `auth=approle:/file/of/role-id,/file/of/secret-id`
-    /// - `auth=token:/file/of/token`, or `auth=token` for the variable `BAO_TOKEN`, or `VAULT_TOKEN`
+    /// - `auth=token:/file/of/token`, or `auth=token` for the variable `BAO_TOKEN`, or `VAULT_TOKEN`, also if
+    ///   [`Env::take`](crate::Env::take) took it
     ///
     /// `kubernetes@MOUNT:…` and `approle@MOUNT:…` say where the method is mounted. A credential itself is never in a URL.
     ///
@@ -70,7 +74,7 @@ impl Auth {
                 _ => return Err(malformed("needs auth=approle:/file/of/role-id,/file/of/secret-id")),
             },
             ("token", "", None) => {
-                let token = variables.get("BAO_TOKEN").or_else(|| variables.get("VAULT_TOKEN"));
+                let token = variable("BAO_TOKEN", variables).or_else(|| variable("VAULT_TOKEN", variables));
                 Self::token(token.ok_or_else(|| malformed("says auth=token, and BAO_TOKEN is not set"))?)
             }
             ("token", file, None) => Self::token(Credential::file(file)),
@@ -89,12 +93,12 @@ impl Auth {
     /// By a token that somebody else made. It is renewed if it can be, and never revoked. When it has ended nothing can be read
     /// until there is another one: in the file, if it is in one, such as the sink of an agent.
     pub fn token(token: impl Into<Credential>) -> Self {
-        Self { method: Method::Token(token.into()), mount: String::new() }
+        Self { method: Method::Token(token.into().known()), mount: String::new() }
     }
 
     /// By AppRole, mounted at `approle` unless [said](Self::mount).
     pub fn app_role(role_id: impl Into<Credential>, secret_id: impl Into<Credential>) -> Self {
-        let method = Method::AppRole { role_id: role_id.into(), secret_id: secret_id.into() };
+        let method = Method::AppRole { role_id: role_id.into(), secret_id: secret_id.into().known() };
         Self { method, mount: "approle".into() }
     }
 
@@ -123,14 +127,19 @@ impl Auth {
 
     /// What to show. Files are read anew.
     pub(super) async fn proof(&self) -> Result<Proof, Error> {
-        let fields = match &self.method {
+        let (name, secret, fields) = match &self.method {
             Method::Token(token) => return token.load().await.map(Proof::Token),
+            // A role's id is no secret: it may be an ordinary word.
             Method::AppRole { role_id, secret_id } => {
-                vec![("role_id", role_id.load().await?), ("secret_id", secret_id.load().await?)]
+                ("secret_id", secret_id, vec![("role_id", role_id.load().await?)])
             }
-            Method::Kubernetes { role, jwt } => vec![("role", role.as_str().into()), ("jwt", jwt.load().await?)],
+            Method::Kubernetes { role, jwt } => ("jwt", jwt, vec![("role", role.as_str().into())]),
         };
-        Ok(Proof::Login(Login { path: format!("auth/{}/login", self.mount.trim_matches('/')), fields }))
+        let secret = secret.load().await?;
+        let known = register(secret.expose_secret().as_bytes());
+        let fields = fields.into_iter().chain([(name, secret)]).collect();
+        let path = format!("auth/{}/login", self.mount.trim_matches('/'));
+        Ok(Proof::Login(Login { path, fields }, known))
     }
 }
 
@@ -138,7 +147,8 @@ impl Auth {
 pub(super) enum Proof {
     /// That needs no login.
     Token(SecretString),
-    Login(Login),
+    /// The leak firewall knows what is secret of it for as long as the fingerprint is kept.
+    Login(Login, Fingerprint),
 }
 
 /// One login; as JSON it is the body of the request.
@@ -154,8 +164,12 @@ impl Serialize for Login {
 }
 
 /// A credential that is given: as it is, or as a file that is read anew at each login. `Debug` does not show it.
-#[derive(Clone, Debug)]
-pub struct Credential(Place);
+#[derive(Clone)]
+pub struct Credential {
+    place: Place,
+    /// For the leak firewall, if it is a secret and here.
+    _known: Option<Arc<Fingerprint>>,
+}
 
 #[derive(Clone, Debug)]
 enum Place {
@@ -166,11 +180,24 @@ enum Place {
 impl Credential {
     /// What the file `path` holds, without white space around it; at most 64 KiB.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self(Place::File(path.into(), Threads::default()))
+        Self::at(Place::File(path.into(), Threads::default()))
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, _known: None }
+    }
+
+    /// The same, to be masked wherever it turns up.
+    fn known(self) -> Self {
+        let known = match &self.place {
+            Place::Here(secret) => Some(Arc::new(register(secret.expose_secret().as_bytes()))),
+            Place::File(..) => None,
+        };
+        Self { _known: known, ..self }
     }
 
     async fn load(&self) -> Result<SecretString, Error> {
-        match &self.0 {
+        match &self.place {
             Place::Here(value) => Ok(value.clone()),
             Place::File(path, threads) => {
                 let path = path.clone();
@@ -178,6 +205,17 @@ impl Credential {
             }
         }
     }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Credential").field(&self.place).finish()
+    }
+}
+
+/// What the process was started with.
+fn variable<'a>(name: &str, variables: &'a Variables) -> Option<&'a str> {
+    Env::taken(name).and_then(|taken| str::from_utf8(taken).ok()).or_else(|| variables.get(name))
 }
 
 fn load(path: &Path) -> Result<SecretString, Error> {
@@ -193,13 +231,13 @@ fn load(path: &Path) -> Result<SecretString, Error> {
 
 impl From<SecretString> for Credential {
     fn from(value: SecretString) -> Self {
-        Self(Place::Here(value))
+        Self::at(Place::Here(value))
     }
 }
 
 impl From<&str> for Credential {
     fn from(value: &str) -> Self {
-        Self(Place::Here(value.into()))
+        Self::at(Place::Here(value.into()))
     }
 }
 
@@ -209,7 +247,7 @@ mod tests {
 
     /// Path and body of a login.
     async fn login(auth: &Auth) -> (String, String) {
-        let Ok(Proof::Login(login)) = auth.proof().await else { panic!("no login") };
+        let Ok(Proof::Login(login, _known)) = auth.proof().await else { panic!("no login") };
         (serde_json::to_string(&login).expect("JSON"), login.path)
     }
 

@@ -34,10 +34,15 @@
 //! - The login token is renewed at two thirds of its time, less up to a tenth of that at random. When it cannot be, or is
 //!   granted for less than before because `max_ttl` is near, there is a new login instead, at two thirds of what is left.
 //! - A 403 is followed by one new login and one more try if the token has ended, is unknown to the server, or was replaced
-//!   meanwhile; a policy that forbids is told apart and does not cause logins.
+//!   meanwhile; a policy that forbids is told apart and does not cause logins. Where the server does not tell, one login finds
+//!   out; after one that did not help the next for such a 403 waits, 10 s at first and five minutes at most, unless what is
+//!   refused was answered before.
 //! - What is lent ends with the token that it was lent to, so no lease is told to be longer than its token, and after a new
 //!   login what was lent before is replaced rather than renewed. Tokens with leases are never revoked before the end.
 //! - At the end the leases are given back, then the token that was logged in for. A token that was given is left alone.
+//! - The login token, the `secret_id` and the token of a service account are known to the [`firewall`](crate::firewall), as
+//!   secrets are, from when they are had: those that were given or logged in for as long as they are kept, those from files
+//!   until they are read anew.
 //! - Token, credentials and values are in no message, URL, span or `Debug`, and headers that have them are marked sensitive. Of
 //!   an error's text only known words are repeated.
 //! - Redirects are not followed and no proxy is used. What is received and sent is wiped after use, except in the buffers of
@@ -56,6 +61,7 @@
 //! | the login token ended or was revoked | logs in anew, once, and goes on; dynamic credentials are replaced when next due | nothing |
 //! | `max_ttl` of the login token is near | logs in anew before; dynamic credentials are replaced, then the old ones end | nothing |
 //! | `max_ttl` of a lease is near | reads another credential before | nothing |
+//! | nothing is mounted there any more, or no auth method (404) | denied; serves what it has, and a boot snapshot forgets it: it was taken away | mount or enable it again, or correct mount, path or namespace |
 //! | a login is refused | serves what it has; tries again each minute | role, bindings, `secret_id`: a file is read anew each time |
 //! | a token that was given ended | [denied](crate::ErrorKind::Denied); the log warned when it could not be renewed any more | give a new one: in the file if it is in one, else with a restart |
 //! | 403 otherwise | denied; serves what it has | allow `read` on the path that the message names |
@@ -63,7 +69,7 @@
 //! The policies that it needs: `read` on `MOUNT/data/PATH/*` and on the paths of dynamic credentials, `update` on
 //! `sys/leases/revoke`; the rest is in the policy `default` (`auth/token/lookup-self`, `renew-self`, `revoke-self`,
 //! `sys/leases/renew`). Without `sys/leases/revoke` leases end with the login token, which is revoked at the end too; without
-//! `lookup-self` a policy that forbids looks like a token that has ended, and each such 403 costs a login.
+//! `lookup-self` a policy that forbids looks like a token that has ended, and costs a login now and then.
 //!
 //! # What it does not do
 //!
@@ -73,6 +79,7 @@
 
 mod answer;
 mod auth;
+mod doubt;
 mod leases;
 mod refusal;
 mod session;
@@ -96,7 +103,7 @@ use self::answer::Kept;
 pub use self::auth::{Auth, Credential};
 use self::leases::Leases;
 use self::refusal::Refusal;
-use self::session::{Keeping, Session};
+use self::session::{Cause, Keeping, Session};
 pub use self::settings::Settings;
 use self::token::Token;
 use self::wire::{Call, Wire};
@@ -176,11 +183,24 @@ impl OpenBao {
     ) -> Result<(Result<Response, Refused>, Arc<Token>), Error> {
         let Server { wire, session } = &*self.0.server;
         let (mut token, mut response) = (token.clone(), wire.send(call, Some(&token.value)).await?);
-        if let Some(refusal) = Refusal::of(&response).filter(Refusal::is_forbidden)
-            && session.has_lost(wire, &token, &refusal).await
-        {
-            token = session.login(wire, Some(token.number)).await?;
-            response = wire.send(call, Some(&token.value)).await?;
+        let path = call.path();
+        if let Some(refusal) = Refusal::of(&response).filter(Refusal::is_forbidden) {
+            let cause = session.cause(wire, &token, &refusal, &path).await;
+            if !matches!(cause, Cause::Policy) {
+                token = session.login(wire, Some(token.number)).await?;
+                response = wire.send(call, Some(&token.value)).await?;
+            }
+            if let Cause::Seems(sign) = cause {
+                match response.status().as_u16() {
+                    403 => session.doubt().was_fruitless(&path, sign, token.number, Instant::now()),
+                    _ if is_answer(&response) => session.doubt().helped(),
+                    // A server in trouble does not tell.
+                    _ => {}
+                }
+            }
+        }
+        if is_answer(&response) {
+            session.doubt().answered(&path);
         }
         let Some(refusal) = Refusal::of(&response) else { return Ok((Ok(response), token)) };
         if let Some(patience) = refusal.patience() {
@@ -290,6 +310,11 @@ impl OpenBao {
     fn patience(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.0.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the token was allowed to ask.
+fn is_answer(response: &Response) -> bool {
+    response.status().is_success() || response.status() == 404
 }
 
 /// An answer that means no.

@@ -111,9 +111,11 @@ impl Refusal {
                 ErrorKind::Denied,
                 "the login was refused; look at the role, its bindings, and whether the credential has ended or was used up",
             ),
-            404 => {
-                (ErrorKind::Unavailable, "no such login; is the auth method enabled there, and is the namespace right?")
-            }
+            // As with a mount that is gone: somebody took it away, and waiting does not bring it back.
+            404 => (
+                ErrorKind::Denied,
+                "there is no such login; enable the auth method there, or correct its mount or the namespace",
+            ),
             _ => return self.error(what),
         };
         let said = self.error(what);
@@ -133,8 +135,9 @@ impl Refusal {
             400 if self.says(LEASE_NOT_FOUND) => (ErrorKind::NotFound, "the lease has ended or was revoked"),
             400 => (ErrorKind::Malformed, "it does not understand the request; is the engine what it is taken for?"),
             401 | 403 => (ErrorKind::Denied, "the policies of the token do not allow it; allow it in one of them"),
+            // Not "not found", which would say of one secret what is so of all; and not for a snapshot to stand in for.
             404 if self.says(NO_HANDLER) => {
-                (ErrorKind::Unavailable, "nothing is mounted there; mount it, or correct mount, path or namespace")
+                (ErrorKind::Denied, "nothing is mounted there; mount it, or correct mount, path or namespace")
             }
             404 if self.says(UNSUPPORTED_PATH) => {
                 (ErrorKind::Malformed, "the engine there has no such path; is it what it is taken for?")
@@ -186,7 +189,7 @@ mod tests {
             (400, "Upgrading from non-versioned to versioned data. This backend", Unavailable, "upgraded"),
             (403, "1 error occurred: * permission denied", Denied, "policies"),
             (404, "", NotFound, "not there"),
-            (404, r#"no handler for route \"x/data/y\""#, Unavailable, "mounted"),
+            (404, r#"no handler for route \"x/data/y\""#, Denied, "mount it"),
             (404, "1 error occurred: * unsupported path", Malformed, "path"),
             (405, "unsupported operation", Malformed, "cannot be read"),
             (412, "", Unavailable, "not yet"),
@@ -214,8 +217,8 @@ mod tests {
         for (status, errors, kind) in [
             (400, "invalid role or secret ID", ErrorKind::Denied),
             (403, "permission denied", ErrorKind::Denied),
-            (404, "no handler for route", ErrorKind::Unavailable),
-            (404, "", ErrorKind::Unavailable),
+            (404, "no handler for route", ErrorKind::Denied),
+            (404, "", ErrorKind::Denied),
             (503, "Vault is sealed", ErrorKind::Unavailable),
             (429, "", ErrorKind::Throttled),
         ] {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use halfbyte_core::fingerprint::Fingerprint;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use tokio::sync::{Mutex as Turn, Notify};
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::answer::{self, Granted};
 use super::auth::{Auth, Proof};
+use super::doubt::{Doubt, Sign};
 use super::refusal::Refusal;
 use super::token::{Life, Next, Token};
 use super::wire::{Call, Wire};
@@ -29,6 +31,7 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 pub(super) struct Session {
     auth: Auth,
     state: Mutex<State>,
+    doubt: Mutex<Doubt>,
     /// Whoever logs in or renews holds it.
     turn: Turn<()>,
     /// There is another token to keep.
@@ -38,12 +41,25 @@ pub(super) struct Session {
 #[derive(Default)]
 struct State {
     token: Option<Arc<Token>>,
+    /// What was shown last to be let in, for the leak firewall.
+    shown: Option<Fingerprint>,
     /// How many attempts to log in are over, and what came of the last one.
     attempts: u64,
     failure: Option<Failure>,
     /// How many logins were refused in a row.
     refused: u32,
     is_closed: bool,
+}
+
+/// Why a token was refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cause {
+    /// A policy.
+    Policy,
+    /// It ended, or was replaced meanwhile.
+    End,
+    /// It seems to have ended, and a login will tell.
+    Seems(Sign),
 }
 
 struct Failure {
@@ -54,7 +70,7 @@ struct Failure {
 
 impl Session {
     pub(super) fn new(auth: Auth) -> Self {
-        Self { auth, state: Mutex::default(), turn: Turn::new(()), changed: Arc::default() }
+        Self { auth, state: Mutex::default(), doubt: Mutex::default(), turn: Turn::new(()), changed: Arc::default() }
     }
 
     /// The token to ask with. The first who needs one logs in.
@@ -83,15 +99,34 @@ impl Session {
         self.state().token.clone()
     }
 
-    /// Whether it was not the policy but the end of `token` that made the server refuse it.
-    pub(super) async fn has_lost(&self, wire: &Wire, token: &Token, refusal: &Refusal) -> bool {
+    /// Why the server refused `token` what is at `path`.
+    pub(super) async fn cause(&self, wire: &Wire, token: &Token, refusal: &Refusal, path: &str) -> Cause {
         let is_current = self.current().is_some_and(|current| current.number == token.number);
-        if !is_current || token.has_ended(Instant::now()) || refusal.is_of_token() {
-            return true;
+        if !is_current || token.has_ended(Instant::now()) {
+            return Cause::End;
         }
-        // OpenBao says "permission denied" to both; what a token is always allowed tells them apart.
-        let looked = wire.send(&Call::get(LOOK), Some(&token.value)).await;
-        looked.is_ok_and(|response| response.status() == 403)
+        let sign = if refusal.is_of_token() {
+            Sign::Word
+        } else {
+            // OpenBao says "permission denied" to both; what a token is mostly allowed tells them apart.
+            let looked = wire.send(&Call::get(LOOK), Some(&token.value)).await;
+            match looked.map(|response| response.status()) {
+                Ok(status) if status == 403 => Sign::Look,
+                Ok(status) if status.is_success() => {
+                    self.doubt().looked();
+                    return Cause::Policy;
+                }
+                _ => return Cause::Policy,
+            }
+        };
+        match self.doubt().is_worth_a_login(path, sign, Instant::now()) {
+            true => Cause::Seems(sign),
+            false => Cause::Policy,
+        }
+    }
+
+    pub(super) fn doubt(&self) -> MutexGuard<'_, Doubt> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another token than number `unfit`: made by one login for all who ask meanwhile. What that came to is the answer to all.
@@ -144,7 +179,11 @@ impl Session {
         })?;
         let login = match proof {
             Proof::Token(token) => return given(wire, token, before, number).await,
-            Proof::Login(login) => login,
+            Proof::Login(login, known) => {
+                // For longer than the login takes: it can be shown again.
+                self.state().shown = Some(known);
+                login
+            }
         };
         let path = &login.path;
         let response = wire.send(&Call::post(path, &login), None).await?;
@@ -244,8 +283,8 @@ impl Session {
 /// Looks at a token that was given: how long it lasts.
 async fn given(wire: &Wire, token: SecretString, before: Option<&Token>, number: u64) -> Result<Token, Error> {
     if before.is_some_and(|before| before.value.expose_secret() == token.expose_secret()) {
-        let what =
-            "the token for OpenBao that was given has ended or was revoked, and there is no other; give a new one";
+        let what = "the token for OpenBao that was given has ended or was revoked, or its policies allow neither what was asked \
+             nor lookup-self; there is no other: give a new one";
         return Err(Error::new(ErrorKind::Denied, what));
     }
     let asked = Instant::now();

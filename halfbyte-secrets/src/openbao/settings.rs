@@ -68,8 +68,8 @@ impl Settings {
     /// - `ca=/etc/ssl/bao.pem`, see [`ca_file`](Self::ca_file)
     /// - `auth=…`, which is for [`Auth::from_url`]
     ///
-    /// It is TLS that is spoken. `openbao+http://` and `vault+http://` are plain, and for a server on this machine alone;
-    /// configuration refuses them in production.
+    /// It is TLS that is spoken. `openbao+http://` and `vault+http://` are plain, and for a server on this machine alone: at
+    /// `localhost`, or a loopback address. Configuration refuses them in production.
     ///
     /// # Errors
     ///
@@ -169,7 +169,8 @@ impl Settings {
 /// Tokens and values travel there.
 fn check(address: &Url) -> Result<(), Error> {
     let is_here = match address.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        // Not what is below it: a resolver may send that elsewhere.
+        Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
@@ -273,6 +274,8 @@ mod tests {
             "openbao://bao/secret/%FFhunter2",
             "openbao+http://bao.example.com/hunter2",
             "openbao+http://10.0.0.1/hunter2",
+            "openbao+http://bao.localhost/hunter2",
+            "vault+http://localhost.example.com/hunter2",
         ] {
             let error = parse(url).expect_err(url);
             assert!(!format!("{error:?}").contains("hunter2"), "{url}: {error:?}");
@@ -283,8 +286,23 @@ mod tests {
     fn an_address_is_tls_to_a_host_and_no_more() {
         for (address, good) in [
             ("https://bao:8200", true),
+            ("https://bao.localhost:8200", true),
             ("http://127.0.0.1:8200", true),
+            ("http://127.255.0.9", true),
+            ("http://127.1", true),
+            ("http://[::1]:8200", true),
+            ("http://localhost:8200", true),
+            ("http://LOCALHOST", true),
             ("http://bao:8200", false),
+            ("http://bao.localhost:8200", false),
+            ("http://localhost.:8200", false),
+            ("http://localhost.example.com", false),
+            ("http://127.0.0.1.example.com", false),
+            ("http://localhost@example.com", false),
+            ("http://126.0.0.1", false),
+            ("http://0.0.0.0:8200", false),
+            ("http://[::]", false),
+            ("http://[::ffff:127.0.0.1]", false),
             ("https://bao:8200/v1", false),
             ("https://u@bao:8200", false),
             ("https://bao:8200?x", false),

@@ -2,9 +2,11 @@
 //! instants that are given.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use halfbyte_core::fingerprint::{Fingerprint, register};
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 /// What part of its time a token is used before something is done; the rest is for tries that fail.
@@ -24,6 +26,8 @@ pub(super) struct Token {
     /// It was given and not logged in for: nobody here can get another one.
     pub(super) is_given: bool,
     life: Option<Life>,
+    /// The leak firewall knows it for as long as anybody has it.
+    known: Arc<Fingerprint>,
 }
 
 /// Of a token that ends.
@@ -47,14 +51,15 @@ pub(super) enum Next {
 
 impl Token {
     pub(super) fn new(value: SecretString, number: u64, is_given: bool, life: Option<Life>) -> Self {
-        Self { value, number, is_given, life }
+        let known = Arc::new(register(value.expose_secret().as_bytes()));
+        Self { value, number, is_given, life, known }
     }
 
     /// The same, renewed. A `max_ttl` that is near shows by a grant that is shorter than the one before.
     pub(super) fn renewed(&self, granted: Life) -> Self {
         let shrunk = self.life.is_some_and(|life| granted.ttl < life.ttl.mul_f64(SHRUNK));
         let life = Life { is_renewable: granted.is_renewable && !shrunk, ..granted };
-        Self { value: self.value.clone(), life: Some(life), ..*self }
+        Self { value: self.value.clone(), life: Some(life), known: self.known.clone(), ..*self }
     }
 
     /// What to do next; `random` is in 0..1.
@@ -106,6 +111,8 @@ impl fmt::Debug for Token {
 
 #[cfg(test)]
 mod tests {
+    use halfbyte_core::fingerprint::{REDACTED, REMEMBERED, mask};
+
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -180,6 +187,16 @@ mod tests {
             let token = token(is_given, Some(life(now, MINUTE, is_renewable)));
             assert_eq!(token.is_spent(at), is_spent, "given {is_given}, renewable {is_renewable}");
         }
+    }
+
+    #[test]
+    fn one_that_is_renewed_is_still_masked() {
+        let given = Life { ttl: MINUTE, is_renewable: true, granted: Instant::now() };
+        let renewed = Token::new("hvs.token-to-renew".into(), 1, false, Some(given)).renewed(given);
+        for n in 0..=REMEMBERED {
+            drop(register(format!("one of many tokens: {n}").as_bytes()));
+        }
+        assert_eq!(mask(renewed.value.expose_secret()), REDACTED);
     }
 
     #[test]

@@ -55,9 +55,13 @@ impl<'a, B: Serialize> Call<'a, B> {
         Self { method: Method::POST, path: path.split('/').collect(), version: None, body: Some(body) }
     }
 
+    pub(super) fn path(&self) -> String {
+        self.path.join("/")
+    }
+
     /// In words for errors.
     pub(super) fn shown(&self) -> String {
-        let path = self.path.join("/");
+        let path = self.path();
         if self.method == Method::GET { format!("reading {path}") } else { format!("the request to {path}") }
     }
 }

@@ -20,6 +20,8 @@ pub struct Env(Variables);
 
 /// The one version that there is.
 const START: &str = "start";
+/// By which a process logs in to what has its secrets: taken with them.
+const LOGINS: [&str; 2] = ["BAO_TOKEN", "VAULT_TOKEN"];
 /// What this process was handed by itself. The environment is one for the whole process, and so is this.
 static TAKEN: OnceLock<Taken> = OnceLock::new();
 
@@ -49,6 +51,10 @@ impl Env {
     /// whatever ran before it in the old one has run twice. If none is set it returns at once. Process number 1 in a container
     /// may call it. Elsewhere than on Linux it does nothing.
     ///
+    /// The tokens that log in to OpenBao, `BAO_TOKEN` and `VAULT_TOKEN`, are taken along, whatever the names are, and
+    /// [found](crate::openbao::Auth::from_url) all the same. Other things to log in with are not, since they are read by others:
+    /// the `AWS_*` variables by the SDK.
+    ///
     /// It cannot reach what others have: who started the process knows what they started it with (a pod's specification,
     /// `docker inspect`, the shell).
     ///
@@ -58,7 +64,8 @@ impl Env {
     /// not there, or memory files are forbidden. The variables are then still set.
     pub fn take(names: &[&str]) -> Result<(), Error> {
         let names = names.iter().map(|name| Name::new(name)).collect::<Result<Vec<_>, _>>()?;
-        let taken = handover::take(names.iter().map(variable).collect(), TAKEN.get())?;
+        let variables = names.iter().map(variable).chain(LOGINS.map(str::to_owned));
+        let taken = handover::take(variables.collect(), TAKEN.get())?;
         if let Some(taken) = taken {
             let _once_only = TAKEN.set(taken);
         }
@@ -69,6 +76,11 @@ impl Env {
     pub fn is_taken() -> bool {
         TAKEN.get().is_some()
     }
+
+    /// What was taken of `variable`.
+    pub(crate) fn taken(variable: &str) -> Option<&'static [u8]> {
+        TAKEN.get()?.get(variable)
+    }
 }
 
 impl Provider for Env {
@@ -77,8 +89,7 @@ impl Provider for Env {
     async fn read(&self, ask: Ask<'_>) -> Result<Reading, Error> {
         let (name, known) = only_current(&ask)?;
         let variable = variable(name);
-        let taken = TAKEN.get().and_then(|taken| taken.get(&variable));
-        let value = match (taken, self.0.get(&variable)) {
+        let value = match (Self::taken(&variable), self.0.get(&variable)) {
             (Some(taken), _) => taken,
             (None, Some(value)) => {
                 if Env::is_taken() && known.is_none() {

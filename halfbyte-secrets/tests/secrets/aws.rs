@@ -29,16 +29,39 @@ const CODES: &[(&str, ErrorKind)] = &[
     ("InvalidParameterException", ErrorKind::InvalidName),
     ("ValidationException", ErrorKind::InvalidName),
     ("AccessDeniedException", ErrorKind::Denied),
-    ("UnrecognizedClientException", ErrorKind::Denied),
-    ("InvalidSignatureException", ErrorKind::Denied),
-    ("IncompleteSignature", ErrorKind::Denied),
-    ("MissingAuthenticationTokenException", ErrorKind::Denied),
-    ("ExpiredTokenException", ErrorKind::Denied),
-    ("RequestTimeTooSkewed", ErrorKind::Denied),
+    ("AccessDenied", ErrorKind::Denied),
+    ("NotAuthorized", ErrorKind::Denied),
+    ("OptInRequired", ErrorKind::Denied),
     ("DecryptionFailure", ErrorKind::Denied),
+    ("UnrecognizedClientException", ErrorKind::Denied),
+    ("InvalidClientTokenId", ErrorKind::Denied),
+    ("InvalidAccessKeyId", ErrorKind::Denied),
+    ("AuthFailure", ErrorKind::Denied),
+    ("ExpiredToken", ErrorKind::Denied),
+    ("ExpiredTokenException", ErrorKind::Denied),
+    ("TokenRefreshRequired", ErrorKind::Denied),
+    ("RequestExpired", ErrorKind::Denied),
+    ("RequestTimeTooSkewed", ErrorKind::Denied),
+    ("RequestInTheFuture", ErrorKind::Denied),
+    ("InvalidSignatureException", ErrorKind::Denied),
+    ("SignatureDoesNotMatch", ErrorKind::Denied),
+    ("InvalidSignature", ErrorKind::Denied),
+    ("IncompleteSignature", ErrorKind::Denied),
+    ("IncompleteSignatureException", ErrorKind::Denied),
+    ("MissingAuthenticationToken", ErrorKind::Denied),
+    ("MissingAuthenticationTokenException", ErrorKind::Denied),
+    ("Throttling", ErrorKind::Throttled),
     ("ThrottlingException", ErrorKind::Throttled),
+    ("ThrottledException", ErrorKind::Throttled),
+    ("RequestThrottled", ErrorKind::Throttled),
+    ("RequestThrottledException", ErrorKind::Throttled),
     ("TooManyRequestsException", ErrorKind::Throttled),
     ("LimitExceededException", ErrorKind::Throttled),
+    ("RequestLimitExceeded", ErrorKind::Throttled),
+    ("BandwidthLimitExceeded", ErrorKind::Throttled),
+    ("ProvisionedThroughputExceededException", ErrorKind::Throttled),
+    ("PriorRequestNotComplete", ErrorKind::Throttled),
+    ("SlowDown", ErrorKind::Throttled),
     ("InternalServiceError", ErrorKind::Unavailable),
     ("ServiceUnavailable", ErrorKind::Unavailable),
     ("SomethingNewException", ErrorKind::Unavailable),
@@ -72,7 +95,16 @@ async fn an_error_is_told_by_its_code_wherever_that_is_and_whatever_the_status()
 async fn what_aws_says_is_repeated_unless_it_repeats_what_was_sent() {
     let aws = FakeAws::start(Answer::Silence).await;
     let said = "The Canonical String should have been\\nx-amz-security-token:9f86d081884c7d659a2f";
-    for (code, repeated) in [("AccessDeniedException", true), ("InvalidSignatureException", false)] {
+    for (code, repeated) in [
+        ("AccessDeniedException", true),
+        ("ResourceNotFoundException", true),
+        ("InvalidSignatureException", false),
+        ("ExpiredTokenException", false),
+        ("UnrecognizedClientException", false),
+        ("RequestTimeTooSkewed", false),
+        ("ThrottlingException", false),
+        ("SomethingNewException", false),
+    ] {
         aws.answer(Answer::Json(400, format!(r#"{{"__type":"{code}","message":"{said}"}}"#)));
         let error = read(&aws.provider()).await.unwrap_err();
         assert_eq!(shown(&error).contains(VALUE), repeated, "{}", chain(&error));
@@ -98,6 +130,7 @@ async fn an_answer_that_is_none_is_malformed_or_unavailable_and_shown_nowhere() 
         (Answer::Json(200, String::new()), ErrorKind::Malformed),
         (Answer::Json(502, format!("<html>{VALUE}</html>")), ErrorKind::Unavailable),
         (Answer::Json(400, format!(r#"{{"__type":"{VALUE} ","message":"{VALUE}"}}"#)), ErrorKind::Unavailable),
+        (Answer::Json(400, format!(r#"{{"__type":"{}"}}"#, VALUE.repeat(4))), ErrorKind::Unavailable),
         (Answer::Raw(VALUE.to_owned()), ErrorKind::Unavailable),
         (Answer::Raw(String::new()), ErrorKind::Unavailable),
         (Answer::Raw(cut), ErrorKind::Unavailable),
@@ -188,6 +221,21 @@ async fn a_region_or_a_prefix_that_none_can_have_is_refused_at_once() {
     }
     let shown = format!("{:?}", Aws::new("eu-central-1", "/prod/").unwrap().access_key("AKIDTEST", &KEY.into()));
     assert_eq!(shown, r#"Aws { region: "eu-central-1", prefix: "prod", endpoint: None }"#);
+}
+
+#[tokio::test]
+async fn what_is_said_after_the_first_read_counts_for_the_next() {
+    let (aws, other) = (FakeAws::start(Answer::text("v1", "x")).await, FakeAws::start(Answer::text("v2", "y")).await);
+    let provider = aws.provider();
+    read(&provider).await.unwrap();
+    let elsewhere = provider.clone().endpoint(&other.endpoint);
+    assert_eq!(read(&elsewhere).await.unwrap().value(), Some(&b"y"[..]));
+    let by_another = provider.clone().access_key("AKIDOTHER", &KEY.into());
+    aws.asked();
+    read(&by_another).await.unwrap();
+    assert!(aws.asked().concat().contains("Credential=AKIDOTHER/"));
+    read(&provider).await.unwrap();
+    assert!(aws.asked().concat().contains("Credential=AKIDTEST/"), "and not for the one before");
 }
 
 #[tokio::test]

@@ -6,12 +6,14 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use halfbyte_core::config::Config;
-use halfbyte_secrets::{Env, ErrorKind, ExposeSecret as _, Secrets};
+use halfbyte_secrets::openbao::{Auth, OpenBao};
+use halfbyte_secrets::{Ask, Env, ErrorKind, ExposeSecret as _, Name, Provider as _, Secrets};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::lifecycle;
+use super::openbao::server::{Answer, Server};
 
 const CANARY: &str = "hunter2-canary";
 
@@ -110,6 +112,38 @@ async fn a_process_takes_twice() {
 #[test]
 fn what_was_taken_first_is_not_lost_by_taking_more() {
     run("a_process_takes_twice", &[("TEST_TAKEN", CANARY), ("TEST_OTHER", CANARY), ("EXPECT_TAKEN", "yes")]);
+}
+
+/// A process of the test below: it names none of the variables.
+#[tokio::test]
+async fn a_process_logs_in() {
+    Env::take(&["test-taken"]).expect("taken");
+    println!("process {}", std::process::id());
+    assert!(environments().iter().all(|environment| !contains(environment)));
+    let config = Config::from_env().expect("configured");
+    let Some(expected) = config.other.get("EXPECT_TOKEN") else { return };
+    let server = Server::start(|request| match request.line.ends_with("lookup-self") {
+        true => Answer::ok(r#"{"data":{"ttl":0,"renewable":false}}"#),
+        false => Answer::ok(r#"{"data":{"data":{"value":"x"},"metadata":{"version":1,"created_time":""}}}"#),
+    })
+    .await;
+    let url = format!("openbao+http://127.0.0.1:{}/secret?auth=token", server.port).parse().expect("a URL");
+    let auth = Auth::from_url(&url, &config.other).expect("the token is found");
+    let openbao = OpenBao::from_url(&url, auth).expect("made");
+    openbao.read(Ask::current(&Name::new("x").expect("a name"))).await.expect("read");
+    let tokens = server.asked().iter().map(|request| request.token().to_owned()).collect::<Vec<_>>();
+    assert!(!tokens.is_empty() && tokens.iter().all(|token| *token == format!("{CANARY}-{expected}")), "{tokens:?}");
+}
+
+#[test]
+fn the_token_for_openbao_is_taken_along_and_still_logs_in() {
+    let (bao, vault) = (format!("{CANARY}-bao"), format!("{CANARY}-vault"));
+    for (variables, expected) in [
+        (&[("BAO_TOKEN", bao.as_str()), ("VAULT_TOKEN", vault.as_str())][..], "bao"),
+        (&[("VAULT_TOKEN", vault.as_str())], "vault"),
+    ] {
+        run("a_process_logs_in", &[variables, &[("EXPECT_TOKEN", expected)]].concat());
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 mod audit;
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(feature = "aws")]
+mod aws_keys;
 mod backend;
 #[cfg(feature = "testing")]
 mod conformance;

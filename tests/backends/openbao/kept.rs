@@ -132,7 +132,7 @@ async fn what_is_somewhere_else_or_forbidden_is_told_apart() {
     let auth = bao.role("elsewhere", &["secret/data/elsewhere/*", "nowhere/*", "database/*"], 600, 600).await;
     for (mount, path, kind, says) in [
         ("secret", "other", ErrorKind::Denied, "policies"),
-        ("nowhere", "x", ErrorKind::Unavailable, "mounted"),
+        ("nowhere", "x", ErrorKind::Denied, "mount it"),
         ("database", "x", ErrorKind::Malformed, "no such path"),
     ] {
         let openbao = OpenBao::new(bao.settings(mount, auth.clone()).path(path).unwrap()).unwrap();
