@@ -16,6 +16,8 @@ mod files;
 mod firewall;
 mod handles;
 mod inject;
+#[cfg(feature = "key-pair")]
+mod key_pair;
 mod kubelet;
 mod leaks;
 mod leases;
