@@ -63,6 +63,8 @@ const FLAWS: &[(Flaw, &[&str])] = &[
     (Flaw::TellsItsBytes, &["no value where it can be seen"]),
     (Flaw::TellsItInBase64, &["no value where it can be seen"]),
     (Flaw::TellsItInASource, &["no value where it can be seen"]),
+    (Flaw::LogsTheValue, &["no value where it can be seen"]),
+    (Flaw::LogsItInASpan, &["no value where it can be seen"]),
     (Flaw::VersionIsTheValue, &["no value where it can be seen"]),
 ];
 

@@ -10,14 +10,17 @@ use halfbyte_core::fingerprint::{REMEMBERED, mask, register};
 use halfbyte_secrets::firewall::{self, MaskLayer, MaskWriter, Masked};
 use halfbyte_secrets::zeroize::Zeroize;
 use halfbyte_secrets::{ExposeSecret as _, Json, SecretUrl, Secrets};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use serde::Deserialize;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
+use tracing_opentelemetry::{OpenTelemetrySpanExt as _, SetParentError};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::{Layer, Registry, fmt};
 
 use super::backend::Backend;
 use super::lifecycle;
@@ -262,6 +265,29 @@ fn what_layers_print_has_no_live_secret_in_its_lines_its_spans_or_its_errors() {
     for said in [plain, json, pretty, bytes] {
         assert!(said.contains("it is [REDACTED]") && !said.contains("quoted"), "{said}");
     }
+}
+
+#[test]
+fn what_a_layer_offers_by_downcasting_is_not_found_and_what_it_writes_is_masked() {
+    let _known = register(b"a-secret-of-a-trace");
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let opentelemetry = || tracing_opentelemetry::layer().with_tracer(provider.tracer("a"));
+    let registry = tracing_subscriber::registry;
+    let log = || tracing::info_span!("job", token = "a-secret-of-a-trace").set_parent(opentelemetry::Context::new());
+    let bare = tracing::subscriber::with_default(registry().with(opentelemetry()), log);
+    let masked = tracing::Dispatch::new(registry().with(MaskLayer::new(opentelemetry())));
+    let within = tracing::dispatcher::with_default(&masked, log);
+    assert!(bare.is_ok() && matches!(within, Err(SetParentError::LayerNotFound)), "{bare:?} {within:?}");
+    let shown =
+        exporter.get_finished_spans().expect("exported").into_iter().map(|span| format!("{:?}", span.attributes));
+    let shown: Vec<_> = shown.collect();
+    assert_eq!(shown.len(), 2);
+    assert!(shown[0].contains("a-secret-of-a-trace"), "{shown:?}");
+    assert!(shown[1].contains("[REDACTED]") && !shown[1].contains("a-secret-of-a-trace"), "{shown:?}");
+    let writer = tracing::Dispatch::new(registry().with(MaskLayer::new(fmt::layer())));
+    assert!(writer.downcast_ref::<MaskLayer<fmt::Layer<Registry>>>().is_some());
+    assert!(writer.downcast_ref::<fmt::Layer<Registry>>().is_none());
 }
 
 #[test]

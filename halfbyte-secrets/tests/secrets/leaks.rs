@@ -132,6 +132,15 @@ fn a_secret_in_an_error_is_found_in_its_message_its_debug_and_its_sources() {
 }
 
 #[test]
+fn a_secret_in_what_the_code_answers_is_found() {
+    let place = one(|secrets| async move { Ok::<_, Error>(vec![value(&token(&secrets).await)]) });
+    assert_eq!(place, "what the code answered: its Debug");
+    assert_no_leak!(LeakTest::new().without_memory(), |secrets: Secrets| async move {
+        Ok::<_, Error>(vec![token(&secrets).await])
+    });
+}
+
+#[test]
 fn a_secret_in_a_panic_is_found_on_whatever_thread() {
     let place = one(|secrets| async move {
         let token = value(&token(&secrets).await);

@@ -20,6 +20,7 @@ mod inject;
 mod key_pair;
 mod kubelet;
 mod leaks;
+mod leaks_opentelemetry;
 mod leases;
 mod lent;
 mod local;

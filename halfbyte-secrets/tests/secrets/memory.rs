@@ -48,6 +48,8 @@ pub enum Flaw {
     TellsItsBytes,
     TellsItInBase64,
     TellsItInASource,
+    LogsTheValue,
+    LogsItInASpan,
     VersionIsTheValue,
 }
 
@@ -308,6 +310,11 @@ impl Provider for Client {
             Some(Flaw::VersionIsTheValue) => Version::new(String::from_utf8_lossy(&value).into_owned()),
             _ => Version::new(format!("v{version}")),
         };
+        match self.memory.flaw {
+            Some(Flaw::LogsTheValue) => tracing::trace!(text = String::from_utf8_lossy(&value).as_ref(), "read"),
+            Some(Flaw::LogsItInASpan) => drop(tracing::trace_span!("read", bytes = value.as_slice())),
+            _ => {}
+        }
         let is_known = ask.known() == Some(&version) || ask.known().is_some() && self.has(Flaw::BelievesInAnyVersion);
         if is_known && !self.has(Flaw::NeverUnchanged) {
             return Ok(Reading::unchanged());
