@@ -129,3 +129,37 @@ impl Look for Findings {
         Self::look(self, bytes, place);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::{Ask, Name, Provider as _};
+
+    fn canary(name: &str) -> (Findings, Vec<u8>) {
+        let canaries = Canaries::default();
+        let name = Name::new(name).expect("a name");
+        let reading = canaries.read(Ask::current(&name)).now_or_never().expect("at once").expect("read");
+        (Findings::of(canaries), reading.value().expect("a value").to_vec())
+    }
+
+    #[test]
+    fn what_is_heard_is_about_the_test_whose_secret_it_is_for_as_long_as_it_runs() {
+        let (first, second) = (canary("first"), canary("second"));
+        let place = || "somewhere".to_owned();
+        let found = |findings: &Findings| findings.take().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(!is_any_running() && !look_for_all(&first.1, place));
+        let (running, other) = (Running::begin(&first.0), Running::begin(&second.0));
+        assert!(look_for_all(&first.1, place) && look_for_all(&second.1, place) && !look_for_all(b"nothing", place));
+        assert_eq!(
+            (found(&first.0), found(&second.0)),
+            (vec!["first in somewhere".into()], vec!["second in somewhere".into()])
+        );
+        drop(running);
+        assert!(is_any_running() && !look_for_all(&first.1, place) && look_for_all(&second.1, place));
+        assert_eq!((found(&first.0), found(&second.0).len()), (Vec::new(), 1));
+        drop(other);
+        assert!(!is_any_running());
+    }
+}

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
+use halfbyte_core::config::Config;
 use halfbyte_secrets::testing::{LeakTest, Leaks, Outcome, assert_no_leak};
 use halfbyte_secrets::{Error, ExposeSecret as _, Json, Secret, SecretUrl, Secrets};
 
@@ -158,6 +159,34 @@ fn a_secret_in_a_panic_is_found_on_whatever_thread() {
     assert!(place.starts_with("a panic at "), "{place}");
 }
 
+/// The role of a process of its own, since what a hook prints is not the test's to see: does nothing unless it was started
+/// with it.
+#[test]
+fn the_process_that_panics_with_a_secret() {
+    let config = Config::from_env().expect("configured");
+    let Some(_role) = config.other.get("PANIC_WITH_A_SECRET") else { return };
+    let places = leaks_of(|secrets| async move {
+        let token = value(&token(&secrets).await);
+        println!("{token}");
+        std::thread::spawn(|| panic!("a panic like others")).join().expect_err("it panicked");
+        panic!("no {token}");
+        #[expect(unreachable_code, reason = "a future has an output")]
+        ()
+    });
+    assert_eq!(places.len(), 1, "{places:#?}");
+}
+
+#[test]
+fn the_message_of_a_panic_with_a_secret_is_not_printed() {
+    let mut process = Command::new(std::env::current_exe().expect("this one"));
+    process.args(["--exact", "leaks::the_process_that_panics_with_a_secret", "--nocapture", "--test-threads", "1"]);
+    let output = process.env_clear().env("PANIC_WITH_A_SECRET", "1").output().expect("it ran");
+    let (said, printed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let token = said.split_whitespace().find(|word| word.len() == 40).expect("it told its secret");
+    assert!(output.status.success() && !printed.contains(token), "{printed}");
+    assert!(printed.contains("a panic like others") && printed.contains("a panic with a secret"), "{printed}");
+}
+
 #[test]
 #[should_panic(expected = "the code is wrong")]
 fn a_panic_without_a_secret_goes_on() {
@@ -232,6 +261,19 @@ fn a_report_says_what_and_where_and_shows_no_value() {
     assert!(seen.len() == 40 && !said.contains(&*seen) && !shown.contains(&*seen), "{said} {shown}");
     assert!(said.starts_with("secrets were found where none belongs:\n  token in the log: field `token`"), "{said}");
     assert!(!leaks.is_empty() && leaks.not_looked_at().is_empty(), "{said}");
+}
+
+#[test]
+fn a_report_names_the_secret_that_leaked() {
+    let leaks = LeakTest::new().without_memory().shape("second", "<{}>").run(|secrets| async move {
+        let _first = token(&secrets).await;
+        let second = secrets.get::<String>("second");
+        second.ready().await.expect("loaded");
+        let second = value(&second);
+        assert!(second.starts_with('<') && second.ends_with('>') && second.len() == 42);
+        tracing::info!("{second}");
+    });
+    assert!(leaks.found().len() == 1 && leaks.found()[0].secret == "second", "{leaks}");
 }
 
 #[test]

@@ -103,6 +103,15 @@ fn a_secret_that_a_span_is_made_with_is_found() {
 }
 
 #[test]
+fn not_more_than_32_places_are_told() {
+    let places = places(|span, token| {
+        (0..40).for_each(|n| span.set_attribute(KeyValue::new(format!("key{n}"), token.clone())));
+    });
+    assert_eq!(places.len(), 32);
+    assert!(places[31].starts_with("the attribute `key31` "), "{}", places[31]);
+}
+
+#[test]
 fn where_a_secret_is_in_the_name_of_an_attribute_it_is_not_repeated() {
     let places = places(|span, token| span.set_attribute(KeyValue::new(token.clone(), token)));
     let span = "of the OpenTelemetry span charge (tracer orders)";

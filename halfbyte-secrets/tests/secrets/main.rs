@@ -24,6 +24,7 @@ mod leaks_opentelemetry;
 mod leases;
 mod lent;
 mod local;
+mod mask_layer;
 #[cfg(feature = "testing")]
 mod memory;
 mod mounts;
