@@ -306,3 +306,23 @@ pub(super) fn same(read: &[u8], put: &[u8]) -> Result<(), Stop> {
     let at = read.iter().zip(put).take_while(|(read, put)| read == put).count();
     failed(format!("{} bytes were put, {} were read, and they differ from byte {at} on", put.len(), read.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_seen_is_found_where_it_was_and_that_there_was_more_is_known() {
+        let seen = Seen::default();
+        let canary = "0123456789abcdef".repeat(2);
+        seen.look(b"!nothing of it", &|| "the first".to_owned());
+        seen.look(canary.as_bytes(), &|| "the second".to_owned());
+        seen.look(canary.as_bytes(), &|| "the third".to_owned());
+        let other = "fedcba9876543210".repeat(2);
+        assert_eq!(seen.find(&[other.clone(), canary]), Some(("readable", "the second".to_owned())));
+        assert!(seen.find(&[other.clone()]).is_none() && !seen.is_cut());
+        seen.look(&vec![b'x'; SEEN], &|| "too much".to_owned());
+        seen.look(other.as_bytes(), &|| "still".to_owned());
+        assert!(seen.is_cut() && seen.find(&[other]).is_some());
+    }
+}

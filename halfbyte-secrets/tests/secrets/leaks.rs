@@ -100,6 +100,18 @@ fn what_tasks_and_blocking_threads_log_is_found() {
     assert_eq!(places.len(), 2, "{places:#?}");
 }
 
+#[test]
+fn what_a_blocking_thread_logs_after_the_code_is_done_is_found() {
+    let place = one(|secrets| async move {
+        let token = value(&token(&secrets).await);
+        tokio::task::spawn_blocking(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            tracing::info!(late = token);
+        });
+    });
+    assert!(place.contains("field `late` of the INFO event"), "{place}");
+}
+
 struct Failed(String, Option<Box<Failed>>);
 
 /// Not of its source, which is to be looked at by itself.

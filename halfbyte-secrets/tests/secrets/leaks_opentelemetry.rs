@@ -86,7 +86,7 @@ fn a_secret_that_a_span_is_made_with_is_found() {
                 .start(&tracer),
         );
         drop(tracer.span_builder("c").with_links(vec![Link::new(elsewhere(), attributes(), 0)]).start(&tracer));
-        drop(tracer.start(token.clone()));
+        drop(tracer.span_builder(token.clone()).with_attributes(attributes()).start(&tracer));
         let tracer = global::tracer(token.clone());
         drop(tracer.span_builder("d").with_attributes(attributes()).start(&tracer));
     });
@@ -96,6 +96,7 @@ fn a_secret_that_a_span_is_made_with_is_found() {
         "the attribute of an event `key` of the OpenTelemetry span b (tracer orders)",
         "the attribute of a link `key` of the OpenTelemetry span c (tracer orders)",
         "the name of the OpenTelemetry span (tracer orders)",
+        "the attribute `key` of the OpenTelemetry span (tracer orders)",
         "the name of a tracer of OpenTelemetry",
         "the attribute `key` of the OpenTelemetry span d (tracer (secret))",
     ];

@@ -2,7 +2,7 @@
 //! way.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub enum Flaw {
     TellsItInASource,
     LogsTheValue,
     LogsItInASpan,
+    LogsWhatManyRead,
+    LogsAllAtFirst,
     VersionIsTheValue,
 }
 
@@ -100,7 +102,18 @@ impl Backend for Memory {
     type Provider = Client;
 
     fn provider(&self) -> Client {
-        Client { memory: self.clone(), busy: AtomicBool::new(false), asked: Mutex::new(None), cache: Mutex::default() }
+        if self.flaw == Some(Flaw::LogsAllAtFirst) {
+            for kept in self.state().secrets.values() {
+                tracing::trace!(there = ?kept.current, "made");
+            }
+        }
+        Client {
+            reads: AtomicUsize::new(0),
+            memory: self.clone(),
+            busy: AtomicBool::new(false),
+            asked: Mutex::new(None),
+            cache: Mutex::default(),
+        }
     }
 
     async fn put(&self, name: &Name, value: &[u8]) -> Outcome {
@@ -178,6 +191,7 @@ impl Backend for Memory {
 pub struct Client {
     memory: Memory,
     busy: AtomicBool,
+    reads: AtomicUsize,
     asked: Mutex<Option<Name>>,
     cache: Mutex<HashMap<Name, (Instant, Kept)>>,
 }
@@ -312,6 +326,9 @@ impl Provider for Client {
         };
         match self.memory.flaw {
             Some(Flaw::LogsTheValue) => tracing::trace!(text = String::from_utf8_lossy(&value).as_ref(), "read"),
+            Some(Flaw::LogsWhatManyRead) if self.reads.fetch_add(1, Ordering::Relaxed) == 60 => {
+                tracing::trace!("read {}", String::from_utf8_lossy(&value));
+            }
             Some(Flaw::LogsItInASpan) => drop(tracing::trace_span!("read", bytes = value.as_slice())),
             _ => {}
         }
