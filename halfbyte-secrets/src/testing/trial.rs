@@ -320,7 +320,7 @@ mod tests {
         seen.look(canary.as_bytes(), &|| "the third".to_owned());
         let other = "fedcba9876543210".repeat(2);
         assert_eq!(seen.find(&[other.clone(), canary]), Some(("readable", "the second".to_owned())));
-        assert!(seen.find(&[other.clone()]).is_none() && !seen.is_cut());
+        assert!(seen.find(std::slice::from_ref(&other)).is_none() && !seen.is_cut());
         seen.look(&vec![b'x'; SEEN], &|| "too much".to_owned());
         seen.look(other.as_bytes(), &|| "still".to_owned());
         assert!(seen.is_cut() && seen.find(&[other]).is_some());

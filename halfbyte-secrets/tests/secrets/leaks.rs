@@ -216,19 +216,24 @@ async fn run(command: &mut Command) {
     child.wait().expect("ended");
 }
 
+/// The kernel gives a process its new arguments a moment before its new name, so that it may be told by its old one as well.
+fn last<R: Future<Output: Outcome>>(code: impl FnOnce(Secrets) -> R + Send) -> String {
+    leaks_of(code).pop().unwrap_or_default()
+}
+
 #[test]
 fn a_secret_in_the_arguments_or_the_environment_of_a_child_is_found() {
-    let place = one(|secrets| async move {
+    let place = last(|secrets| async move {
         let token = value(&token(&secrets).await);
         run(Command::new("sleep").arg("1").env("TOKEN", token)).await;
     });
     assert_eq!(place, "the environment of the child process sleep");
-    let place = one(|secrets| async move {
+    let place = last(|secrets| async move {
         let token = value(&token(&secrets).await);
         run(Command::new("sh").args(["-c", "sleep 1; :", "sh", &token])).await;
     });
     assert_eq!(place, "the arguments of the child process sh");
-    let place = one(|secrets| async move {
+    let place = last(|secrets| async move {
         let token = value(&token(&secrets).await);
         // Its own arguments have the name of the file alone.
         let folder = tempfile::tempdir().expect("a folder");

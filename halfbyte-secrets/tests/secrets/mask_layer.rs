@@ -1,7 +1,7 @@
 //! What layers and writers of `tracing-subscriber` are given of live secrets: nothing.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use halfbyte_core::fingerprint::register;
@@ -205,7 +205,7 @@ fn each_field_is_looked_at_by_itself_and_as_what_it_is() {
 
 /// Notes what it is told, and wants nothing of some targets.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<&'static str>>>);
+struct Told(Arc<Mutex<Vec<&'static str>>>, Arc<AtomicBool>);
 
 impl Told {
     fn note(&self, what: &'static str) {
@@ -219,11 +219,14 @@ impl<S: Subscriber> Layer<S> for Told {
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if metadata.target() == "never" { Interest::never() } else { Interest::sometimes() }
+        if metadata.target() == "never" {
+            self.1.store(true, Ordering::Relaxed);
+        }
+        Interest::sometimes()
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        metadata.target() != "disabled"
+        !["never", "disabled"].contains(&metadata.target())
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
@@ -270,6 +273,7 @@ fn a_layer_is_told_and_asked_all_that_it_would_be_without_the_mask() {
         let told = Told::default();
         let dispatch = dispatch(told.clone());
         tracing::dispatcher::with_default(&dispatch, log);
+        assert!(told.1.load(Ordering::Relaxed), "it is asked about places in the code");
         std::mem::take(&mut *told.0.lock().expect("not poisoned"))
     };
     let bare = told(&|layer| tracing_subscriber::registry().with(layer).into());
