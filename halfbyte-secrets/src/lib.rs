@@ -3,6 +3,8 @@
 // What a feature adds is a link where it is there, and leads to the list of features where it is not.
 #![cfg_attr(feature = "aws", doc = "[aws]: Aws")]
 #![cfg_attr(not(feature = "aws"), doc = "[aws]: #features")]
+#![cfg_attr(feature = "key-pair", doc = "[key-pair]: KeyPair")]
+#![cfg_attr(not(feature = "key-pair"), doc = "[key-pair]: #features")]
 #![cfg_attr(feature = "local", doc = "[local]: Local")]
 #![cfg_attr(not(feature = "local"), doc = "[local]: #features")]
 #![cfg_attr(feature = "snapshot", doc = "[snapshot]: BootSnapshot")]
@@ -29,6 +31,8 @@ pub mod inject;
 mod journal;
 #[cfg(any(feature = "local", feature = "snapshot"))]
 mod key;
+#[cfg(feature = "key-pair")]
+mod key_pair;
 mod lease;
 #[cfg(feature = "local")]
 mod local;
@@ -58,6 +62,8 @@ pub use self::error::{Error, ErrorKind};
 pub use self::from_secret::{FromSecret, Json, ParseError, SecretUrl};
 pub use self::handle::{PreviousValue, Secret, Snapshot};
 pub use self::journal::{Event, Outcome};
+#[cfg(feature = "key-pair")]
+pub use self::key_pair::{KeyAlgorithm, KeyPair, Signing, SigningError};
 #[cfg(feature = "local")]
 pub use self::local::Local;
 pub use self::name::Name;

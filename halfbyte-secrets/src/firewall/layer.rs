@@ -22,6 +22,15 @@ use super::values::{Masked, is_secret};
 /// into it: `MaskLayer::new(layer).with_filter(filter)` looks at what passes the filter alone. The layer's
 /// [`event_enabled`](Layer::event_enabled) sees events as they were. Names and targets are the program's own, and
 /// stay.
+///
+/// # What a layer offers by downcasting
+///
+/// It is not offered on: that takes unsafe code, of which there is none here, so only the `MaskLayer` itself is found. To a layer
+/// that writes, such as [`fmt`](tracing_subscriber::fmt::Layer), this is nothing. The one of `tracing-opentelemetry` exports
+/// spans and events, masked, but its `OpenTelemetrySpanExt` does not find it: `set_parent` answers `LayerNotFound`, so that a
+/// trace from elsewhere is not continued; `context` is empty; `set_attribute`, `set_status` and `add_link` do nothing. The
+/// `SpanTrace` of `tracing-error` is empty for the same reason. Leave those layers as they are, and [`mask`](super::mask) in
+/// the exporter; `halfbyte-observe` does so.
 pub struct MaskLayer<L>(L);
 
 impl<L> MaskLayer<L> {

@@ -51,6 +51,7 @@ use std::sync::Arc;
 use halfbyte_core::BoxError;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::instrument::WithSubscriber as _;
 
 pub use super::report::{Check, Report, Verdict};
 use super::trial::{LIMIT, Stop, Trial};
@@ -156,6 +157,9 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Hindrance {
 /// Runs all checks, one after the other. Needs a Tokio runtime, whose clock may be paused only for a backend in
 /// memory, and takes some seconds.
 ///
+/// What the provider logs meanwhile, at any level, is looked at for values, and is shown nowhere else; not so what it logs on
+/// tasks and threads that it starts by itself, or by the `log` crate.
+///
 /// A backend must be linearizable for this: what was put is what is read from then on. Failures are in the report; so is a
 /// panic, or a check that does not end.
 pub async fn run<B: Backend>(backend: B) -> Report {
@@ -194,7 +198,7 @@ async fn guarded<B: Backend>(
     check: impl Future<Output = Result<(), Stop>> + Send + 'static,
 ) -> Verdict {
     let mut task = JoinSet::new();
-    task.spawn(check);
+    task.spawn(check.with_subscriber(trial.log.clone()));
     let verdict = match timeout(LIMIT, task.join_next()).await {
         Ok(Some(Ok(outcome))) => outcome.into(),
         Ok(Some(Err(_panic))) => Verdict::Failed("it panicked".to_owned()),

@@ -1,7 +1,8 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::canary::Canaries;
+use super::watch::Look;
 
 /// More than one place is told, and not all of a log.
 const TOLD: usize = 32;
@@ -59,6 +60,42 @@ impl fmt::Display for Leak {
     }
 }
 
+/// Of the tests that run now, by number: what is heard of a whole process may be about any of them.
+static RUNNING: Mutex<Vec<(u64, Findings)>> = Mutex::new(Vec::new());
+
+/// A test runs until this is dropped.
+pub(super) struct Running(u64);
+
+impl Running {
+    pub(super) fn begin(findings: &Findings) -> Self {
+        let mut running = running();
+        let number = running.last().map_or(0, |(last, _)| last + 1);
+        running.push((number, findings.clone()));
+        Self(number)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        running().retain(|(number, _)| *number != self.0);
+    }
+}
+
+pub(super) fn is_any_running() -> bool {
+    !running().is_empty()
+}
+
+/// Looks for the secrets of all tests that run; answers whether there is one.
+pub(super) fn look_for_all(bytes: &[u8], place: impl Fn() -> String) -> bool {
+    // Nothing is locked while it is looked at.
+    let running: Vec<_> = running().iter().map(|(_, findings)| findings.clone()).collect();
+    running.iter().any(|findings| findings.look(bytes, &place))
+}
+
+fn running() -> MutexGuard<'static, Vec<(u64, Findings)>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Collects what is found; clones collect together.
 #[derive(Clone)]
 pub(super) struct Findings {
@@ -84,5 +121,45 @@ impl Findings {
 
     pub(super) fn take(&self) -> Vec<Leak> {
         std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Look for Findings {
+    fn look(&self, bytes: &[u8], place: &dyn Fn() -> String) {
+        Self::look(self, bytes, place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::{Ask, Name, Provider as _};
+
+    fn canary(name: &str) -> (Findings, Vec<u8>) {
+        let canaries = Canaries::default();
+        let name = Name::new(name).expect("a name");
+        let reading = canaries.read(Ask::current(&name)).now_or_never().expect("at once").expect("read");
+        (Findings::of(canaries), reading.value().expect("a value").to_vec())
+    }
+
+    #[test]
+    fn what_is_heard_is_about_the_test_whose_secret_it_is_for_as_long_as_it_runs() {
+        let (first, second) = (canary("first"), canary("second"));
+        let place = || "somewhere".to_owned();
+        let found = |findings: &Findings| findings.take().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(!is_any_running() && !look_for_all(&first.1, place));
+        let (running, other) = (Running::begin(&first.0), Running::begin(&second.0));
+        assert!(look_for_all(&first.1, place) && look_for_all(&second.1, place) && !look_for_all(b"nothing", place));
+        assert_eq!(
+            (found(&first.0), found(&second.0)),
+            (vec!["first in somewhere".into()], vec!["second in somewhere".into()])
+        );
+        drop(running);
+        assert!(is_any_running() && !look_for_all(&first.1, place) && look_for_all(&second.1, place));
+        assert_eq!((found(&first.0), found(&second.0).len()), (Vec::new(), 1));
+        drop(other);
+        assert!(!is_any_running());
     }
 }

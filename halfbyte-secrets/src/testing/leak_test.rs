@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt::{Debug, Write as _};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +15,9 @@ use tracing::Dispatch;
 use tracing::dispatcher::{self, DefaultGuard};
 
 use super::canary::Canaries;
-use super::findings::{Findings, Leaks};
-use super::panics::Hearing;
+use super::findings::{Findings, Leaks, Running};
 use super::watch::Watch;
-use super::{memory, processes};
+use super::{memory, panics, processes, spans};
 use crate::Secrets;
 
 /// How long tasks and threads may take to end, once the code is done.
@@ -27,7 +26,8 @@ const ENDING: Duration = Duration::from_secs(5);
 /// Fails if code that uses secrets leaks one: `assert_no_leak!(|secrets| async move { … })`.
 ///
 /// The code gets [`Secrets`](crate::Secrets) in which each name has a canary of 40 random letters and digits, and answers
-/// `()` or a `Result`, whose error is looked at and is no failure by itself. A panic without a secret is one, and goes on.
+/// `()` or a `Result`, whose value is looked at as `Debug`, and whose error is looked at and is no failure by itself. A panic
+/// without a secret is one, and goes on.
 ///
 /// A [`LeakTest`] before the code says more: `assert_no_leak!(LeakTest::new().shape("db", "postgres://u:{}@db/x"), code)`.
 ///
@@ -74,7 +74,9 @@ macro_rules! assert_no_leak {
 ///   code runs on a runtime of its own, of one thread and as many as it takes for what blocks, with its own subscriber. A
 ///   layer that would mask a secret is no excuse.
 /// - The message of each panic, on any thread.
-/// - The error that the code answers, with all its sources, as `Display` and as `Debug`.
+/// - What the code answers, as `Debug`; an error with all its sources, and as `Display` too.
+/// - Spans that are made by the API of OpenTelemetry, with a tracer that the code gets from `opentelemetry::global`: names,
+///   attributes, events, links and the status. The provider that was there is asked as ever.
 /// - Environment and arguments of all processes that are started, each millisecond or so, and of this one at the end (Linux).
 /// - The memory of this process, once all is dropped: what is private to it and can be written (Linux). The test has no copy
 ///   of the secret by itself: it knows it by its hash.
@@ -85,6 +87,8 @@ macro_rules! assert_no_leak {
 /// # What is not seen
 ///
 /// - What is printed, written to files or sent: look at that with [`is_there`](crate::firewall::is_there).
+/// - Spans of an OpenTelemetry provider that was not the global one when the first test of the process began, of a tracer that
+///   was made before that, and of one that the code makes by itself; attributes of its metrics, and its log records.
 /// - Events on threads that the code starts by itself, of other runtimes, under a subscriber that it sets itself, or of
 ///   the `log` crate, unless something turns those into events.
 /// - Panics, once the code has set a panic hook of its own that does not call the one that was there.
@@ -103,17 +107,28 @@ pub struct LeakTest {
 
 /// What code under a [`LeakTest`] answers: nothing, or a `Result`.
 pub trait Outcome {
+    /// What there is to look at besides an error.
+    fn value(&self) -> Option<&dyn Debug>;
+
     /// The error, if that is what it is.
     fn into_error(self) -> Option<Box<dyn Error>>;
 }
 
 impl Outcome for () {
+    fn value(&self) -> Option<&dyn Debug> {
+        None
+    }
+
     fn into_error(self) -> Option<Box<dyn Error>> {
         None
     }
 }
 
-impl<T, E: Into<Box<dyn Error>>> Outcome for Result<T, E> {
+impl<T: Debug, E: Into<Box<dyn Error>>> Outcome for Result<T, E> {
+    fn value(&self) -> Option<&dyn Debug> {
+        self.as_ref().ok().map(|value| value as _)
+    }
+
     fn into_error(self) -> Option<Box<dyn Error>> {
         self.err().map(Into::into)
     }
@@ -150,7 +165,9 @@ impl LeakTest {
         let canaries = Canaries::new(self.shapes);
         let findings = Findings::of(canaries.clone());
         let done = AtomicBool::new(false);
-        let hearing = Hearing::begin(&findings);
+        panics::watch();
+        spans::watch();
+        let running = Running::begin(&findings);
         let panicked = thread::scope(|scope| {
             let watching = scope.spawn(|| processes::watch(&findings, &done));
             let running = scope.spawn(|| run(code, canaries, &findings));
@@ -159,7 +176,7 @@ impl LeakTest {
             let _watched = watching.join();
             outcome.err()
         });
-        drop(hearing);
+        drop(running);
         let mut not_looked_at: Vec<_> = processes::obstacle().into_iter().collect();
         if !self.without_memory
             && let Err(error) = memory::search(&findings)
@@ -183,6 +200,11 @@ fn run<R: Future<Output: Outcome>>(code: impl FnOnce(Secrets) -> R, canaries: Ca
             runtime.block_on(async {
                 let lifecycle = Lifecycle::new(Clock::system());
                 let outcome = Box::pin(code(Secrets::new(canaries, &lifecycle))).await;
+                if let Some(value) = outcome.value() {
+                    let mut text = Zeroizing::new(String::new());
+                    let _cut = write!(text, "{value:?} {value:#?}");
+                    findings.look(text.as_bytes(), || "what the code answered: its Debug".to_owned());
+                }
                 if let Some(error) = outcome.into_error() {
                     look_at(&*error, findings);
                 }

@@ -30,6 +30,7 @@ mod memory;
 mod panics;
 mod processes;
 mod report;
+mod spans;
 mod trial;
 mod watch;
 

@@ -1,18 +1,21 @@
 //! What the checks have in common: values that can be found again, reads that are remembered, and what to say of them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt::{Display, Write as _};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber as _;
 
 use super::conformance::{Backend, Hindrance};
+use super::watch::{Look, Watch};
 use crate::{Ask, Error, ErrorKind, Lease, Name, Provider, Reading, Version};
 
 /// For one check.
@@ -23,7 +26,7 @@ const READ: Duration = Duration::from_secs(60);
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a part of a value has to be that must be nowhere.
 const PART: usize = 12;
-/// How much is remembered of what was seen.
+/// How much is remembered of what was seen, and as much again of the log.
 const SEEN: usize = 16 << 20;
 
 pub(super) struct Trial<B> {
@@ -34,7 +37,56 @@ pub(super) struct Trial<B> {
     /// What all values of this run are made of.
     canaries: Mutex<Vec<String>>,
     /// All that was shown to who reads, except for the values.
-    seen: Mutex<(BTreeSet<String>, usize)>,
+    shown: Seen,
+    logged: Seen,
+    /// What the provider logs goes there, and nowhere else.
+    pub(super) log: Dispatch,
+}
+
+/// Texts, and where each was seen first.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Texts>>);
+
+#[derive(Default)]
+struct Texts {
+    places: BTreeMap<String, String>,
+    size: usize,
+    is_cut: bool,
+}
+
+impl Look for Seen {
+    fn look(&self, bytes: &[u8], place: &dyn Fn() -> String) {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(bytes);
+        if texts.places.contains_key(&*text) {
+            return;
+        }
+        if texts.size + text.len() > SEEN {
+            texts.is_cut = true;
+            return;
+        }
+        texts.size += text.len();
+        texts.places.insert(text.into_owned(), place());
+    }
+}
+
+impl Seen {
+    /// In which form a part of one of `canaries` was seen, and where.
+    fn find(&self, canaries: &[String]) -> Option<(&'static str, String)> {
+        let texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = texts.places.keys().map(String::as_str).collect::<Vec<_>>().join("\n");
+        let (form, canary) = Shown::of(&all).any(canaries)?;
+        let place = texts.places.iter().find(|(text, _)| Shown::of(text).form(canary).is_some());
+        Some((form, place.map(|(_, place)| place.clone()).unwrap_or_default()))
+    }
+
+    fn is_cut(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_cut
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).places.is_empty()
+    }
 }
 
 /// Why a check did not pass.
@@ -60,7 +112,9 @@ pub(super) fn failed<T>(why: impl Display) -> Result<T, Stop> {
 impl<B: Backend> Trial<B> {
     pub(super) fn new(backend: B) -> Self {
         let (seed, number) = (RandomState::new(), AtomicU64::new(0));
-        Self { backend, seed, number, canaries: Mutex::default(), seen: Mutex::default() }
+        let (shown, logged) = (Seen::default(), Seen::default());
+        let log = Dispatch::new(Watch::new(logged.clone()));
+        Self { backend, seed, number, canaries: Mutex::default(), shown, logged, log }
     }
 
     fn random(&self) -> u64 {
@@ -95,10 +149,10 @@ impl<B: Backend> Trial<B> {
 
     /// Reads, and remembers what can be seen of the answer.
     pub(super) async fn read(&self, provider: &B::Provider, ask: Ask<'_>) -> Result<Result<Reading, Error>, Stop> {
-        match timeout(READ, provider.read(ask)).await {
+        match timeout(READ, provider.read(ask).with_subscriber(self.log.clone())).await {
             Ok(answer) => {
                 match &answer {
-                    Ok(reading) => self.see(&format!("{reading:?}")),
+                    Ok(reading) => self.see(&format!("{reading:?}"), "the Debug of a reading"),
                     Err(error) => self.see_error(error),
                 }
                 Ok(answer)
@@ -170,7 +224,7 @@ impl<B: Backend> Trial<B> {
     }
 
     pub(super) fn see_lease(&self, lease: &Lease) {
-        self.see(&format!("{lease:?}"));
+        self.see(&format!("{lease:?}"), "the Debug of a lease");
     }
 
     pub(super) fn see_error(&self, error: &Error) {
@@ -181,50 +235,67 @@ impl<B: Backend> Trial<B> {
             let _ = write!(text, " {error} {error:?} {error:#?}");
             source = error.source();
         }
-        self.see(&text);
+        self.see(&text, "an error");
     }
 
-    fn see(&self, text: &str) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.1 + text.len() <= SEEN && seen.0.insert(text.to_owned()) {
-            seen.1 += text.len();
-        }
+    fn see(&self, text: &str, place: &str) {
+        self.shown.look(text.as_bytes(), &|| place.to_owned());
     }
 
-    /// Searches all that was seen for parts of all values.
+    /// Searches all that was seen, and the log, for parts of all values.
     pub(super) fn unseen(&self) -> Result<(), Stop> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // Spaces and case are no disguise.
-        let plain = |text: &str| text.split_whitespace().collect::<String>().to_ascii_lowercase();
-        let exact: String = seen.0.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
-        let plain = plain(&exact);
-        for canary in self.canaries.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            if let Some(form) = shown(&exact, &plain, canary) {
-                return failed(format!("a part of a value is {form} in an error or in a Debug"));
+        let canaries = self.canaries.lock().unwrap_or_else(PoisonError::into_inner);
+        for seen in [&self.shown, &self.logged] {
+            if let Some((form, place)) = seen.find(&canaries) {
+                return failed(format!("a part of a value is {form} in {place}"));
             }
         }
-        if seen.0.is_empty() { failed("nothing was read") } else { Ok(()) }
+        if self.shown.is_empty() {
+            failed("nothing was read")
+        } else if self.shown.is_cut() || self.logged.is_cut() {
+            Err(Stop::NotRun(format!("there is more to look at than {SEEN} bytes, in which nothing was found")))
+        } else {
+            Ok(())
+        }
     }
 }
 
-/// In which form a part of `canary` is in a text, if it is.
-fn shown(exact: &str, plain: &str, canary: &str) -> Option<&'static str> {
-    // A value is its canary over and over, and so is what a part of it may cross.
-    let twice = canary.repeat(2);
-    let parts = || (0..canary.len()).map(|start| &twice[start..start + PART]);
-    let listed = |part: &str| part.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(",");
-    let hex = |part: &str| part.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
-    // Wherever it begins in a longer text, one of three parts next to each other begins on a boundary of four letters.
-    if parts().any(|part| plain.contains(part)) {
-        Some("readable")
-    } else if parts().any(|part| exact.contains(&STANDARD_NO_PAD.encode(part))) {
-        Some("in base64")
-    } else if parts().any(|part| plain.contains(&hex(part))) {
-        Some("in hex")
-    } else if parts().any(|part| plain.contains(&listed(part))) {
-        Some("as a list of bytes")
-    } else {
-        None
+/// A text in which a part of a value may be.
+struct Shown<'a> {
+    exact: &'a str,
+    /// Spaces and case are no disguise.
+    plain: String,
+}
+
+impl<'a> Shown<'a> {
+    fn of(exact: &'a str) -> Self {
+        Self { exact, plain: exact.split_whitespace().collect::<String>().to_ascii_lowercase() }
+    }
+
+    fn any<'b>(&self, canaries: &'b [String]) -> Option<(&'static str, &'b str)> {
+        canaries.iter().find_map(|canary| Some((self.form(canary)?, canary.as_str())))
+    }
+
+    /// In which form a part of `canary` is in it, if it is.
+    fn form(&self, canary: &str) -> Option<&'static str> {
+        let Self { exact, plain } = self;
+        // A value is its canary over and over, and so is what a part of it may cross.
+        let twice = canary.repeat(2);
+        let parts = || (0..canary.len()).map(|start| &twice[start..start + PART]);
+        let listed = |part: &str| part.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(",");
+        let hex = |part: &str| part.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        // Wherever it begins in a longer text, one of three parts next to each other begins on a boundary of four letters.
+        if parts().any(|part| plain.contains(part)) {
+            Some("readable")
+        } else if parts().any(|part| exact.contains(&STANDARD_NO_PAD.encode(part))) {
+            Some("in base64")
+        } else if parts().any(|part| plain.contains(&hex(part))) {
+            Some("in hex")
+        } else if parts().any(|part| plain.contains(&listed(part))) {
+            Some("as a list of bytes")
+        } else {
+            None
+        }
     }
 }
 
@@ -234,4 +305,24 @@ pub(super) fn same(read: &[u8], put: &[u8]) -> Result<(), Stop> {
     }
     let at = read.iter().zip(put).take_while(|(read, put)| read == put).count();
     failed(format!("{} bytes were put, {} were read, and they differ from byte {at} on", put.len(), read.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_seen_is_found_where_it_was_and_that_there_was_more_is_known() {
+        let seen = Seen::default();
+        let canary = "0123456789abcdef".repeat(2);
+        seen.look(b"!nothing of it", &|| "the first".to_owned());
+        seen.look(canary.as_bytes(), &|| "the second".to_owned());
+        seen.look(canary.as_bytes(), &|| "the third".to_owned());
+        let other = "fedcba9876543210".repeat(2);
+        assert_eq!(seen.find(&[other.clone(), canary]), Some(("readable", "the second".to_owned())));
+        assert!(seen.find(std::slice::from_ref(&other)).is_none() && !seen.is_cut());
+        seen.look(&vec![b'x'; SEEN], &|| "too much".to_owned());
+        seen.look(other.as_bytes(), &|| "still".to_owned());
+        assert!(seen.is_cut() && seen.find(&[other]).is_some());
+    }
 }

@@ -12,25 +12,29 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use super::findings::Findings;
+/// Who is shown what is found in the log.
+pub(super) trait Look: Send + Sync + 'static {
+    fn look(&self, bytes: &[u8], place: &dyn Fn() -> String);
+}
 
-pub(super) struct Watch {
-    findings: Findings,
+pub(super) struct Watch<L> {
+    look: L,
     last: AtomicU64,
     spans: Mutex<HashMap<u64, &'static Metadata<'static>>>,
 }
 
-impl Watch {
-    pub(super) fn new(findings: Findings) -> Self {
-        Self { findings, last: AtomicU64::new(0), spans: Mutex::default() }
+impl<L: Look> Watch<L> {
+    /// Shows all of it to `look`.
+    pub(super) fn new(look: L) -> Self {
+        Self { look, last: AtomicU64::new(0), spans: Mutex::default() }
     }
 
     fn looking(&self, metadata: &'static Metadata<'static>) -> Looking<'_> {
-        Looking { findings: &self.findings, metadata }
+        Looking { look: &self.look, metadata }
     }
 }
 
-impl Subscriber for Watch {
+impl<L: Look> Subscriber for Watch<L> {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
@@ -66,14 +70,13 @@ impl Subscriber for Watch {
 }
 
 struct Looking<'a> {
-    findings: &'a Findings,
+    look: &'a dyn Look,
     metadata: &'static Metadata<'static>,
 }
 
 impl Looking<'_> {
     fn bytes(&mut self, field: &Field, bytes: &[u8]) {
-        self.findings.look(bytes, || {
-            let Metadata { .. } = self.metadata;
+        self.look.look(bytes, &|| {
             let (what, field) = (if self.metadata.is_span() { "span" } else { "event" }, field.name());
             let (target, level) = (self.metadata.target(), self.metadata.level());
             let at = fmt::from_fn(|f| match (self.metadata.file(), self.metadata.line()) {

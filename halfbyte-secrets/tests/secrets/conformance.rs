@@ -63,6 +63,10 @@ const FLAWS: &[(Flaw, &[&str])] = &[
     (Flaw::TellsItsBytes, &["no value where it can be seen"]),
     (Flaw::TellsItInBase64, &["no value where it can be seen"]),
     (Flaw::TellsItInASource, &["no value where it can be seen"]),
+    (Flaw::LogsTheValue, &["no value where it can be seen"]),
+    (Flaw::LogsItInASpan, &["no value where it can be seen"]),
+    (Flaw::LogsWhatManyRead, &["no value where it can be seen"]),
+    (Flaw::LogsAllAtFirst, &["no value where it can be seen"]),
     (Flaw::VersionIsTheValue, &["no value where it can be seen"]),
 ];
 
@@ -81,6 +85,13 @@ async fn each_flaw_is_found_by_the_check_that_is_about_it() {
     for check in report.checks() {
         assert!(about.contains(&&check.name), "no flaw is about {:?}", check.name);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_says_where_a_value_was_logged() {
+    let report = conformance::run(Memory::new(Flaw::LogsTheValue)).await.to_string();
+    let place = "a part of a value is readable in the log: field `text` of the TRACE event at halfbyte-secrets/tests/";
+    assert!(report.contains(place), "{report}");
 }
 
 /// What a process was started with.

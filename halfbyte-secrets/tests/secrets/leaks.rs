@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
+use halfbyte_core::config::Config;
 use halfbyte_secrets::testing::{LeakTest, Leaks, Outcome, assert_no_leak};
 use halfbyte_secrets::{Error, ExposeSecret as _, Json, Secret, SecretUrl, Secrets};
 
@@ -99,6 +100,18 @@ fn what_tasks_and_blocking_threads_log_is_found() {
     assert_eq!(places.len(), 2, "{places:#?}");
 }
 
+#[test]
+fn what_a_blocking_thread_logs_after_the_code_is_done_is_found() {
+    let place = one(|secrets| async move {
+        let token = value(&token(&secrets).await);
+        tokio::task::spawn_blocking(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            tracing::info!(late = token);
+        });
+    });
+    assert!(place.contains("field `late` of the INFO event"), "{place}");
+}
+
 struct Failed(String, Option<Box<Failed>>);
 
 /// Not of its source, which is to be looked at by itself.
@@ -132,6 +145,15 @@ fn a_secret_in_an_error_is_found_in_its_message_its_debug_and_its_sources() {
 }
 
 #[test]
+fn a_secret_in_what_the_code_answers_is_found() {
+    let place = one(|secrets| async move { Ok::<_, Error>(vec![value(&token(&secrets).await)]) });
+    assert_eq!(place, "what the code answered: its Debug");
+    assert_no_leak!(LeakTest::new().without_memory(), |secrets: Secrets| async move {
+        Ok::<_, Error>(vec![token(&secrets).await])
+    });
+}
+
+#[test]
 fn a_secret_in_a_panic_is_found_on_whatever_thread() {
     let place = one(|secrets| async move {
         let token = value(&token(&secrets).await);
@@ -147,6 +169,34 @@ fn a_secret_in_a_panic_is_found_on_whatever_thread() {
         ()
     });
     assert!(place.starts_with("a panic at "), "{place}");
+}
+
+/// The role of a process of its own, since what a hook prints is not the test's to see: does nothing unless it was started
+/// with it.
+#[test]
+fn the_process_that_panics_with_a_secret() {
+    let config = Config::from_env().expect("configured");
+    let Some(_role) = config.other.get("PANIC_WITH_A_SECRET") else { return };
+    let places = leaks_of(|secrets| async move {
+        let token = value(&token(&secrets).await);
+        println!("{token}");
+        std::thread::spawn(|| panic!("a panic like others")).join().expect_err("it panicked");
+        panic!("no {token}");
+        #[expect(unreachable_code, reason = "a future has an output")]
+        ()
+    });
+    assert_eq!(places.len(), 1, "{places:#?}");
+}
+
+#[test]
+fn the_message_of_a_panic_with_a_secret_is_not_printed() {
+    let mut process = Command::new(std::env::current_exe().expect("this one"));
+    process.args(["--exact", "leaks::the_process_that_panics_with_a_secret", "--nocapture", "--test-threads", "1"]);
+    let output = process.env_clear().env("PANIC_WITH_A_SECRET", "1").output().expect("it ran");
+    let (said, printed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let token = said.split_whitespace().find(|word| word.len() == 40).expect("it told its secret");
+    assert!(output.status.success() && !printed.contains(token), "{printed}");
+    assert!(printed.contains("a panic like others") && printed.contains("a panic with a secret"), "{printed}");
 }
 
 #[test]
@@ -166,19 +216,24 @@ async fn run(command: &mut Command) {
     child.wait().expect("ended");
 }
 
+/// The kernel gives a process its new arguments a moment before its new name, so that it may be told by its old one as well.
+fn last<R: Future<Output: Outcome>>(code: impl FnOnce(Secrets) -> R + Send) -> String {
+    leaks_of(code).pop().unwrap_or_default()
+}
+
 #[test]
 fn a_secret_in_the_arguments_or_the_environment_of_a_child_is_found() {
-    let place = one(|secrets| async move {
+    let place = last(|secrets| async move {
         let token = value(&token(&secrets).await);
         run(Command::new("sleep").arg("1").env("TOKEN", token)).await;
     });
     assert_eq!(place, "the environment of the child process sleep");
-    let place = one(|secrets| async move {
+    let place = last(|secrets| async move {
         let token = value(&token(&secrets).await);
         run(Command::new("sh").args(["-c", "sleep 1; :", "sh", &token])).await;
     });
     assert_eq!(place, "the arguments of the child process sh");
-    let place = one(|secrets| async move {
+    let place = last(|secrets| async move {
         let token = value(&token(&secrets).await);
         // Its own arguments have the name of the file alone.
         let folder = tempfile::tempdir().expect("a folder");
@@ -223,6 +278,19 @@ fn a_report_says_what_and_where_and_shows_no_value() {
     assert!(seen.len() == 40 && !said.contains(&*seen) && !shown.contains(&*seen), "{said} {shown}");
     assert!(said.starts_with("secrets were found where none belongs:\n  token in the log: field `token`"), "{said}");
     assert!(!leaks.is_empty() && leaks.not_looked_at().is_empty(), "{said}");
+}
+
+#[test]
+fn a_report_names_the_secret_that_leaked() {
+    let leaks = LeakTest::new().without_memory().shape("second", "<{}>").run(|secrets| async move {
+        let _first = token(&secrets).await;
+        let second = secrets.get::<String>("second");
+        second.ready().await.expect("loaded");
+        let second = value(&second);
+        assert!(second.starts_with('<') && second.ends_with('>') && second.len() == 42);
+        tracing::info!("{second}");
+    });
+    assert!(leaks.found().len() == 1 && leaks.found()[0].secret == "second", "{leaks}");
 }
 
 #[test]

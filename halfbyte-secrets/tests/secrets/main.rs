@@ -18,11 +18,15 @@ mod files;
 mod firewall;
 mod handles;
 mod inject;
+#[cfg(feature = "key-pair")]
+mod key_pair;
 mod kubelet;
 mod leaks;
+mod leaks_opentelemetry;
 mod leases;
 mod lent;
 mod local;
+mod mask_layer;
 #[cfg(feature = "testing")]
 mod memory;
 mod mounts;

@@ -2,7 +2,7 @@
 //! way.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,10 @@ pub enum Flaw {
     TellsItsBytes,
     TellsItInBase64,
     TellsItInASource,
+    LogsTheValue,
+    LogsItInASpan,
+    LogsWhatManyRead,
+    LogsAllAtFirst,
     VersionIsTheValue,
 }
 
@@ -98,7 +102,18 @@ impl Backend for Memory {
     type Provider = Client;
 
     fn provider(&self) -> Client {
-        Client { memory: self.clone(), busy: AtomicBool::new(false), asked: Mutex::new(None), cache: Mutex::default() }
+        if self.flaw == Some(Flaw::LogsAllAtFirst) {
+            for kept in self.state().secrets.values() {
+                tracing::trace!(there = ?kept.current, "made");
+            }
+        }
+        Client {
+            reads: AtomicUsize::new(0),
+            memory: self.clone(),
+            busy: AtomicBool::new(false),
+            asked: Mutex::new(None),
+            cache: Mutex::default(),
+        }
     }
 
     async fn put(&self, name: &Name, value: &[u8]) -> Outcome {
@@ -176,6 +191,7 @@ impl Backend for Memory {
 pub struct Client {
     memory: Memory,
     busy: AtomicBool,
+    reads: AtomicUsize,
     asked: Mutex<Option<Name>>,
     cache: Mutex<HashMap<Name, (Instant, Kept)>>,
 }
@@ -308,6 +324,14 @@ impl Provider for Client {
             Some(Flaw::VersionIsTheValue) => Version::new(String::from_utf8_lossy(&value).into_owned()),
             _ => Version::new(format!("v{version}")),
         };
+        match self.memory.flaw {
+            Some(Flaw::LogsTheValue) => tracing::trace!(text = String::from_utf8_lossy(&value).as_ref(), "read"),
+            Some(Flaw::LogsWhatManyRead) if self.reads.fetch_add(1, Ordering::Relaxed) == 60 => {
+                tracing::trace!("read {}", String::from_utf8_lossy(&value));
+            }
+            Some(Flaw::LogsItInASpan) => drop(tracing::trace_span!("read", bytes = value.as_slice())),
+            _ => {}
+        }
         let is_known = ask.known() == Some(&version) || ask.known().is_some() && self.has(Flaw::BelievesInAnyVersion);
         if is_known && !self.has(Flaw::NeverUnchanged) {
             return Ok(Reading::unchanged());
