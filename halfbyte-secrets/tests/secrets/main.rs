@@ -30,6 +30,8 @@ mod mask_layer;
 #[cfg(feature = "testing")]
 mod memory;
 mod mounts;
+#[cfg(feature = "testing")]
+mod moved;
 mod openbao;
 mod orphans;
 mod pawnbroker;
