@@ -298,3 +298,36 @@ impl<T: FromSecret> Source<Arc<Guarded<T>>> for Reader<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ParseError;
+
+    /// Has its bytes within itself.
+    struct Key<const BYTES: usize>([u8; BYTES]);
+
+    impl<const BYTES: usize> secrecy::zeroize::Zeroize for Key<BYTES> {
+        fn zeroize(&mut self) {
+            self.0.zeroize();
+        }
+    }
+
+    impl<const BYTES: usize> FromSecret for Key<BYTES> {
+        fn from_secret(bytes: &[u8]) -> Result<Self, ParseError> {
+            bytes.try_into().map(Self).map_err(|_| ParseError::new("it is of another length"))
+        }
+    }
+
+    fn size_of_fetch<T: FromSecret>() -> usize {
+        fn size<'a, T: FromSecret, F: Future + 'a>(_: impl FnOnce(&'a Reader<T>) -> F) -> usize {
+            size_of::<F>()
+        }
+        size(|reader: &Reader<T>| reader.fetch())
+    }
+
+    #[test]
+    fn a_fetch_has_no_room_for_a_value_that_it_would_leave_there_unwiped() {
+        assert_eq!(size_of_fetch::<Key<4096>>(), size_of_fetch::<Key<1>>());
+    }
+}

@@ -31,8 +31,6 @@ mod mask_layer;
 #[cfg(feature = "testing")]
 mod memory;
 mod mounts;
-#[cfg(feature = "testing")]
-mod moved;
 mod openbao;
 mod orphans;
 mod pawnbroker;
