@@ -1,5 +1,7 @@
 //! A value that is published: wiped when nobody has it any more, and known to the leak firewall until then.
 
+use std::sync::Arc;
+
 use halfbyte_core::fingerprint::{Fingerprint, register};
 use secrecy::ExposeSecret;
 use secrecy::zeroize::{Zeroize, Zeroizing};
@@ -12,11 +14,11 @@ pub(crate) struct Guarded<T: Zeroize> {
 }
 
 impl<T: FromSecret> Guarded<T> {
-    /// `value`, which was made of `bytes`.
-    pub(crate) fn new(value: T, bytes: &[u8]) -> Self {
+    /// `value`, which was made of `bytes`. In its place from the start: whoever moves bytes leaves a copy that nobody wipes.
+    pub(crate) fn new(value: T, bytes: &[u8]) -> Arc<Self> {
         let mut known = Vec::new();
         T::secret_parts(bytes, &mut |part| known.push(register(part)));
-        Self { value: Zeroizing::new(value), _known: known.into() }
+        Arc::new(Self { value: Zeroizing::new(value), _known: known.into() })
     }
 }
 

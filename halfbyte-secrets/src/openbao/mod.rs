@@ -75,6 +75,8 @@
 //!
 //! - It does not hear of changes: a rotation shows with the next read, after a minute unless the policy says otherwise, or at
 //!   once when somebody [rejects](crate::Secret::reject) the old value.
+//! - It does not work behind a proxy or an agent that keeps answers, or merges requests that are alike: each read of a dynamic
+//!   secret has to make another credential, since each is given back by itself.
 //! - It does not unwrap response-wrapped credentials, and answers no second factor.
 
 mod answer;
@@ -269,7 +271,8 @@ impl OpenBao {
         let token = renewed.as_ref().filter(|renewed| renewed.number == token.number).unwrap_or(token);
         let now = Instant::now();
         let ttl = token.left(now).map_or(lease.ttl(), |left| left.min(lease.ttl()));
-        let lease = Lease::new(lease.id(), ttl).renewable(lease.is_renewable());
+        // The token may be renewed, and then it lasts.
+        let lease = Lease::new(lease.id(), ttl).renewable(lease.is_renewable()).lasting(lease.ttl());
         self.0.leases.enter(&lease, token.number, now);
         lease
     }

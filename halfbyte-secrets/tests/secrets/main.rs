@@ -25,6 +25,7 @@ mod leaks;
 mod leaks_opentelemetry;
 mod leases;
 mod lent;
+mod lent_twice;
 mod local;
 mod mask_layer;
 #[cfg(feature = "testing")]
