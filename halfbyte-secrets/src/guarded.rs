@@ -1,6 +1,6 @@
 //! A value that is published: wiped when nobody has it any more, and known to the leak firewall until then.
 
-use halfbyte_core::fingerprint::{Fingerprint, register};
+use halfbyte_core::fingerprint::{Fingerprint, register_all};
 use secrecy::ExposeSecret;
 use secrecy::zeroize::{Zeroize, Zeroizing};
 
@@ -8,15 +8,14 @@ use crate::FromSecret;
 
 pub(crate) struct Guarded<T: Zeroize> {
     value: Zeroizing<T>,
-    _known: Box<[Fingerprint]>,
+    _known: Fingerprint,
 }
 
 impl<T: FromSecret> Guarded<T> {
     /// `value`, which was made of `bytes`.
     pub(crate) fn new(value: T, bytes: &[u8]) -> Self {
-        let mut known = Vec::new();
-        T::secret_parts(bytes, &mut |part| known.push(register(part)));
-        Self { value: Zeroizing::new(value), _known: known.into() }
+        let known = register_all(|part| T::secret_parts(bytes, part));
+        Self { value: Zeroizing::new(value), _known: known }
     }
 }
 
