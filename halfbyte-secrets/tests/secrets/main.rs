@@ -27,6 +27,7 @@ mod leases;
 mod lent;
 mod local;
 mod mask_layer;
+mod mask_writer;
 #[cfg(feature = "testing")]
 mod memory;
 mod mounts;
