@@ -28,6 +28,7 @@ mod lent;
 mod lent_twice;
 mod local;
 mod mask_layer;
+mod mask_writer;
 #[cfg(feature = "testing")]
 mod memory;
 mod mounts;
