@@ -36,8 +36,8 @@ enum Command {
     Set {
         /// Such as db-password: 1 to 128 of A-Z a-z 0-9 . _ -
         name: String,
-        /// Taken only to be refused by an error that does not show it.
-        #[arg(hide = true)]
+        /// Taken only to be refused by an error that does not show it, whatever it begins with.
+        #[arg(hide = true, allow_hyphen_values = true, trailing_var_arg = true)]
         value: Vec<OsString>,
     },
     /// Remove a secret
@@ -98,4 +98,27 @@ fn edit(command: Command) -> Outcome {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_given_as_an_argument_is_not_echoed_by_the_parser_whatever_it_looks_like() {
+        for arguments in [&["hunter2"][..], &["--hunter2"], &["--hunter2=x", "-x"], &["--", "--hunter2"], &["-hunter2"]]
+        {
+            let arguments = [&["secrets", "set", "db"], arguments].concat();
+            match Cli::try_parse_from(&arguments).map(|cli| cli.command) {
+                Ok(Some(Command::Set { name, value })) => assert!(name == "db" && !value.is_empty(), "{arguments:?}"),
+                Ok(_) => panic!("another command: {arguments:?}"),
+                // What begins with -h asks for help.
+                Err(error) => assert!(error.kind() == ErrorKind::DisplayHelp && !error.to_string().contains("hunter2")),
+            }
+        }
+        let alone = Cli::try_parse_from(["secrets", "set", "db"]).map(|cli| cli.command);
+        assert!(matches!(alone, Ok(Some(Command::Set { value, .. })) if value.is_empty()));
+    }
 }

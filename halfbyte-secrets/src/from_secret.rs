@@ -35,6 +35,10 @@ use crate::parts;
 pub trait FromSecret: Zeroize + Sized + Send + Sync + 'static {
     /// Parses `bytes`.
     ///
+    /// The answer is moved to its place, where it is wiped in the end. Bytes that it has within itself, as an array, may leave a
+    /// copy on the stack on the way, which is overwritten by what comes later and not before: `Box<[u8; 32]>` in place of
+    /// `[u8; 32]` leaves none.
+    ///
     /// # Errors
     ///
     /// They are not a `Self`. The error cannot hold the input, by its type.

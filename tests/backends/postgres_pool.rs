@@ -27,6 +27,7 @@ struct State {
     current: Mutex<Option<(String, Option<Duration>)>>,
     version: AtomicUsize,
     reads: AtomicUsize,
+    revoked: AtomicUsize,
 }
 
 impl Vault {
@@ -38,6 +39,10 @@ impl Vault {
 
     fn reads(&self) -> usize {
         self.0.reads.load(Ordering::SeqCst)
+    }
+
+    fn revoked(&self) -> usize {
+        self.0.revoked.load(Ordering::SeqCst)
     }
 }
 
@@ -57,6 +62,11 @@ impl Provider for Vault {
             Some(ttl) => reading.lease(Lease::new(version, ttl)),
             None => reading.version(Version::new(version)),
         })
+    }
+
+    async fn revoke(&self, _: &Lease) -> Result<(), Error> {
+        self.0.revoked.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 }
 
@@ -291,6 +301,30 @@ async fn the_connections_of_a_leased_credential_are_gone_before_its_lease_ends()
     assert!(sqlx::query("select 1").execute(&mut *held).await.is_err());
     drop(held);
     assert_eq!(product.user().await, second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_is_closed_keeps_its_credential_until_its_last_connection_is_back() {
+    for is_end in [false, true] {
+        let product = Product::start("closed", every(RARELY), Some(RARELY), four()).await;
+        let Product { vault, secret, pool: database, lifecycle, .. } = product;
+        let pool = database.pool().clone();
+        let mut held = pool.begin().await.unwrap();
+        // Only clones of the pool are left.
+        drop((secret, database));
+        let closing = JoinSet::from_iter([async move { pool.close().await }]);
+        let at_work = sqlx::query("select pg_sleep(0.5)").execute(&mut *held).await;
+        at_work.expect("what is out works on");
+        assert_eq!(vault.revoked(), 0, "its credential is in use");
+        if is_end {
+            // Nobody waits longer than that.
+            assert!(lifecycle.stop_tasks(Duration::from_secs(20)).await);
+            assert_eq!(vault.revoked(), 1);
+        }
+        drop(held);
+        closing.join_all().await;
+        until("the credential is given back", async || vault.revoked() == 1).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,14 +18,15 @@
 //! - While its guard lives, a secret of at least [`SHORTEST`] bytes is found wherever all of it stands in one text: as it is,
 //!   as `Debug` and JSON escape it (JSON in JSON too), percent-encoded by the usual sets, in base64 (both alphabets, at each
 //!   alignment: `user:secret` of Basic too), in hexadecimal, and as a list of numbers.
-//! - The last [`REMEMBERED`] that are no longer live are found as well: a late line may hold an old value.
+//! - The last [`REMEMBERED`] that are no longer live are found as well: a late line may hold an old value. One of many parts
+//!   counts as one; of those with the most parts fewer are remembered where there are many, so that they drive out no others.
 //! - It keeps lengths and hashes, keyed by random keys of this process, and no text. What it makes of a secret to hash it
 //!   is overwritten with zeros.
 //! - Nobody can write a text that takes much longer, whatever he knows of a secret: what is hashed of a text is bounded by its
 //!   length, and where there is more to hash the text is masked on a hint.
 //! - A look at a text takes no lock, allocates only if there is something to mask, and takes about 0.5 ns a byte with a
 //!   hundred secrets; twice that while one of exactly 8 bytes is known. Before the first secret is registered it is one relaxed
-//!   load. Registering one takes up to a millisecond.
+//!   load. Registering one takes up to a millisecond, and as much again for each further part of it.
 //!
 //! # What it does not do
 //!
@@ -60,6 +61,9 @@ pub const SHORTEST: usize = 8;
 /// How many secrets that are no longer live are still known.
 pub const REMEMBERED: usize = 256;
 
+/// How many parts of those, so that looking for them stays cheap.
+const PARTS: usize = 4 * REMEMBERED;
+
 /// Whether there ever was one.
 static ANY: AtomicBool = AtomicBool::new(false);
 static FINDER: ArcSwapOption<Finder> = ArcSwapOption::const_empty();
@@ -68,17 +72,34 @@ static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
 /// Makes a secret known until the guard is dropped, and for a while after that. The same one may be registered many times.
 /// What is shorter than [`SHORTEST`] is not, and has a guard all the same.
 pub fn register(secret: &[u8]) -> Fingerprint {
-    if secret.len() < SHORTEST {
-        return Fingerprint(None);
+    register_all(|part| part(secret))
+}
+
+/// [`register`] for a secret of which each part is one by itself: `parts` hands over all of them, in any order, and is called
+/// once. That they belong together makes them cheaper than by themselves, and has them remembered as one secret.
+pub fn register_all(parts: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Fingerprint {
+    let mut found = Parts::new();
+    // What takes long, and what is the caller's, is not done under the lock.
+    parts(&mut |part| {
+        if part.len() >= SHORTEST {
+            let (id, keys, known) = with_registry(|registry| registry.look(part));
+            found.entry(id).or_insert_with(|| known.unwrap_or_else(|| keys.patterns(part, 0).into()));
+        }
+    });
+    let ids = found.keys().copied().collect();
+    if !found.is_empty() {
+        with_registry(|registry| {
+            if registry.add(found) {
+                FINDER.store(Some(Arc::new(registry.finder())));
+                ANY.store(true, Ordering::Relaxed);
+            }
+        });
     }
-    let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-    let registry = registry.get_or_insert_with(Registry::new);
-    let (id, is_news) = registry.add(secret);
-    if is_news {
-        FINDER.store(Some(Arc::new(registry.finder())));
-        ANY.store(true, Ordering::Relaxed);
-    }
-    Fingerprint(Some(id))
+    Fingerprint(ids)
+}
+
+fn with_registry<R>(work: impl FnOnce(&mut Registry) -> R) -> R {
+    work(REGISTRY.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Registry::new))
 }
 
 /// `text` with [`REDACTED`] in place of each secret that is known; borrowed if there is none.
@@ -124,14 +145,12 @@ fn with<R>(look: impl FnOnce(&Finder) -> R) -> Option<R> {
 
 /// A secret is known while this lives; see [`register`].
 #[must_use = "dropping it says that the secret is no longer live"]
-pub struct Fingerprint(Option<Id>);
+pub struct Fingerprint(Box<[Id]>);
 
 impl Drop for Fingerprint {
     fn drop(&mut self) {
-        if let Some(id) = self.0
-            && let Some(registry) = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
-        {
-            registry.release(id);
+        if !self.0.is_empty() {
+            with_registry(|registry| registry.release(&self.0));
         }
     }
 }
@@ -142,15 +161,18 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Keyed hash and length of a secret.
+/// Keyed hash and length of a part of a secret.
 type Id = (u64, usize);
+
+/// The parts of one secret, most often one.
+type Parts = HashMap<Id, Arc<[Pattern]>>;
 
 struct Registry {
     keys: Arc<Keys>,
     /// How often each was registered.
     live: HashMap<Id, (usize, Arc<[Pattern]>)>,
-    /// The last one at the end.
-    dead: VecDeque<(Id, Arc<[Pattern]>)>,
+    /// By secret, the last one at the end; none is empty.
+    dead: VecDeque<Parts>,
 }
 
 impl Registry {
@@ -158,37 +180,63 @@ impl Registry {
         Self { keys: Arc::new(Keys::random()), live: HashMap::new(), dead: VecDeque::new() }
     }
 
-    /// Answers its id, and whether the finder does not know it yet.
-    fn add(&mut self, secret: &[u8]) -> (Id, bool) {
-        let id = (self.keys.digest(secret), secret.len());
-        if let Some((count, _)) = self.live.get_mut(&id) {
-            *count += 1;
-            return (id, false);
-        }
-        let dead = self.dead.iter().position(|(dead, _)| *dead == id).and_then(|at| self.dead.remove(at));
-        let is_news = dead.is_none();
-        let patterns = dead.map_or_else(|| self.keys.patterns(secret, 0).into(), |(_, patterns)| patterns);
-        self.live.insert(id, (1, patterns));
-        (id, is_news)
+    /// The id of `part`, what its patterns are made with, and themselves if it is known.
+    fn look(&self, part: &[u8]) -> (Id, Arc<Keys>, Option<Arc<[Pattern]>>) {
+        let id = (self.keys.digest(part), part.len());
+        let live = self.live.get(&id).map(|(_, patterns)| patterns);
+        let known = live.or_else(|| self.dead.iter().find_map(|dead| dead.get(&id)));
+        (id, self.keys.clone(), known.cloned())
     }
 
-    fn release(&mut self, id: Id) {
-        let Some((count, _)) = self.live.get_mut(&id) else { return };
-        *count -= 1;
-        if *count == 0
-            && let Some((_, patterns)) = self.live.remove(&id)
-        {
-            // The finder forgets what falls out when it is made anew, with the next secret that comes.
-            if self.dead.len() == REMEMBERED {
-                self.dead.pop_front();
+    /// Answers whether there is anything that the finder does not know yet.
+    fn add(&mut self, parts: Parts) -> bool {
+        let mut is_news = false;
+        for (id, patterns) in parts {
+            if let Some((count, _)) = self.live.get_mut(&id) {
+                *count += 1;
+                continue;
             }
-            self.dead.push_back((id, patterns));
+            is_news |= !self.dead.iter_mut().any(|dead| dead.remove(&id).is_some());
+            self.live.insert(id, (1, patterns));
+        }
+        self.dead.retain(|dead| !dead.is_empty());
+        is_news
+    }
+
+    /// Those of one secret.
+    fn release(&mut self, ids: &[Id]) {
+        let mut dead = Parts::new();
+        for id in ids {
+            let Some((count, _)) = self.live.get_mut(id) else { continue };
+            *count -= 1;
+            if *count == 0
+                && let Some((_, patterns)) = self.live.remove(id)
+            {
+                dead.insert(*id, patterns);
+            }
+        }
+        if !dead.is_empty() {
+            self.dead.push_back(dead);
+            self.forget();
+        }
+    }
+
+    /// Forgets the oldest one, or the oldest of the largest: what others have registered shall not go for one of many parts. The
+    /// finder forgets what falls out when it is made anew, with the next secret that comes.
+    fn forget(&mut self) {
+        if self.dead.len() > REMEMBERED {
+            self.dead.pop_front();
+        }
+        while self.dead.iter().map(HashMap::len).sum::<usize>() > PARTS {
+            let most = self.dead.iter().map(HashMap::len).max();
+            let Some(largest) = self.dead.iter().position(|dead| Some(dead.len()) == most) else { return };
+            self.dead.remove(largest);
         }
     }
 
     fn finder(&self) -> Finder {
         let live = self.live.values().map(|(_, patterns)| patterns);
-        let dead = self.dead.iter().map(|(_, patterns)| patterns);
+        let dead = self.dead.iter().flat_map(HashMap::values);
         Finder::of(self.keys.clone(), live.chain(dead).flat_map(|patterns| patterns.iter().copied()).collect())
     }
 }
@@ -197,27 +245,103 @@ impl Registry {
 mod tests {
     use super::*;
 
+    impl Registry {
+        /// As [`register_all`] does. Answers the ids, and whether there is news.
+        fn enter(&mut self, secret: &[&str]) -> (Vec<Id>, bool) {
+            let look = |part: &&str| {
+                let (id, keys, known) = self.look(part.as_bytes());
+                (id, known.unwrap_or_else(|| keys.patterns(part.as_bytes(), 0).into()))
+            };
+            let parts: Parts = secret.iter().map(look).collect();
+            (parts.keys().copied().collect(), self.add(parts))
+        }
+
+        fn enter_and_release(&mut self, secret: &[&str]) {
+            let (ids, _) = self.enter(secret);
+            self.release(&ids);
+        }
+
+        fn knows(&self, text: &str) -> bool {
+            self.finder().find(text.as_bytes()).is_some()
+        }
+    }
+
+    /// `count` of them, as of a key with many lines.
+    fn parts(secret: &str, count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("{secret}, part {n}.")).collect()
+    }
+
+    fn shown(parts: &[String]) -> Vec<&str> {
+        parts.iter().map(String::as_str).collect()
+    }
+
     #[test]
     fn a_secret_is_known_while_a_guard_lives_and_a_while_longer() {
         let mut registry = Registry::new();
-        let knows = |registry: &Registry, text: &str| registry.finder().find(text.as_bytes()).is_some();
-        let (id, is_news) = registry.add(b"the first secret");
-        assert!(is_news && knows(&registry, "it is the first secret."));
-        assert_eq!(registry.add(b"the first secret"), (id, false));
-        registry.release(id);
+        let (ids, is_news) = registry.enter(&["the first secret"]);
+        assert!(is_news && registry.knows("it is the first secret."));
+        assert_eq!(registry.enter(&["the first secret"]), (ids.clone(), false));
+        registry.release(&ids);
         assert_eq!(registry.live.len(), 1, "the other guard lives");
-        registry.release(id);
-        assert!(registry.live.is_empty() && knows(&registry, "the first secret"));
-        assert_eq!(registry.add(b"the first secret"), (id, false));
-        registry.release(id);
+        registry.release(&ids);
+        assert!(registry.live.is_empty() && registry.knows("the first secret"));
+        assert_eq!(registry.enter(&["the first secret"]), (ids.clone(), false));
+        assert!(registry.dead.is_empty(), "it is live again");
+        registry.release(&ids);
         for n in 0..REMEMBERED {
-            assert!(knows(&registry, "the first secret"));
-            let (id, _) = registry.add(format!("secret number {n}").as_bytes());
-            registry.release(id);
+            assert!(registry.knows("the first secret"));
+            registry.enter_and_release(&[&format!("secret number {n}")]);
         }
-        assert!(!knows(&registry, "the first secret") && knows(&registry, "secret number 0"));
+        assert!(!registry.knows("the first secret") && registry.knows("secret number 0"));
         assert_eq!(registry.dead.len(), REMEMBERED);
-        assert_eq!(registry.add(b"the first secret"), (id, true));
+        assert!(registry.enter(&["the first secret"]).1);
+    }
+
+    #[test]
+    fn a_secret_of_many_parts_is_remembered_as_one_and_drives_no_other_out() {
+        let mut registry = Registry::new();
+        registry.enter_and_release(&["another secret"]);
+        let rotations: Vec<_> = (0..20).map(|n| parts(&format!("key {n}"), 60)).collect();
+        for key in &rotations {
+            registry.enter_and_release(&shown(key));
+        }
+        assert!(registry.knows("another secret"));
+        // 17 of 60 parts are within the bound, the last ones.
+        let finder = registry.finder();
+        for (n, key) in rotations.iter().enumerate() {
+            assert!(key.iter().all(|part| finder.find(part.as_bytes()).is_some() == (n >= 3)), "{n}");
+        }
+        assert_eq!(registry.dead.len(), 18);
+        registry.enter_and_release(&shown(&parts("one of too many parts", PARTS + 1)));
+        assert!(registry.knows("another secret") && !registry.knows("one of too many parts, part 0."));
+        assert_eq!(registry.dead.len(), 18);
+    }
+
+    #[test]
+    fn a_part_that_two_secrets_share_is_live_until_the_last_of_them_is_not() {
+        let mut registry = Registry::new();
+        let (one, _) = registry.enter(&["what both have", "what one has"]);
+        let (other, is_news) = registry.enter(&["what both have", "what the other has"]);
+        assert!(is_news);
+        registry.release(&one);
+        assert_eq!((registry.live.len(), registry.dead[0].len()), (2, 1));
+        assert!(!registry.enter(&["what one has"]).1, "it was remembered");
+        assert!(registry.dead.is_empty());
+        registry.release(&other);
+        assert_eq!((registry.live.len(), registry.dead[0].len()), (1, 2));
+    }
+
+    #[test]
+    fn what_is_registered_together_is_known_together_whatever_is_registered_meanwhile() {
+        let known = register_all(|part| {
+            part(b"the first of two parts");
+            drop(register(b"the second of two parts"));
+            part(b"the second of two parts");
+            part(b"short");
+        });
+        assert_eq!(known.0.len(), 2);
+        assert_eq!(mask("the first of two parts, the second of two parts, short"), "[REDACTED], [REDACTED], short");
+        assert_eq!(register_all(|_| {}).0.len(), 0);
     }
 
     #[test]

@@ -10,8 +10,9 @@ pub(super) fn check(address: &str) -> Result<(), Error> {
     let Ok(url) = Url::parse(address) else {
         return Err(Error::new(ErrorKind::Malformed, "the endpoint of Secrets Manager is not a URL: say https://host"));
     };
+    // Not *.localhost: that is asked of a name server where the system's resolver does not know better.
     let is_here = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
@@ -34,8 +35,10 @@ mod tests {
             "https://vpce-1.secretsmanager.eu-central-1.vpce.amazonaws.com",
             "HTTPS://10.0.0.1:8443",
             "http://localhost:5000",
-            "http://aws.localhost",
+            "http://LOCALHOST",
+            "https://aws.localhost",
             "http://127.0.0.1:5000/",
+            "http://127.1",
             "http://[::1]:5000",
         ] {
             check(url).unwrap();
@@ -43,6 +46,10 @@ mod tests {
         for (url, kind) in [
             ("http://10.0.0.1:5000", ErrorKind::Denied),
             ("http://moto:5000", ErrorKind::Denied),
+            ("http://aws.localhost", ErrorKind::Denied),
+            ("http://localhost.:5000", ErrorKind::Denied),
+            ("http://0.0.0.0:5000", ErrorKind::Denied),
+            ("http://[::ffff:127.0.0.1]", ErrorKind::Denied),
             ("http://localhost.evil.com", ErrorKind::Denied),
             ("http://localhost@evil.com", ErrorKind::Denied),
             ("http://127.0.0.1.evil.com", ErrorKind::Denied),

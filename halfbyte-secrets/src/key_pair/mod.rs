@@ -1,5 +1,6 @@
 //! A private key, with its certificates if they are in the same secret.
 
+mod der;
 mod pem;
 mod signer;
 
@@ -31,11 +32,12 @@ const LINE: usize = 16;
 /// - PEM of one private key: `PRIVATE KEY` (PKCS #8), `EC PRIVATE KEY` (SEC 1) or `RSA PRIVATE KEY` (PKCS #1), and of
 ///   its certificates in the order of their chain, before or behind it, as `tls.key` and `tls.crt` of Kubernetes are when
 ///   they are joined;
-/// - a JSON object with that PEM in `private_key`, `certificate`, `ca_chain` and `issuing_ca`, as `pki/issue` of OpenBao and Vault
-///   answers in its formats `pem` and `pem_bundle`; also in `tls.key` and `tls.crt`. What else there is counts for nothing.
+/// - a JSON object with that PEM in `private_key`, `certificate`, `ca_chain` and `issuing_ca`, or in `tls.key` and `tls.crt`. What
+///   else there is counts for nothing. So what `pki/issue` of OpenBao and Vault answers can be stored as it is, in its formats
+///   `pem` and `pem_bundle`; [`openbao`](crate::openbao) does not ask it itself, since that takes a write.
 ///
 /// The key is P-256, P-384, Ed25519 or RSA of 2048 to 8192 bits. An encrypted key is refused, and so is a first
-/// certificate that is not about this key; nothing else of the certificates is looked at, nor whether they are valid today.
+/// certificate that is not about this key, or a certificate with another label, such as `TRUSTED CERTIFICATE`; nothing else of the certificates is looked at, nor whether they are valid today.
 ///
 /// The [`firewall`](crate::firewall) knows the key as PEM, whole and by each of its first 64 lines, as DER, and on a curve as
 /// the number that is `d` of a JWK.
@@ -125,6 +127,10 @@ impl FromSecret for KeyPair {
                 if !chain.contains(&certificate) {
                     chain.push(certificate);
                 }
+            } else if block.label.ends_with(b"CERTIFICATE") {
+                return Err(ParseError::new(
+                    "a certificate is of a format that is not read: store it as `openssl x509` writes it",
+                ));
             }
             Ok(())
         })?;

@@ -64,7 +64,7 @@ pub(super) fn blocks(
     Ok(())
 }
 
-/// As `pki/issue` of OpenBao and Vault answers, or a Kubernetes secret of the type `kubernetes.io/tls` with its fields together.
+/// What `pki/issue` of OpenBao and Vault answered, or a Kubernetes secret of the type `kubernetes.io/tls` with its fields together.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(borrow, default, alias = "tls.key")]

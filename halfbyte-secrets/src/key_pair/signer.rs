@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{
 };
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 
-use super::Encoding;
+use super::{Encoding, der};
 use crate::ParseError;
 
 /// What kind of key it is.
@@ -107,6 +107,12 @@ const P384: &EcdsaSigningAlgorithm = &ECDSA_P384_SHA384_FIXED_SIGNING;
 
 impl Signer {
     pub(super) fn new(encoding: Encoding, der: &[u8]) -> Result<Self, ParseError> {
+        if !der::is_framed(encoding, der) {
+            return Err(ParseError::new(
+                "the private key is cut, has something behind it, or is not what its first line says: \
+                 store it as `openssl pkey` writes it",
+            ));
+        }
         let elliptic = |from: fn(&'static EcdsaSigningAlgorithm, &[u8]) -> Result<EcdsaKeyPair, KeyRejected>| {
             from(P256, der).map(Self::P256).or_else(|_| from(P384, der).map(Self::P384))
         };

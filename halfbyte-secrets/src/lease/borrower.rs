@@ -10,8 +10,8 @@ use super::{Held, Loans, SHORTEST};
 use crate::journal::Journal;
 use crate::{Ask, Error, ErrorKind, Lease, Reading};
 
-/// How long a fetch may take for giving back what it does not serve.
-const GIVING_BACK: Duration = Duration::from_secs(1);
+/// How long a fetch may take for giving back what is not served.
+const TIDYING: Duration = Duration::from_secs(1);
 
 /// Asks the provider for one secret, and knows what that lends. Clones share it.
 #[derive(Clone, Debug)]
@@ -119,9 +119,13 @@ impl Borrower {
 
     /// Gives back what is not served and not `needed`, as far as that is done soon. What is left is given back at the end.
     pub(crate) async fn give_back_unserved(&self, needed: &[&Lease]) {
-        let Inner { loans, journal, unserved, .. } = &*self.0;
-        let until = Instant::now() + GIVING_BACK;
+        let Inner { loans, journal, unserved, holder, .. } = &*self.0;
+        let until = Instant::now() + TIDYING;
         for lease in unserved.take_unless(|lease| needed.iter().any(|needed| needed.id() == lease.id())) {
+            // A backend that lends the same to two is wrong, but whoever uses it does.
+            if loans.ledger().is_held_beside(&lease, holder) {
+                continue;
+            }
             if let Err(error) = loans.give_back(journal, &lease, until).await {
                 journal.failed(0, &error);
             }
@@ -134,7 +138,7 @@ impl Borrower {
     /// What nobody holds is given back at once.
     fn enter(&self, held: &Held, holder: &Weak<()>) {
         let Inner { loans, journal, aside, .. } = &*self.0;
-        loans.ledger().enter(journal.name(), &held.lease, held.ends(), holder);
+        loans.ledger().enter(journal.name(), &held.lease, held.lasts_until(), holder);
         // After it was entered: who drops the last one meanwhile finds it, or is seen here.
         if holder.strong_count() == 0 {
             loans.sweep(aside.on());

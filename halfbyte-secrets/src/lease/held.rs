@@ -69,6 +69,11 @@ impl Held {
         self.granted + self.ttl
     }
 
+    /// When the backend ends it, if nobody gives it back: that may be after the last that it may be used.
+    pub(crate) fn lasts_until(&self) -> Instant {
+        self.granted + self.lease.lasts().min(LONGEST)
+    }
+
     /// How long it may still be used.
     pub(crate) fn left(&self, now: Instant) -> Duration {
         self.ends().saturating_duration_since(now)

@@ -13,20 +13,41 @@ pub(crate) struct Entry {
     pub(crate) name: Arc<str>,
     pub(crate) lease: Lease,
     ends: Instant,
-    /// Those who use the secret; dead when the last of them is gone.
-    holder: Weak<()>,
-    /// Somebody gives it back, or has tried to: what is left of it is for the end.
-    is_tried: bool,
+    /// Those who use the secret, by handle; dead when the last of them is gone. More than one if a backend lends the same twice.
+    holders: Vec<Weak<()>>,
+    returning: Returning,
+}
+
+/// How far giving a lease back is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Returning {
+    NotYet,
+    /// Somebody is at it.
+    UnderWay,
+    /// It did not work: what is left of it is for the end.
+    Failed,
+}
+
+impl Entry {
+    fn is_held(&self) -> bool {
+        self.holders.iter().any(|holder| holder.strong_count() > 0)
+    }
 }
 
 impl Ledger {
-    /// Enters `lease`, or its new end. Those that have ended meanwhile are forgotten, so that it does not grow.
+    /// Enters `lease`, or its new end and one more who holds it. Those that have ended meanwhile are forgotten, so that it does not
+    /// grow.
     pub(crate) fn enter(&self, name: &Arc<str>, lease: &Lease, ends: Instant, holder: &Weak<()>) {
         let now = Instant::now();
         let mut entries = self.entries();
-        entries.retain(|entry| entry.ends > now && entry.lease.id() != lease.id());
-        let (name, lease, holder) = (name.clone(), lease.clone(), holder.clone());
-        entries.push(Entry { name, lease, ends, holder, is_tried: false });
+        entries.retain(|entry| entry.ends > now);
+        let known = entries.iter().position(|entry| entry.lease.id() == lease.id());
+        let known = known.map(|known| entries.swap_remove(known));
+        let (mut holders, returning) =
+            known.map_or((Vec::new(), Returning::NotYet), |known| (known.holders, known.returning));
+        holders.retain(|known| known.strong_count() > 0 && !known.ptr_eq(holder));
+        holders.push(holder.clone());
+        entries.push(Entry { name: name.clone(), lease: lease.clone(), ends, holders, returning });
     }
 
     /// Forgets what was given back.
@@ -34,32 +55,45 @@ impl Ledger {
         self.entries().retain(|entry| entry.lease.id() != lease.id());
     }
 
-    /// Those that nobody holds, each answered once; they stay until they are struck.
-    pub(crate) fn orphans(&self) -> Vec<Entry> {
-        let now = Instant::now();
-        let is_orphan = |entry: &&mut Entry| !entry.is_tried && entry.ends > now && entry.holder.strong_count() == 0;
-        let try_it = |entry: &mut Entry| {
-            entry.is_tried = true;
-            entry.clone()
-        };
-        self.entries().iter_mut().filter(is_orphan).map(try_it).collect()
+    /// It could not be given back.
+    pub(crate) fn failed(&self, lease: &Lease) {
+        for entry in self.entries().iter_mut().filter(|entry| entry.lease.id() == lease.id()) {
+            entry.returning = Returning::Failed;
+        }
     }
 
-    /// All that have not ended and that nobody gives back yet; none of them is left.
-    pub(crate) fn take_untried(&self) -> Vec<Entry> {
-        self.take(|entry| !entry.is_tried)
+    /// Whether somebody else than `holder` uses it.
+    pub(crate) fn is_held_beside(&self, lease: &Lease, holder: &Weak<()>) -> bool {
+        let is_other = |other: &Weak<()>| other.strong_count() > 0 && !other.ptr_eq(holder);
+        self.entries().iter().any(|entry| entry.lease.id() == lease.id() && entry.holders.iter().any(is_other))
+    }
+
+    /// Those that nobody holds, to be given back; each is answered once.
+    pub(crate) fn orphans(&self) -> Vec<Entry> {
+        self.begin(|entry| entry.returning == Returning::NotYet && !entry.is_held())
+    }
+
+    /// All that nobody is giving back, whoever holds them, to be given back.
+    pub(crate) fn idle(&self) -> Vec<Entry> {
+        self.begin(|entry| entry.returning != Returning::UnderWay)
     }
 
     /// All that have not ended; none is left.
     pub(crate) fn take_all(&self) -> Vec<Entry> {
-        self.take(|_| true)
-    }
-
-    fn take(&self, which: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let now = Instant::now();
-        let mut taken: Vec<_> = self.entries().extract_if(.., |entry| which(entry)).collect();
+        let mut taken = std::mem::take(&mut *self.entries());
         taken.retain(|entry| entry.ends > now);
         taken
+    }
+
+    /// They stay until they are struck: a renewal that is answered meanwhile finds that they are on their way back.
+    fn begin(&self, which: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let now = Instant::now();
+        let begin = |entry: &mut Entry| {
+            entry.returning = Returning::UnderWay;
+            entry.clone()
+        };
+        self.entries().iter_mut().filter(|entry| entry.ends > now && which(entry)).map(begin).collect()
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {

@@ -74,8 +74,9 @@ impl Auth {
                 _ => return Err(malformed("needs auth=approle:/file/of/role-id,/file/of/secret-id")),
             },
             ("token", "", None) => {
-                let token = variable("BAO_TOKEN", variables).or_else(|| variable("VAULT_TOKEN", variables));
-                Self::token(token.ok_or_else(|| malformed("says auth=token, and BAO_TOKEN is not set"))?)
+                let token = ["BAO_TOKEN", "VAULT_TOKEN"].into_iter().find_map(|name| variable(name, variables));
+                let token = token.ok_or_else(|| malformed("says auth=token, and BAO_TOKEN is not set"))?;
+                Self::token(str::from_utf8(token).map_err(|_| malformed("says auth=token, and the token is not text"))?)
             }
             ("token", file, None) => Self::token(Credential::file(file)),
             _ => {
@@ -125,10 +126,14 @@ impl Auth {
         self
     }
 
-    /// What to show. Files are read anew.
-    pub(super) async fn proof(&self) -> Result<Proof, Error> {
+    /// What to show; files are read anew. The leak firewall knows what is secret of it for as long as the fingerprint is kept.
+    pub(super) async fn proof(&self) -> Result<(Proof, Fingerprint), Error> {
         let (name, secret, fields) = match &self.method {
-            Method::Token(token) => return token.load().await.map(Proof::Token),
+            Method::Token(token) => {
+                let token = token.load().await?;
+                let known = register(token.expose_secret().as_bytes());
+                return Ok((Proof::Token(token), known));
+            }
             // A role's id is no secret: it may be an ordinary word.
             Method::AppRole { role_id, secret_id } => {
                 ("secret_id", secret_id, vec![("role_id", role_id.load().await?)])
@@ -139,7 +144,7 @@ impl Auth {
         let known = register(secret.expose_secret().as_bytes());
         let fields = fields.into_iter().chain([(name, secret)]).collect();
         let path = format!("auth/{}/login", self.mount.trim_matches('/'));
-        Ok(Proof::Login(Login { path, fields }, known))
+        Ok((Proof::Login(Login { path, fields }), known))
     }
 }
 
@@ -147,8 +152,7 @@ impl Auth {
 pub(super) enum Proof {
     /// That needs no login.
     Token(SecretString),
-    /// The leak firewall knows what is secret of it for as long as the fingerprint is kept.
-    Login(Login, Fingerprint),
+    Login(Login),
 }
 
 /// One login; as JSON it is the body of the request.
@@ -214,8 +218,8 @@ impl fmt::Debug for Credential {
 }
 
 /// What the process was started with.
-fn variable<'a>(name: &str, variables: &'a Variables) -> Option<&'a str> {
-    Env::taken(name).and_then(|taken| str::from_utf8(taken).ok()).or_else(|| variables.get(name))
+fn variable<'a>(name: &str, variables: &'a Variables) -> Option<&'a [u8]> {
+    Env::taken(name).or_else(|| variables.get(name).map(str::as_bytes))
 }
 
 fn load(path: &Path) -> Result<SecretString, Error> {
@@ -247,7 +251,7 @@ mod tests {
 
     /// Path and body of a login.
     async fn login(auth: &Auth) -> (String, String) {
-        let Ok(Proof::Login(login, _known)) = auth.proof().await else { panic!("no login") };
+        let Ok((Proof::Login(login), _known)) = auth.proof().await else { panic!("no login") };
         (serde_json::to_string(&login).expect("JSON"), login.path)
     }
 
@@ -264,7 +268,7 @@ mod tests {
 
         std::fs::write(&file, "ey.two").expect("written");
         assert!(login(&pod).await.0.contains("ey.two"), "the file is read anew");
-        let token = Auth::token(Credential::file(&file)).proof().await.expect("a proof");
+        let (token, _known) = Auth::token(Credential::file(&file)).proof().await.expect("a proof");
         assert!(matches!(token, Proof::Token(token) if token.expose_secret() == "ey.two"));
     }
 
@@ -293,7 +297,7 @@ mod tests {
             ("&auth=token".into(), &[("BAO_TOKEN", "b"), ("VAULT_TOKEN", "v")], "b"),
             ("&auth=token".into(), &[("VAULT_TOKEN", "v")], "v"),
         ] {
-            let proof = said(&auth, variables).expect("good").proof().await.expect("a proof");
+            let (proof, _known) = said(&auth, variables).expect("good").proof().await.expect("a proof");
             assert!(matches!(proof, Proof::Token(proof) if proof.expose_secret() == token), "{auth}");
         }
     }

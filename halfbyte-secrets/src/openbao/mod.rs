@@ -35,7 +35,7 @@
 //!   granted for less than before because `max_ttl` is near, there is a new login instead, at two thirds of what is left.
 //! - A 403 is followed by one new login and one more try if the token has ended, is unknown to the server, or was replaced
 //!   meanwhile; a policy that forbids is told apart and does not cause logins. Where the server does not tell, one login finds
-//!   out; after one that did not help the next for such a 403 waits, 10 s at first and five minutes at most, unless what is
+//!   out; where it is in trouble just then, that counts as any other outage. After a login that did not help the next for such a 403 waits, 10 s at first and five minutes at most, unless what is
 //!   refused was answered before.
 //! - What is lent ends with the token that it was lent to, so no lease is told to be longer than its token, and after a new
 //!   login what was lent before is replaced rather than renewed. Tokens with leases are never revoked before the end.
@@ -75,9 +75,13 @@
 //!
 //! - It does not hear of changes: a rotation shows with the next read, after a minute unless the policy says otherwise, or at
 //!   once when somebody [rejects](crate::Secret::reject) the old value.
+//! - It does not work behind a proxy or an agent that keeps answers, or merges requests that are alike: each read of a dynamic
+//!   secret has to make another credential, since each is given back by itself.
+//! - It reads, and makes nothing that takes a write to be made, such as a certificate of `pki/issue`.
 //! - It does not unwrap response-wrapped credentials, and answers no second factor.
 
 mod answer;
+mod ask;
 mod auth;
 mod doubt;
 mod leases;
@@ -93,25 +97,21 @@ use std::time::Duration;
 
 use halfbyte_core::client::Response;
 use halfbyte_core::live::Policy;
-use serde::Serialize;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
 use self::answer::Kept;
+use self::ask::Refused;
 pub use self::auth::{Auth, Credential};
 use self::leases::Leases;
-use self::refusal::Refusal;
-use self::session::{Cause, Keeping, Session};
+use self::session::{Keeping, Session};
 pub use self::settings::Settings;
 use self::token::Token;
 use self::wire::{Call, Wire};
 use crate::provider::only_current;
 use crate::{Ask, Error, ErrorKind, Lease, Name, Provider, Reading, Stage, Version};
-
-/// The longest that a `Retry-After` is heeded.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `openbao://`: a server of OpenBao or HashiCorp Vault. See the [module](self). Clones share the login.
 #[derive(Clone)]
@@ -175,40 +175,6 @@ impl OpenBao {
         session.token(wire).await
     }
 
-    /// Asks with `token`, and once more with another one if that has ended. Answers the token that it asked with last.
-    async fn ask<B: Serialize>(
-        &self,
-        call: &Call<'_, B>,
-        token: Arc<Token>,
-    ) -> Result<(Result<Response, Refused>, Arc<Token>), Error> {
-        let Server { wire, session } = &*self.0.server;
-        let (mut token, mut response) = (token.clone(), wire.send(call, Some(&token.value)).await?);
-        let path = call.path();
-        if let Some(refusal) = Refusal::of(&response).filter(Refusal::is_forbidden) {
-            let cause = session.cause(wire, &token, &refusal, &path).await;
-            if !matches!(cause, Cause::Policy) {
-                token = session.login(wire, Some(token.number)).await?;
-                response = wire.send(call, Some(&token.value)).await?;
-            }
-            if let Cause::Seems(sign) = cause {
-                match response.status().as_u16() {
-                    403 => session.doubt().was_fruitless(&path, sign, token.number, Instant::now()),
-                    _ if is_answer(&response) => session.doubt().helped(),
-                    // A server in trouble does not tell.
-                    _ => {}
-                }
-            }
-        }
-        if is_answer(&response) {
-            session.doubt().answered(&path);
-        }
-        let Some(refusal) = Refusal::of(&response) else { return Ok((Ok(response), token)) };
-        if let Some(patience) = refusal.patience() {
-            *self.patience() = Some(Instant::now() + patience.min(PATIENCE));
-        }
-        Ok((Err(Refused { response, refusal }), token))
-    }
-
     /// A key-value secret: that version, or the newest.
     async fn kept(&self, name: &Name, version: Option<u64>) -> Result<Kept, Error> {
         let Settings { mount, path, .. } = &self.0.settings;
@@ -269,7 +235,8 @@ impl OpenBao {
         let token = renewed.as_ref().filter(|renewed| renewed.number == token.number).unwrap_or(token);
         let now = Instant::now();
         let ttl = token.left(now).map_or(lease.ttl(), |left| left.min(lease.ttl()));
-        let lease = Lease::new(lease.id(), ttl).renewable(lease.is_renewable());
+        // The token may be renewed, and then it lasts.
+        let lease = Lease::new(lease.id(), ttl).renewable(lease.is_renewable()).lasting(lease.ttl());
         self.0.leases.enter(&lease, token.number, now);
         lease
     }
@@ -293,34 +260,6 @@ impl OpenBao {
             _ => Ok(()),
         }
     }
-
-    /// An error while the server wants to be left alone.
-    fn heed(&self) -> Result<(), Error> {
-        let until = *self.patience();
-        match until.map(|until| until.saturating_duration_since(Instant::now())) {
-            Some(left) if !left.is_zero() => {
-                let what =
-                    format!("OpenBao asks to be left alone for {} s more, since a quota is used up", left.as_secs());
-                Err(Error::new(ErrorKind::Throttled, what))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn patience(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.0.patience.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether the token was allowed to ask.
-fn is_answer(response: &Response) -> bool {
-    response.status().is_success() || response.status() == 404
-}
-
-/// An answer that means no.
-struct Refused {
-    response: Response,
-    refusal: Refusal,
 }
 
 /// Does what is due about the token, for as long as somebody may need it.

@@ -99,29 +99,37 @@ impl Session {
         self.state().token.clone()
     }
 
-    /// Why the server refused `token` what is at `path`.
-    pub(super) async fn cause(&self, wire: &Wire, token: &Token, refusal: &Refusal, path: &str) -> Cause {
+    /// Why the server refused `token` what is at `path`. It is an error, and no denial, if the server is in trouble when it is
+    /// asked about the token.
+    pub(super) async fn cause(
+        &self,
+        wire: &Wire,
+        token: &Token,
+        refusal: &Refusal,
+        path: &str,
+    ) -> Result<Cause, Error> {
         let is_current = self.current().is_some_and(|current| current.number == token.number);
         if !is_current || token.has_ended(Instant::now()) {
-            return Cause::End;
+            return Ok(Cause::End);
         }
         let sign = if refusal.is_of_token() {
             Sign::Word
         } else {
             // OpenBao says "permission denied" to both; what a token is mostly allowed tells them apart.
             let looked = wire.send(&Call::get(LOOK), Some(&token.value)).await;
-            match looked.map(|response| response.status()) {
-                Ok(status) if status == 403 => Sign::Look,
-                Ok(status) if status.is_success() => {
+            match looked.map(|response| Refusal::of(&response)) {
+                Ok(None) => {
                     self.doubt().looked();
-                    return Cause::Policy;
+                    return Ok(Cause::Policy);
                 }
-                _ => return Cause::Policy,
+                Ok(Some(refusal)) => known(path, refusal.error("the look at the login token"))?,
+                Err(error) => known(path, error)?,
             }
+            Sign::Look
         };
         match self.doubt().is_worth_a_login(path, sign, Instant::now()) {
-            true => Cause::Seems(sign),
-            false => Cause::Policy,
+            true => Ok(Cause::Seems(sign)),
+            false => Ok(Cause::Policy),
         }
     }
 
@@ -172,18 +180,16 @@ impl Session {
 
     async fn obtain(&self, wire: &Wire, before: Option<&Token>, number: u64) -> Result<Token, Error> {
         let asked = Instant::now();
-        let proof = self.auth.proof().await.map_err(|error| {
+        let (proof, known) = self.auth.proof().await.map_err(|error| {
             // That a credential is not there does not say that a secret is not.
             let kind = if error.is_not_found() { ErrorKind::Unavailable } else { error.kind() };
             Error::new(kind, "what to log in to OpenBao with cannot be read").with_source(error)
         })?;
+        // For longer than the login takes, and whatever comes of it: it can be shown again.
+        self.state().shown = Some(known);
         let login = match proof {
             Proof::Token(token) => return given(wire, token, before, number).await,
-            Proof::Login(login, known) => {
-                // For longer than the login takes: it can be shown again.
-                self.state().shown = Some(known);
-                login
-            }
+            Proof::Login(login) => login,
         };
         let path = &login.path;
         let response = wire.send(&Call::post(path, &login), None).await?;
@@ -278,6 +284,16 @@ impl Session {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// That the look at a token came to `error` says nothing of it if that is temporary.
+fn known(path: &str, error: Error) -> Result<(), Error> {
+    if !error.is_temporary() {
+        return Ok(());
+    }
+    let what =
+        format!("OpenBao refused {path}, and did not say whether by a policy or because the login token has ended");
+    Err(Error::new(error.kind(), what).with_source(error))
 }
 
 /// Looks at a token that was given: how long it lasts.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::Inner;
 use super::login::Failure;
@@ -26,16 +26,29 @@ pub(super) async fn run(inner: Arc<Inner>, stopping: impl Future<Output = ()>) {
     let mut stopping = pin!(stopping);
     let mut closed = pin!(inner.pool.close_event());
     let mut follower = Follower { inner: &inner, seen: inner.progress.borrow().generation, retiring: JoinSet::new() };
-    loop {
+    let is_stopping = loop {
         tokio::select! {
             biased;
-            () = &mut stopping => break,
-            () = &mut closed => return,
+            () = &mut stopping => break true,
+            () = &mut closed => break false,
             () = follower.step() => {}
         }
-    }
-    if timeout(CLOSING, inner.pool.close()).await.is_err() {
-        tracing::warn!(secret.name = inner.secret.name(), "connections to the database were still in use at the end");
+    };
+    // A pool is closed when its connections are back. Until then they need the credential, which is given back with the last
+    // handle to it, and that may be this one.
+    let too_late = async {
+        if !is_stopping {
+            stopping.await;
+        }
+        sleep(CLOSING).await;
+    };
+    tokio::select! {
+        biased;
+        () = inner.pool.close() => {}
+        () = too_late => {
+            let name = inner.secret.name();
+            tracing::warn!(secret.name = name, "connections to the database were still in use at the end");
+        }
     }
 }
 

@@ -55,7 +55,8 @@ const TRIES_AT_START: usize = 3;
 ///   [as often as you say](Builder::check_every).
 /// - Readiness shows it as `postgres.NAME`: `current`, `behind` while a newer credential does not work, or `failing` while the
 ///   one in use does not.
-/// - When the [`Lifecycle`] asks its tasks to end, which is after requests were drained, the pool is closed.
+/// - When the [`Lifecycle`] asks its tasks to end, which is after requests were drained, the pool is closed; what is still at
+///   work then has five seconds. A pool that is closed before keeps its credential until its last connection is back.
 /// - A password goes to another machine only by a connection that is encrypted: an `sslmode` below `require` is refused for what
 ///   is not a loopback address or a Unix socket. Say `verify-full`, as above: with `require` alone the server is not checked,
 ///   and whoever is on the way can be it.

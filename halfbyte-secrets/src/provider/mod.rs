@@ -57,7 +57,9 @@ pub trait Provider: Send + Sync + 'static {
     /// What it is, for people: the scheme of its URL.
     const NAME: &'static str;
 
-    /// Asks once for a secret.
+    /// Asks once for a secret. What is lent is lent anew with each read, under a lease of its own: two who had one lease would
+    /// lose it both when the first gives it back. So nothing between here and the backend may keep answers, or answer two at once
+    /// with one.
     ///
     /// # Errors
     ///
@@ -185,14 +187,17 @@ impl Stage {
 pub struct Lease {
     id: Arc<str>,
     ttl: Duration,
+    /// No less than that.
+    lasts: Duration,
     is_renewable: bool,
 }
 
 impl Lease {
-    /// The lease that its backend calls `id`, for `ttl` from now. One of less than a second is of no use: it is given back, and
+    /// The lease that its backend calls `id`, for `ttl` from now; by that name it is renewed and given back, so no two have the
+    /// same. One of less than a second is of no use: it is given back, and
     /// the read counts as failed.
     pub fn new(id: impl Into<Arc<str>>, ttl: Duration) -> Self {
-        Self { id: id.into(), ttl, is_renewable: false }
+        Self { id: id.into(), ttl, lasts: ttl, is_renewable: false }
     }
 
     /// It can be [renewed](Provider::renew).
@@ -200,6 +205,17 @@ impl Lease {
     pub fn renewable(mut self, is_renewable: bool) -> Self {
         self.is_renewable = is_renewable;
         self
+    }
+
+    /// The same, where the backend may keep it for longer than it is safe to use: until then it is given back.
+    #[must_use]
+    pub(crate) fn lasting(mut self, lasts: Duration) -> Self {
+        self.lasts = lasts.max(self.ttl);
+        self
+    }
+
+    pub(crate) fn lasts(&self) -> Duration {
+        self.lasts
     }
 
     /// The backend's name for it.

@@ -66,7 +66,7 @@ enum Next<T: FromSecret> {
 }
 
 struct Serve<T: FromSecret> {
-    value: Guarded<T>,
+    value: Arc<Guarded<T>>,
     digest: u64,
     origin: Origin,
     version: Option<Version>,
@@ -196,14 +196,13 @@ impl<T: FromSecret> Reader<T> {
             None => self.boot.keep(&mut state.boot, &self.name, &bytes),
             Some(_) => self.boot.forget(&mut state.boot, &self.name),
         }
-        let value = Guarded::new(value, &bytes);
         Ok(Next::Serve(Serve { value, digest, origin: Origin::Backend(stage), version, lease, instead_of }))
     }
 
     /// The state follows what is served from now on. The last thing that a fetch does: what the state has, the handle has too.
     fn serve(&self, state: &mut State<T>, serve: Serve<T>) -> Fetched<Arc<Guarded<T>>> {
         let Serve { value, digest, origin, version, lease, instead_of } = serve;
-        let (value, generation) = (Arc::new(value), state.generation + 1);
+        let generation = state.generation + 1;
         let mut fetched = Fetched::new(value.clone());
         if let Some(held) = &lease {
             self.rotation.lend(generation, held.ends());
@@ -247,8 +246,8 @@ impl<T: FromSecret> Reader<T> {
         Some(Next::Serve(Serve { value, digest, origin: Origin::Absent, version: None, lease: None, instead_of: None }))
     }
 
-    fn parse(&self, bytes: &[u8]) -> Result<T, Error> {
-        T::from_secret(bytes).map_err(|error| {
+    fn parse(&self, bytes: &[u8]) -> Result<Arc<Guarded<T>>, Error> {
+        T::from_secret(bytes).map(|value| Guarded::new(value, bytes)).map_err(|error| {
             let name = self.journal.name();
             Error::new(ErrorKind::Malformed, format!("the value of {name} cannot be used")).with_source(error)
         })
@@ -297,5 +296,38 @@ impl<T: FromSecret> Source<Arc<Guarded<T>>> for Reader<T> {
             () = self.borrower.changed() => {}
             () = self.rotation.hurry() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ParseError;
+
+    /// Has its bytes within itself.
+    struct Key<const BYTES: usize>([u8; BYTES]);
+
+    impl<const BYTES: usize> secrecy::zeroize::Zeroize for Key<BYTES> {
+        fn zeroize(&mut self) {
+            self.0.zeroize();
+        }
+    }
+
+    impl<const BYTES: usize> FromSecret for Key<BYTES> {
+        fn from_secret(bytes: &[u8]) -> Result<Self, ParseError> {
+            bytes.try_into().map(Self).map_err(|_| ParseError::new("it is of another length"))
+        }
+    }
+
+    fn size_of_fetch<T: FromSecret>() -> usize {
+        fn size<'a, T: FromSecret, F: Future + 'a>(_: impl FnOnce(&'a Reader<T>) -> F) -> usize {
+            size_of::<F>()
+        }
+        size(|reader: &Reader<T>| reader.fetch())
+    }
+
+    #[test]
+    fn a_fetch_has_no_room_for_a_value_that_it_would_leave_there_unwiped() {
+        assert_eq!(size_of_fetch::<Key<4096>>(), size_of_fetch::<Key<1>>());
     }
 }

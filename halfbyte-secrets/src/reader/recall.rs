@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::{Next, Origin, Reader, Serve, State};
 use crate::boot::Recalled;
-use crate::guarded::Guarded;
 use crate::{Ask, Error, ErrorKind, FromSecret, Name, Reading};
 
 impl<T: FromSecret> Reader<T> {
@@ -56,7 +55,7 @@ impl<T: FromSecret> Reader<T> {
     async fn recall(&self, name: &Name) -> Option<Result<Serve<T>, Error>> {
         let Recalled { value: bytes, left } = self.boot.recall(name).await?;
         Some(self.parse(&bytes).map(|value| {
-            let (value, digest) = (Guarded::new(value, &bytes), self.digest(Some(&bytes)));
+            let digest = self.digest(Some(&bytes));
             Serve { value, digest, origin: Origin::Restored(left), version: None, lease: None, instead_of: None }
         }))
     }

@@ -1,12 +1,10 @@
 //! Values that are not the current one: what stands in for one that was rejected, and what was current before.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{News, Reader};
-use crate::guarded::Guarded;
 use crate::lease::Held;
 use crate::{Ask, FromSecret, Name, Reading, Stage};
 
@@ -25,17 +23,12 @@ impl<T: FromSecret> Reader<T> {
             let Ok(Reading { value: Some(bytes), lease, .. }) = reading else { continue };
             let digest = self.digest(Some(&bytes));
             let may_be = !is_previous || any || before == Some(digest);
-            if may_be && !rejected.contains(&digest) && self.can_be_used(&bytes) {
+            if may_be && !rejected.contains(&digest) && self.parse(&bytes).is_ok() {
                 let lease = lease.map(|lease| Held::new(lease, asked));
                 return Some(News { bytes, digest, stage, version: None, lease });
             }
         }
         None
-    }
-
-    fn can_be_used(&self, bytes: &[u8]) -> bool {
-        // Guarded, so that it is wiped.
-        self.parse(bytes).map(|value| drop(Guarded::new(value, bytes))).is_ok()
     }
 
     /// When to ask again while something stands in for the rejected current value `of`: not before that is tried again, whatever
@@ -52,7 +45,6 @@ impl<T: FromSecret> Reader<T> {
         if let Ok(Reading { value: Some(bytes), lease: None, .. }) = reading
             && let Ok(value) = self.parse(&bytes)
         {
-            let value = Arc::new(Guarded::new(value, &bytes));
             self.rotation.keep_previous(value, 0, self.policy.rotation_window);
         }
     }

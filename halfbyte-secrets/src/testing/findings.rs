@@ -89,7 +89,8 @@ pub(super) fn is_any_running() -> bool {
 pub(super) fn look_for_all(bytes: &[u8], place: impl Fn() -> String) -> bool {
     // Nothing is locked while it is looked at.
     let running: Vec<_> = running().iter().map(|(_, findings)| findings.clone()).collect();
-    running.iter().any(|findings| findings.look(bytes, &place))
+    // By all of them: one and the same text may have the secrets of several.
+    running.iter().fold(false, |is_any, findings| findings.look(bytes, &place) | is_any)
 }
 
 fn running() -> MutexGuard<'static, Vec<(u64, Findings)>> {
@@ -156,6 +157,8 @@ mod tests {
             (found(&first.0), found(&second.0)),
             (vec!["first in somewhere".into()], vec!["second in somewhere".into()])
         );
+        assert!(look_for_all(&[&first.1[..], &second.1].concat(), place));
+        assert_eq!((found(&first.0).len(), found(&second.0).len()), (1, 1), "what has both");
         drop(running);
         assert!(is_any_running() && !look_for_all(&first.1, place) && look_for_all(&second.1, place));
         assert_eq!((found(&first.0), found(&second.0).len()), (Vec::new(), 1));

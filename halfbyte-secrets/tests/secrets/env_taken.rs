@@ -1,7 +1,9 @@
 //! Processes that take secrets out of their environment, looked at from outside of them and from a process that they start.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,13 +20,13 @@ use super::openbao::server::{Answer, Server};
 const CANARY: &str = "hunter2-canary";
 
 /// Runs the test `name` of this program in a process of its own, with these variables.
-fn run(name: &str, variables: &[(&str, &str)]) -> Output {
+fn run(name: &str, variables: &[(&str, impl AsRef<OsStr>)]) -> Output {
     // Should a program ever be started anew with other arguments, it must not go on so for ever.
     let is_child = Config::from_env().expect("configured").other.get("TEST_IS_CHILD").is_some();
     assert!(!is_child, "a process of these tests starts none itself");
     let child = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", &format!("env_taken::{name}"), "--nocapture", "--test-threads=1"])
-        .envs(variables.iter().copied())
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .env("TEST_IS_CHILD", "yes")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -93,7 +95,10 @@ async fn a_process_takes() {
 
 #[test]
 fn what_was_taken_is_in_no_environment_any_more_and_is_still_read() {
-    run("a_process_takes", &[("TEST_TAKEN", &format!("{CANARY}=1")), ("TEST_OTHER", CANARY), ("EXPECT_TAKEN", "yes")]);
+    run(
+        "a_process_takes",
+        &[("TEST_TAKEN", format!("{CANARY}=1").as_str()), ("TEST_OTHER", CANARY), ("EXPECT_TAKEN", "yes")],
+    );
 }
 
 /// A process of the test below: a library takes what it needs, and then the product what it needs.
@@ -144,6 +149,31 @@ fn the_token_for_openbao_is_taken_along_and_still_logs_in() {
     ] {
         run("a_process_logs_in", &[variables, &[("EXPECT_TOKEN", expected)]].concat());
     }
+}
+
+/// A process of the test below: what it took is no text.
+#[test]
+fn a_process_cannot_log_in() {
+    Env::take(&[]).expect("taken");
+    println!("process {}", std::process::id());
+    let config = Config::from_env().expect("configured");
+    if config.other.get("EXPECT_REFUSAL").is_none() {
+        return;
+    }
+    let url = "openbao://bao/secret?auth=token".parse().expect("a URL");
+    let error = Auth::from_url(&url, &config.other).expect_err("no token");
+    assert!(error.is_malformed() && error.to_string().contains("the token is not text"), "{error}");
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    println!("refused");
+}
+
+#[test]
+fn a_token_for_openbao_that_is_no_text_is_told_from_none_and_no_other_is_taken_for_it() {
+    let token = OsStr::from_bytes(b"hunter2\xff");
+    let (another, yes) = (OsStr::new("another"), OsStr::new("yes"));
+    let variables = [("BAO_TOKEN", token), ("VAULT_TOKEN", another), ("EXPECT_REFUSAL", yes)];
+    let output = run("a_process_cannot_log_in", &variables);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("refused"));
 }
 
 #[test]
@@ -224,5 +254,5 @@ async fn a_process_warns() {
 
 #[test]
 fn production_is_warned_of_secrets_in_its_environment() {
-    run("a_process_warns", &[]);
+    run("a_process_warns", &[("EXPECT", "warnings")]);
 }

@@ -116,7 +116,7 @@ fn a_chain_is_the_certificates_in_their_order_wherever_the_key_stands() {
 }
 
 #[test]
-fn what_pki_issue_answers_is_a_pair() {
+fn what_pki_issue_answered_is_a_pair() {
     let (key, leaf) = (key!("p256.pem"), key!("p256.crt"));
     let issued = json!({
         "ca_chain": [AUTHORITY], "certificate": leaf, "expiration": 1_822_000_000, "issuing_ca": AUTHORITY,
@@ -131,6 +131,15 @@ fn what_pki_issue_answers_is_a_pair() {
     for json in [issued, bundle, root, kubernetes] {
         assert_eq!(pair(&json.to_string()).chain(), expected, "{json}");
     }
+}
+
+/// The same with a byte more behind its DER.
+fn behind(key: &str) -> String {
+    let (begin, rest) = key.split_once("-----\n").expect("PEM");
+    let (body, end) = rest.split_once("-----").expect("PEM");
+    let mut der = STANDARD.decode(body.replace('\n', "")).expect("base64");
+    der.push(0);
+    format!("{begin}-----\n{}\n-----{end}", STANDARD.encode(der))
 }
 
 #[test]
@@ -156,14 +165,24 @@ fn what_is_no_pair_is_refused_with_what_to_do() {
         (key!("rsa1024.pem"), "less than 2048 bits"),
         (cut, "has no end"),
         (&garbled, "the private key is not base64"),
-        (&other, "is none of P-256"),
+        (&other, "is cut"),
+        (&behind(p256), "something behind it"),
+        (&behind(key!("ed25519.pem")), "something behind it"),
+        (&behind(key!("p384.sec1.pem")), "something behind it"),
+        (&behind(key!("rsa.pkcs1.pem")), "something behind it"),
+        (&p256.replace("PRIVATE", "EC PRIVATE"), "not what its first line says"),
+        (&key!("p384.sec1.pem").replace("EC ", ""), "is none of P-256"),
+        (&key!("rsa.pkcs1.pem").replace("RSA ", ""), "is none of P-256"),
+        (&key!("rsa.pem").replace("PRIVATE", "RSA PRIVATE"), "is none of P-256"),
         (&p256.replace("PRIVATE", "RSA PRIVATE"), "is none of P-256"),
-        (&key!("rsa.pkcs1.pem").replace("RSA ", "EC "), "is none of P-256"),
+        (&key!("rsa.pkcs1.pem").replace("RSA ", "EC "), "not what its first line says"),
         (&format!("{p256}{}", key!("p384.crt")), "not that of the private key"),
         (&format!("{p256}{AUTHORITY}{leaf}"), "not that of the private key"),
         (&format!("{p256}{}", key!("p256.v1.crt")), "X.509, version 3"),
         (&format!("{p256}{}", leaf.replacen("MII", "AII", 1)), "X.509, version 3"),
         (&format!("{p256}{}", leaf.replacen('M', "*", 1)), "a certificate is not base64"),
+        (&format!("{p256}{}", leaf.replace("CERT", "TRUSTED CERT")), "as `openssl x509` writes it"),
+        (&format!("{p256}{leaf}{}", AUTHORITY.replace("CERT", "X509 CERT")), "as `openssl x509` writes it"),
     ];
     for (secret, why) in cases {
         let said = refused(secret);

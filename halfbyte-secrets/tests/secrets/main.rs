@@ -25,8 +25,10 @@ mod leaks;
 mod leaks_opentelemetry;
 mod leases;
 mod lent;
+mod lent_twice;
 mod local;
 mod mask_layer;
+mod mask_writer;
 #[cfg(feature = "testing")]
 mod memory;
 mod mounts;

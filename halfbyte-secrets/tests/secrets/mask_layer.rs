@@ -1,23 +1,23 @@
-//! What layers and writers of `tracing-subscriber` are given of live secrets: nothing.
+//! What layers of `tracing-subscriber` are given of live secrets: nothing.
 
-use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use halfbyte_core::fingerprint::register;
-use halfbyte_secrets::firewall::{MaskLayer, MaskWriter, Masked};
+use halfbyte_secrets::firewall::{MaskLayer, MaskWriter};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_opentelemetry::{OpenTelemetrySpanExt as _, SetParentError};
-use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt};
+
+use super::mask_writer::Sink;
 
 /// What a layer was given: each field with how it was recorded, and what it is a part of.
 #[derive(Clone, Default)]
@@ -285,27 +285,6 @@ fn a_layer_is_told_and_asked_all_that_it_would_be_without_the_mask() {
     assert_eq!((bare.max_level_hint(), masked.max_level_hint()), (Some(LevelFilter::INFO), Some(LevelFilter::INFO)));
 }
 
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>, Arc<AtomicUsize>);
-
-impl Sink {
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().expect("not poisoned"))).expect("text")
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
 /// Each format, with the filter around the layer and within it.
 #[test]
 fn what_layers_print_has_no_live_secret_in_its_lines_its_spans_or_its_errors() {
@@ -360,45 +339,4 @@ fn what_a_layer_offers_by_downcasting_is_not_found_and_what_it_writes_is_masked(
     let writer = tracing::Dispatch::new(registry().with(MaskLayer::new(fmt::layer())));
     assert!(writer.downcast_ref::<MaskLayer<fmt::Layer<Registry>>>().is_some());
     assert!(writer.downcast_ref::<fmt::Layer<Registry>>().is_none());
-}
-
-#[test]
-fn a_writer_masks_whole_lines_however_they_come_apart() {
-    let _known = register(b"a-secret-in-pieces");
-    let sink = Sink::default();
-    let mut writer = Masked::new(sink.clone());
-    for piece in ["<a-secret-", "in-pieces>", "\n<a-secret-in-pieces>\nrest a-sec", "ret-in-pieces"] {
-        writer.write_all(piece.as_bytes()).expect("written");
-    }
-    assert_eq!(sink.take(), "<[REDACTED]>\n<[REDACTED]>\n");
-    writer.flush().expect("flushed");
-    assert_eq!(sink.1.load(Ordering::Relaxed), 1);
-    assert_eq!(sink.take(), "rest [REDACTED]");
-    writer.write_all(b"a-secret-in-pieces").expect("written");
-    drop(writer);
-    assert_eq!(sink.take(), "[REDACTED]");
-    // A line without an end is not held for ever.
-    let mut writer = Masked::new(sink.clone());
-    writer.write_all(&vec![b'x'; 1 << 20]).expect("written");
-    assert_eq!(sink.take(), "");
-    writer.write_all(b"x").expect("written");
-    assert_eq!(sink.take().len(), (1 << 20) + 1);
-}
-
-#[test]
-fn a_masked_line_goes_where_its_level_belongs() {
-    let _known = register(b"a-secret-by-level");
-    let (info, error) = (Sink::default(), Sink::default());
-    let writers = {
-        let (info, error) = (info.clone(), error.clone());
-        (move || error.clone()).with_max_level(Level::ERROR).or_else(move || info.clone())
-    };
-    let layer = fmt::layer().with_ansi(false).with_writer(MaskWriter::new(writers));
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-        tracing::info!("a-secret-by-level");
-        tracing::error!("no a-secret-by-level");
-    });
-    let (info, error) = (info.take(), error.take());
-    assert!(info.contains(" INFO ") && info.ends_with(": [REDACTED]\n"), "{info}");
-    assert!(error.contains("ERROR ") && error.ends_with(": no [REDACTED]\n"), "{error}");
 }

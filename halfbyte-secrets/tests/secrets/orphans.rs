@@ -87,6 +87,28 @@ async fn a_backend_that_hangs_has_at_most_one_read_more_than_the_one_that_is_wai
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_that_was_given_up_runs_on_also_when_the_one_after_it_is_cut_short() {
+    for is_end in [false, true] {
+        let (backend, lifecycle) = (Pawnbroker::new(3600), lifecycle());
+        backend.slow_to_read(12.0);
+        let secret = open(&backend, &lifecycle).get::<String>("db");
+        seconds(9.0).await;
+        // The next one is quicker: it begins after 10 s, and answers after 12 s too.
+        backend.slow_to_read(2.0);
+        seconds(2.0).await;
+        assert_eq!(backend.at_once(), 2);
+        if is_end {
+            assert!(lifecycle.stop_tasks(Duration::from_secs(10)).await);
+        } else {
+            drop(secret);
+            seconds(3.0).await;
+        }
+        let lent = backend.told().iter().filter(|told| told.starts_with("lent")).count();
+        assert_eq!((lent, backend.revoked()), (2, vec!["lease-1".into(), "lease-2".into()]), "at the end: {is_end}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_read_that_was_given_up_has_as_much_time_again_and_no_more() {
     let (backend, lifecycle) = (Pawnbroker::new(3600), lifecycle());
     backend.slow_to_read(f64::INFINITY);
@@ -209,6 +231,55 @@ async fn what_is_being_given_back_when_the_end_comes_is_not_given_back_twice() {
     seconds(0.5).await;
     assert!(lifecycle.stop_tasks(Duration::from_secs(10)).await);
     assert_eq!((backend.revoked().len(), backend.asked_to_revoke()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_slow_to_be_given_back_is_not_begun_again_at_the_end() {
+    // Longer than half of the five seconds that there are.
+    let (backend, lifecycle) = (Pawnbroker::new(3600).slow_to_revoke(3.5), lifecycle());
+    let secrets = open(&backend, &lifecycle);
+    let held: Vec<_> = (0..40).map(|n| secrets.get::<String>(&format!("db-{n}"))).collect();
+    for secret in &held {
+        secret.ready().await.expect("lent");
+    }
+    drop(held);
+    seconds(0.5).await;
+    assert_eq!(backend.asked_to_revoke(), 4, "the others wait for their turn");
+    assert!(lifecycle.stop_tasks(Duration::from_secs(10)).await);
+    assert_eq!((backend.revoked().len(), backend.asked_to_revoke()), (40, 40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_taken_back_at_all_is_told_of_once_at_the_end_and_asked_for_once() {
+    let (backend, lifecycle) = (Pawnbroker::new(3600).slow_to_revoke(f64::INFINITY), lifecycle());
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let telling = told.clone();
+    let listen = move |event: &halfbyte_secrets::Event<'_>| telling.lock().unwrap().extend(event.why.clone());
+    let secrets = Secrets::builder(backend.clone()).policy(policy()).listen(listen).build(&lifecycle);
+    let (dropped, held) = (secrets.get::<String>("dropped"), secrets.get::<String>("held"));
+    dropped.ready().await.expect("lent");
+    held.ready().await.expect("lent");
+    drop(dropped);
+    seconds(1.0).await;
+    let begun = Instant::now();
+    assert!(lifecycle.stop_tasks(Duration::from_secs(10)).await);
+    assert_eq!(begun.elapsed().as_millis(), 4000, "of the five seconds one is for saying goodbye");
+    assert_eq!((backend.asked_to_revoke(), backend.told().last().map(String::as_str)), (2, Some("close")));
+    let told = told.lock().unwrap();
+    assert_eq!(told.iter().filter(|why| why.contains("lasts until it ends by itself")).count(), 2, "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_answered_while_its_lease_is_given_back_does_not_give_it_back_twice() {
+    let backend = Pawnbroker::new(30).slow_to_revoke(5.0);
+    let secret = open(&backend, &lifecycle()).get::<String>("db");
+    secret.ready().await.expect("lent");
+    // Asked for at 20, answered at 23.
+    backend.slow_to_renew(3.0);
+    seconds(21.0).await;
+    drop(secret);
+    seconds(60.0).await;
+    assert_eq!((backend.revoked().len(), backend.asked_to_revoke()), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

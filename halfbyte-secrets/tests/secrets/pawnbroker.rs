@@ -12,6 +12,7 @@ pub struct Pawnbroker(Arc<Mutex<State>>);
 struct State {
     ttl: Duration,
     lends: bool,
+    lends_one: bool,
     lent: u32,
     /// In seconds.
     reading: f64,
@@ -31,6 +32,7 @@ impl Pawnbroker {
         Self(Arc::new(Mutex::new(State {
             ttl: Duration::from_secs(ttl),
             lends: true,
+            lends_one: false,
             lent: 0,
             reading: 0.0,
             renewing: 0.0,
@@ -46,6 +48,12 @@ impl Pawnbroker {
 
     pub fn lends_nothing(self) -> Self {
         self.state().lends = false;
+        self
+    }
+
+    /// The same to all who ask.
+    pub fn lends_one(self) -> Self {
+        self.state().lends_one = true;
         self
     }
 
@@ -138,7 +146,7 @@ impl Provider for Pawnbroker {
         let (number, reading) = {
             let mut state = self.state();
             state.told.push("read".into());
-            state.lent += 1;
+            state.lent = if state.lends_one { 1 } else { state.lent + 1 };
             (state.lent, state.reading)
         };
         wait(reading).await;

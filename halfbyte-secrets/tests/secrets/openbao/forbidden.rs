@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use halfbyte_secrets::ErrorKind;
 use halfbyte_secrets::openbao::Auth;
 use tokio::task::JoinSet;
 
@@ -146,6 +147,52 @@ async fn what_was_never_read_before_is_worth_a_login_as_well() {
         assert_eq!(value(&openbao, name).await.expect("allowed"), "y");
     }
     assert_eq!(server.count(LOGIN), 2);
+}
+
+#[tokio::test]
+async fn a_server_in_trouble_when_it_is_asked_about_the_token_denies_nothing() {
+    for (status, kind) in [
+        (429, ErrorKind::Throttled),
+        (500, ErrorKind::Unavailable),
+        (503, ErrorKind::Unavailable),
+        (0, ErrorKind::Unavailable),
+    ] {
+        let bao = Bao::new();
+        let inner = bao.clone();
+        let server = Server::start(move |request| match request.line.as_str() {
+            LOOK => Answer::no(status, ""),
+            _ => inner.answer(request).unwrap_or_else(|| allowed(request, "permission denied")),
+        })
+        .await;
+        let openbao = openbao(&server, app_role());
+        value(&openbao, "y").await.expect("allowed");
+        bao.revoke();
+        for name in ["y", "x"] {
+            let error = read(&openbao, name).await.expect_err("nobody knows");
+            assert!(error.kind() == kind && error.is_temporary(), "{status}: {error}");
+            assert!(error.to_string().contains(&format!("refused secret/data/app/{name}")), "{error}");
+        }
+        assert_eq!(server.count(LOGIN), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_has_no_look_at_a_token_does_not_tell_and_one_login_does() {
+    let bao = Bao::new();
+    let inner = bao.clone();
+    let server = Server::start(move |request| match request.line.as_str() {
+        LOOK => Answer::no(404, "unsupported path"),
+        _ => inner.answer(request).unwrap_or_else(|| allowed(request, "permission denied")),
+    })
+    .await;
+    let openbao = openbao(&server, app_role());
+    for _ in 0..3 {
+        assert!(read(&openbao, "x").await.is_err_and(|error| error.is_denied()));
+    }
+    assert_eq!(server.count(LOGIN), 2);
+    value(&openbao, "y").await.expect("allowed");
+    bao.revoke();
+    value(&openbao, "y").await.expect("by a new login");
 }
 
 #[tokio::test]

@@ -114,3 +114,16 @@ async fn it_is_known_before_it_is_used_and_no_longer_than_it_is_kept() {
         assert_eq!(mask(secret), secret);
     }
 }
+
+#[tokio::test]
+async fn a_token_from_a_file_is_masked_while_the_server_cannot_say_whether_it_is_good() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    fs::write(&file, "hvs.token-of-a-server-in-trouble").expect("written");
+    let server = Server::start(|_| Answer::no(503, "Vault is sealed")).await;
+    let openbao = openbao(&server, Auth::token(Credential::file(file)));
+    assert!(read(&openbao, "x").await.is_err_and(|error| error.is_unavailable()));
+    forget();
+    assert_eq!(mask("hvs.token-of-a-server-in-trouble"), "[REDACTED]");
+    drop(openbao);
+}

@@ -1,11 +1,12 @@
 //! Credentials that are made on demand, and their leases.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use halfbyte_secrets::{Lease, Provider as _, Reading};
+use halfbyte_secrets::{Lease, Provider as _, Reading, Secrets};
 
+use super::super::lifecycle;
 use super::server::{Answer, Server};
 use super::{Bao, LOGIN, app_role, credential, openbao, read, skip};
 
@@ -29,6 +30,33 @@ async fn a_credential_is_lent_for_no_longer_than_its_token_lasts() {
         assert!(ttl <= Duration::from_secs(at_most) && ttl > least, "{token} {renewed}: {ttl:?}");
         assert!(lease(&reading).is_renewable());
     }
+}
+
+#[tokio::test]
+async fn what_is_used_for_no_longer_than_its_token_is_given_back_for_as_long_as_it_lasts() {
+    let (bao, lent) = (Bao::with_ttl(600, 600), AtomicUsize::new(0));
+    let server = bao
+        .serve(move |request| match request.line.starts_with("GET") {
+            true => {
+                Answer::ok(credential(&format!("database/creds/app/{}", lent.fetch_add(1, Ordering::SeqCst)), 3600))
+            }
+            false => Answer(204, "", String::new()),
+        })
+        .await;
+    let lifecycle = lifecycle();
+    let secret = Secrets::new(openbao(&server, app_role()), &lifecycle).get::<String>("db");
+    secret.ready().await.expect("lent");
+    // The first one is not used any more, so nobody renews it, while its token is renewed.
+    let second = secret.reject(1).await.expect("another").generation();
+    skip(Duration::from_secs(500)).await;
+    let third = secret.reject(second).await.expect("another").generation();
+    skip(Duration::from_secs(500)).await;
+    secret.reject(third).await.expect("another");
+    assert!(lifecycle.stop_tasks(Duration::from_secs(10)).await);
+    let asked = server.asked();
+    let revoked = asked.iter().filter(|request| request.line == "POST /v1/sys/leases/revoke");
+    let revoked: Vec<_> = revoked.map(|request| request.body.as_str()).collect();
+    assert!(revoked.contains(&r#"{"lease_id":"database/creds/app/0"}"#), "{revoked:?}");
 }
 
 #[tokio::test]

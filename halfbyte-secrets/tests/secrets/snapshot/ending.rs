@@ -45,14 +45,27 @@ async fn what_was_read_or_taken_back_just_before_the_end_is_written_before_it() 
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_disk_that_hangs_does_not_hold_up_the_end_longer_than_it_may() {
     let (setup, backend) = (Setup::new(), Backend::holding(CANARY));
     let (token, lifecycle) = running(&setup, &backend).await;
     let busy = setup.home().folder("secrets").and_then(|folder| folder.lock("boot.lock")).expect("locked");
     backend.set("hunter3");
     token.reject(1).await.expect("rotated");
-    lifecycle.stop_tasks(Duration::from_millis(300)).await;
+    let mut end = std::pin::pin!(lifecycle.stop_tasks(Duration::from_secs(20)));
+    // While a thread hangs, the clock goes on only as it is told.
+    for (seconds, is_over) in [(0, false), (4, false), (2, true)] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        let mut ended = false;
+        for _ in 0..100 {
+            ended = ended || futures_util::poll!(&mut end).is_ready();
+            if ended {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(ended, is_over, "after {seconds} s more");
+    }
     assert_eq!(value(&token), "hunter3");
     assert!(!setup.holds("hunter3"), "it hangs");
     drop(busy);
