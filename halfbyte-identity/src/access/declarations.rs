@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::source::{Finding, SourceFile};
+use super::tokens::{Token, Tokens};
 
 /// What is declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,23 +42,14 @@ impl Declarations {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token<'a> {
-    /// An identifier or a keyword.
-    Word(&'a str),
-    /// What stands in a string, as it is written.
-    String(&'a str),
-    Mark(char),
-}
-
 fn declarations(text: &str) -> Vec<(Kind, String, usize)> {
     let (mut found, mut namespace) = (Vec::new(), String::new());
-    let mut tokens = tokens(text).into_iter().peekable();
-    while let Some((token, _)) = tokens.next() {
+    let mut tokens = Tokens::of(text).peekable();
+    while let Some((token, ..)) = tokens.next() {
         let kind = match token {
             Token::Word("namespace") => {
                 namespace.clear();
-                while let Some((token, _)) = tokens.next_if(|(token, _)| *token != Token::Mark('{')) {
+                while let Some((token, ..)) = tokens.next_if(|(token, ..)| *token != Token::Mark('{')) {
                     match token {
                         Token::Word(part) => namespace.push_str(part),
                         Token::Mark(mark) => namespace.push(mark),
@@ -80,52 +72,15 @@ fn declarations(text: &str) -> Vec<(Kind, String, usize)> {
             Token::Word("type") => Kind::Type,
             _ => continue,
         };
-        while let Some((Token::Word(name) | Token::String(name), line)) = tokens.next() {
+        while let Some((Token::Word(name) | Token::String(name), _, line)) = tokens.next() {
             let name = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}::{name}") };
             found.push((kind, name, line));
-            if tokens.next_if(|(token, _)| *token == Token::Mark(',')).is_none() {
+            if tokens.next_if(|(token, ..)| *token == Token::Mark(',')).is_none() {
                 break;
             }
         }
         // The rest of the declaration: attributes may be called as declarations begin.
-        while tokens.next().is_some_and(|(token, _)| token != Token::Mark(';')) {}
-    }
-    found
-}
-
-fn tokens(text: &str) -> Vec<(Token<'_>, usize)> {
-    let (mut found, mut line) = (Vec::new(), 1);
-    let mut rest = text.char_indices().peekable();
-    while let Some((at, char)) = rest.next() {
-        match char {
-            '\n' => line += 1,
-            '/' => while rest.next_if(|(_, char)| !matches!(char, '\n' | '\r')).is_some() {},
-            '"' => {
-                let began = line;
-                let mut end = text.len();
-                while let Some((at, char)) = rest.next() {
-                    match char {
-                        '\\' => _ = rest.next(),
-                        '\n' => line += 1,
-                        '"' => {
-                            end = at;
-                            break;
-                        }
-                        _ => {}
-                    }
-                }
-                found.push((Token::String(text.get(at + 1..end).unwrap_or_default()), began));
-            }
-            char if char == '_' || char.is_ascii_alphanumeric() => {
-                let mut end = at + 1;
-                while rest.next_if(|(_, char)| *char == '_' || char.is_ascii_alphanumeric()).is_some() {
-                    end += 1;
-                }
-                found.push((Token::Word(&text[at..end]), line));
-            }
-            char if !char.is_whitespace() => found.push((Token::Mark(char), line)),
-            _ => {}
-        }
+        while tokens.next().is_some_and(|(token, ..)| token != Token::Mark(';')) {}
     }
     found
 }

@@ -17,6 +17,7 @@ mod source;
 mod statements;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod tokens;
 mod words;
 
 pub use self::action::Action;

@@ -8,6 +8,7 @@ use cedar_policy::{EntityTypeName, Policy, PolicyId, PolicySet, Schema, Validati
 use super::schema::{self, Types};
 use super::source::{Finding, Invalid, SourceFile};
 use super::statements::{Statement, statements};
+use super::tokens::too_deep;
 use super::words;
 
 /// The policies that every product has.
@@ -47,9 +48,13 @@ impl Rules {
     /// All that is wrong, each with file and line: what does not parse, does not fit the schema, or would get round the base set.
     pub fn compile(files: &[SourceFile]) -> Result<Self, Invalid> {
         let mut findings = misnamed(files);
-        let types = Types::of(files).map_err(|more| Invalid([std::mem::take(&mut findings), more].concat()))?;
-        findings.extend(types.unfit());
+        findings.extend(nested(files));
+        if !findings.is_empty() {
+            return Err(Invalid(findings));
+        }
+        let types = Types::of(files).map_err(Invalid)?;
         // The base policies cannot be evaluated with such a schema: Cedar would say of them what was said better.
+        findings.extend(types.unfit());
         let is_fit = findings.is_empty();
 
         let grants = if is_fit { types.grants() } else { String::new() };
@@ -78,7 +83,10 @@ impl Rules {
         }
         let of_product = |id: &PolicyId| origins.get(id).is_some_and(|origin| !origin.is_base);
         let odd = result.validation_warnings().filter(|warning| of_product(warning.policy_id()));
-        let warnings = types.odd().into_iter().chain(odd.map(|warning| found(warning.policy_id(), warning))).collect();
+        let mut warnings = types.odd();
+        warnings.extend(odd.map(|warning| found(warning.policy_id(), warning)));
+        // What can never apply is said of a policy once, by its more telling reason.
+        warnings.dedup_by(|next, first| !next.file.is_empty() && (&next.file, next.line) == (&first.file, first.line));
         let (kinds, actions) = (types.kinds(), types.actions());
         Ok(Self { policies, kinds, origins, warnings, actions, version: version(files), schema: types.schema })
     }
@@ -121,6 +129,14 @@ fn misnamed(files: &[SourceFile]) -> Vec<Finding> {
     let twice = files.iter().filter(|file| !seen.insert(&*file.name));
     let reason = "there are two files of this name: give one another name";
     twice.map(|file| Finding { file: file.name.clone(), line: 0, reason: reason.into() }).collect()
+}
+
+/// What Cedar would overflow the stack with, and end the process: it is not shown to it.
+fn nested(files: &[SourceFile]) -> impl Iterator<Item = Finding> {
+    files.iter().filter_map(|file| {
+        let (line, reason) = too_deep(&file.text, file.is_schema())?;
+        Some(Finding { file: file.name.clone(), line, reason: reason.into() })
+    })
 }
 
 /// Takes in file by file.

@@ -42,7 +42,7 @@ impl Types {
                     findings.extend(reserved(&fragment, file, &declarations));
                     fragments.push(fragment);
                 }
-                Err(error) => findings.push(words::in_file(&error, file)),
+                Err(error) => findings.extend(words::all_in_file(&error, file)),
             }
         }
         if !findings.is_empty() {
@@ -226,12 +226,9 @@ fn shadowing(finding: Finding, declarations: &Declarations) -> Finding {
     if !finding.reason.contains("shadow") {
         return finding;
     }
-    let names = ["User", "Service", "Tenant", "Role", "Group", "Profile"].map(|name| (Kind::Entity, name));
-    let names = names
-        .into_iter()
-        .flat_map(|(_, name)| [(Kind::Entity, name), (Kind::Type, name)])
-        .chain([(Kind::Action, "Read")]);
-    let taken = names.into_iter().find(|(kind, name)| declarations.place(*kind, name).1 > 0);
+    let types = ["User", "Service", "Tenant", "Role", "Group", "Profile"];
+    let of_types = types.iter().flat_map(|name| [(Kind::Entity, *name), (Kind::Type, *name)]);
+    let taken = of_types.chain([(Kind::Action, "Read")]).find(|(kind, name)| declarations.place(*kind, name).1 > 0);
     match taken {
         Some((kind, name)) => {
             let reason = format!(

@@ -1,5 +1,7 @@
 //! Where the policies of a file stand.
 
+use super::tokens::{Token, Tokens};
+
 /// One policy as it is written, with its annotations.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Statement<'a> {
@@ -8,54 +10,17 @@ pub(super) struct Statement<'a> {
     pub(super) text: &'a str,
 }
 
-/// The policies of a file that parses: each ends with a semicolon that is not in a string or a comment.
+/// The policies of a file that parses: each ends with a semicolon.
 pub(super) fn statements(text: &str) -> Vec<Statement<'_>> {
     let (mut found, mut start) = (Vec::new(), None);
-    let mut lines = Lines::new(text);
-    let mut rest = text.char_indices().peekable();
-    while let Some((at, char)) = rest.next() {
-        let is_comment = char == '/' && rest.peek().is_some_and(|(_, next)| *next == '/');
-        match char {
-            // A carriage return alone ends a comment too: what follows is a policy to Cedar.
-            _ if is_comment => while rest.next_if(|(_, char)| !matches!(char, '\n' | '\r')).is_some() {},
-            '"' => {
-                while let Some((_, char)) = rest.next() {
-                    match char {
-                        '\\' => _ = rest.next(),
-                        '"' => break,
-                        _ => {}
-                    }
-                }
-            }
-            ';' => {
-                if let Some(start) = start.take() {
-                    found.push(Statement { line: lines.at(start), text: &text[start..=at] });
-                }
-            }
-            char if !char.is_whitespace() => _ = start.get_or_insert(at),
-            _ => {}
+    for (token, at, line) in Tokens::of(text) {
+        if token != Token::Mark(';') {
+            start.get_or_insert((at, line));
+        } else if let Some((start, line)) = start.take() {
+            found.push(Statement { line, text: &text[start..=at] });
         }
     }
     found
-}
-
-/// Counts lines once for places that only go forward: a file may have thousands of policies.
-struct Lines<'a> {
-    text: &'a str,
-    counted_to: usize,
-    line: usize,
-}
-
-impl<'a> Lines<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { text, counted_to: 0, line: 1 }
-    }
-
-    fn at(&mut self, offset: usize) -> usize {
-        self.line += self.text.get(self.counted_to..offset).map_or(0, |passed| passed.matches('\n').count());
-        self.counted_to = offset;
-        self.line
-    }
 }
 
 /// The line of a place in a text, from 1; 0 if there is no such place.

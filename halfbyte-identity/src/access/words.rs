@@ -9,10 +9,21 @@ use super::rules::Origin;
 use super::source::{Finding, SourceFile};
 use super::statements::line_at;
 
+/// Findings on `file`: the error and what comes with it, each with the line of its first label.
+pub(super) fn all_in_file(error: &dyn Diagnostic, file: &SourceFile) -> Vec<Finding> {
+    let related = error.related().into_iter().flatten().map(|error| in_file(error, file));
+    std::iter::once(in_file(error, file)).chain(related).collect()
+}
+
 /// A finding on `file`, with the line of the first label.
 pub(super) fn in_file(error: &dyn Diagnostic, file: &SourceFile) -> Finding {
-    let line = offset(error).map_or(0, |offset| line_at(&file.text, offset));
-    Finding { file: file.name.clone(), line, reason: said(error).into() }
+    let mut lines = error.labels().into_iter().flatten().map(|label| line_at(&file.text, label.offset()));
+    let line = lines.next().unwrap_or(0);
+    let mut reason = said(error);
+    for other in lines.filter(|other| *other != line) {
+        reason.push_str(&format!("; see also line {other}"));
+    }
+    Finding { file: file.name.clone(), line, reason: reason.into() }
 }
 
 /// A finding on whichever of `files` the error shows a part of: several make one schema.
@@ -48,7 +59,9 @@ fn offset(error: &dyn Diagnostic) -> Option<usize> {
 
 /// The message, what the label at the place says, and the help.
 fn said(error: &dyn Diagnostic) -> String {
-    let mut said = error.to_string();
+    let message = error.to_string();
+    // The name of the file says as much.
+    let mut said = message.strip_prefix("error parsing schema: ").unwrap_or(&message).to_owned();
     let label =
         error.labels().and_then(|mut labels| labels.next()).and_then(|label| label.label().map(ToOwned::to_owned));
     for more in [label, error.help().map(|help| help.to_string())].into_iter().flatten() {

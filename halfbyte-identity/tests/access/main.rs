@@ -1,3 +1,6 @@
 //! What callers may do.
 
 mod decisions;
+mod findings;
+mod isolation;
+mod kit;
