@@ -4,3 +4,5 @@ mod decisions;
 mod findings;
 mod isolation;
 mod kit;
+mod log;
+mod reload;
