@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use halfbyte_core::{Clock, Lifecycle};
+use halfbyte_identity::access::{Policies, SourceFile};
 use tracing::subscriber::DefaultGuard;
 
 /// Holds what is logged while it lives; runtimes of one thread only.
@@ -26,7 +28,15 @@ impl Write for Lines {
 }
 
 impl Log {
-    pub fn capture() -> Self {
+    /// Other tests log meanwhile, and a line whose very first use falls together with the arrival of a listener may be taken for
+    /// one that nobody listens to. So each line is used first, and asked about again after.
+    pub async fn capture() -> Self {
+        let life = Lifecycle::new(Clock::system());
+        let file = |text: &str| [SourceFile::new("p.cedar", text)];
+        Policies::files(file("permit(")).start(&life).ready().await.expect_err("bad");
+        let permit = "permit (principal is HalfByte::Role, action, resource);";
+        Policies::files(file(permit)).start(&life).ready().await.expect("good");
+
         let text = Lines::default();
         let writer = text.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -34,7 +44,9 @@ impl Log {
             .with_ansi(false)
             .with_max_level(tracing::Level::TRACE)
             .finish();
-        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+        let guard = tracing::subscriber::set_default(subscriber);
+        tracing::callsite::rebuild_interest_cache();
+        Self { text, _guard: guard }
     }
 
     /// How many events of that level hold that text.

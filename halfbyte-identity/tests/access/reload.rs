@@ -56,7 +56,10 @@ fn label(size: i64) -> Entity {
 
 fn write(folder: &Path, files: &[SourceFile]) {
     for SourceFile { name, text } in files {
-        fs::write(folder.join(&**name), &**text).expect("written");
+        // Each file whole, as an editor does: a look between the two steps of writing in place would find it empty.
+        let draft = folder.join(".draft");
+        fs::write(&draft, &**text).expect("written");
+        fs::rename(draft, folder.join(&**name)).expect("moved");
     }
 }
 
@@ -129,7 +132,7 @@ async fn what_is_over_the_bounds_is_refused() {
 
 #[tokio::test]
 async fn a_folder_that_changes_is_put_in_force_and_a_bad_set_leaves_the_last_good_one() {
-    let log = Log::capture();
+    let log = Log::capture().await;
     let folder = tempfile::tempdir().expect("a folder");
     let (one, two) = (set(&up_to(1)), set(&up_to(2)));
     write(folder.path(), &one);
@@ -367,7 +370,7 @@ fn client() -> Client {
 
 #[tokio::test]
 async fn a_url_is_asked_with_the_tag_of_what_was_taken_and_an_unchanged_one_is_not_sent_again() {
-    let log = Log::capture();
+    let log = Log::capture().await;
     let (server, mut tasks) = (Server::default(), JoinSet::new());
     let (one, two) = (set(&up_to(1)), set(&up_to(2)));
     server.serve(&one, Some("\"v1\""));
@@ -438,7 +441,7 @@ async fn a_server_that_is_in_trouble_leaves_the_last_good_set() {
 #[tokio::test]
 async fn actions_that_do_not_go_with_a_new_set_are_logged() {
     const ACTIONS: &[Action] = &[READ, Action::new("Purge")];
-    let log = Log::capture();
+    let log = Log::capture().await;
     let rules = Policies::files(set(&up_to(1))).actions(ACTIONS).start(&life());
     rules.ready().await.expect("good");
     assert_eq!(log.count("WARN", "the product asks for the action Purge"), 1);
