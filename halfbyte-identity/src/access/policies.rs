@@ -176,23 +176,37 @@ struct Seen {
 
 impl Seen {
     /// Nothing new: what was refused still is.
-    fn again<T>(&self) -> Fetched<T> {
-        self.refusal.clone().map_or_else(Fetched::unchanged, Fetched::refused)
+    fn again(&self) -> Outcome {
+        self.refusal.clone().map_or(Outcome::Same, Outcome::Refused)
     }
+}
+
+/// What came of a look.
+#[derive(Debug)]
+enum Outcome {
+    /// What is in force is what is there.
+    Same,
+    New(Box<Rules>),
+    /// What is there is not put in force, and why.
+    Refused(Arc<str>),
 }
 
 impl Source<Rules> for Feed {
     async fn fetch(&self) -> Result<Fetched<Rules>, BoxError> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let fetched = self.look(&mut seen).await?;
+        let outcome = self.look(&mut seen).await?;
         // Only now, with nothing left to wait for: a look that was given up has not seen anything.
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        Ok(fetched)
+        Ok(match outcome {
+            Outcome::Same => Fetched::unchanged(),
+            Outcome::New(rules) => Fetched::new(*rules),
+            Outcome::Refused(reason) => Fetched::refused(reason),
+        })
     }
 }
 
 impl Feed {
-    async fn look(&self, seen: &mut Seen) -> Result<Fetched<Rules>, BoxError> {
+    async fn look(&self, seen: &mut Seen) -> Result<Outcome, BoxError> {
         let (found, tag) = match self.policies.place.look(seen.tag.as_deref(), &self.policies.bounds).await? {
             Looked::Same => return Ok(seen.again()),
             Looked::Found { found, tag } => (found, tag),
@@ -225,11 +239,11 @@ impl Feed {
     }
 
     /// Puts it in force, or refuses it.
-    async fn judge(&self, seen: &mut Seen, key: &Arc<str>, found: Found) -> Result<Fetched<Rules>, BoxError> {
+    async fn judge(&self, seen: &mut Seen, key: &Arc<str>, found: Found) -> Result<Outcome, BoxError> {
         if seen.in_force.as_ref() == Some(key) {
             seen.refusal = None;
             tracing::info!(version = &**key, "the policies are again those in force");
-            return Ok(Fetched::unchanged());
+            return Ok(Outcome::Same);
         }
         // Parsing and checking thousands of policies takes long enough to hold others up.
         let checked = tokio::task::spawn_blocking(move || check(found)).await?;
@@ -238,7 +252,7 @@ impl Feed {
                 self.announce(&rules);
                 seen.in_force = Some(key.clone());
                 seen.refusal = None;
-                Fetched::new(rules)
+                Outcome::New(Box::new(rules))
             }
             Err(invalid) => {
                 let place = self.policies.place.to_string();
@@ -246,7 +260,7 @@ impl Feed {
                 tracing::error!(place, in_force, "{invalid}");
                 let refusal: Arc<str> = invalid.to_string().into();
                 seen.refusal = Some(refusal.clone());
-                Fetched::refused(refusal)
+                Outcome::Refused(refusal)
             }
         })
     }
@@ -276,4 +290,102 @@ fn check(found: Found) -> Result<Rules, Invalid> {
         return Err(Invalid(vec![Finding { file: Arc::default(), line: 0, reason: reason.into() }]));
     }
     Ok(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// What looks at a folder, and what it has seen.
+    struct Looker(Feed, Seen);
+
+    impl Looker {
+        fn at(folder: &Path) -> Self {
+            Self(Feed { policies: Policies::folder(folder), seen: Mutex::default() }, Seen::default())
+        }
+
+        async fn look(&mut self) -> String {
+            match self.0.look(&mut self.1).await {
+                Ok(Outcome::Same) => "same".to_owned(),
+                Ok(Outcome::New(rules)) => format!("new: {}", rules.of_product()),
+                Ok(Outcome::Refused(reason)) => format!("refused: {reason}"),
+                Err(error) => format!("error: {error}"),
+            }
+        }
+    }
+
+    const PERMIT: &str = "permit (principal, action, resource);";
+    const FORBID: &str = "forbid (principal, action, resource) when { principal.tenant.suspended };";
+
+    fn write(folder: &Path, text: &str) {
+        fs::write(folder.join("p.cedar"), text).expect("written");
+    }
+
+    #[tokio::test]
+    async fn what_is_half_written_is_not_put_in_force() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut looker = Looker::at(folder.path());
+        write(folder.path(), &[PERMIT, FORBID].concat());
+        assert_eq!(looker.look().await, "new: 2");
+        // Half of the new set is a whole set, and permits more than either.
+        write(folder.path(), PERMIT);
+        assert_eq!(looker.look().await, "same");
+        write(folder.path(), &[PERMIT, FORBID, FORBID].concat());
+        assert_eq!(looker.look().await, "same");
+        assert_eq!(looker.look().await, "new: 3");
+        assert_eq!(looker.look().await, "same");
+    }
+
+    #[tokio::test]
+    async fn a_change_that_is_taken_back_before_it_was_believed_is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut looker = Looker::at(folder.path());
+        write(folder.path(), PERMIT);
+        assert_eq!(looker.look().await, "new: 1");
+        for _ in 0..3 {
+            write(folder.path(), FORBID);
+            assert_eq!(looker.look().await, "same");
+            write(folder.path(), PERMIT);
+            assert_eq!(looker.look().await, "same");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_set_is_refused_until_another_one_is_believed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut looker = Looker::at(folder.path());
+        write(folder.path(), PERMIT);
+        assert_eq!(looker.look().await, "new: 1");
+        write(folder.path(), "permit(");
+        assert_eq!(looker.look().await, "same");
+        for _ in 0..3 {
+            assert!(looker.look().await.starts_with("refused: "));
+        }
+        write(folder.path(), PERMIT);
+        assert!(looker.look().await.starts_with("refused: "), "not believed yet");
+        assert_eq!(looker.look().await, "same", "what is in force");
+        assert_eq!(looker.look().await, "same");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_written_to_at_the_start_is_not_believed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut looker = Looker::at(folder.path());
+        write(folder.path(), PERMIT);
+        let writing = async {
+            for count in 1.. {
+                // Moved into place: each look finds a whole set, and another one.
+                let draft = folder.path().join("draft");
+                fs::write(&draft, PERMIT.repeat(count)).expect("written");
+                fs::rename(draft, folder.path().join("p.cedar")).expect("moved");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let looked = tokio::select! { looked = looker.look() => looked, () = writing => unreachable!("it goes on") };
+        assert!(looked.starts_with("error: ") && looked.ends_with(": the policies are being changed"), "{looked}");
+        assert!(looker.look().await.starts_with("new: "));
+    }
 }

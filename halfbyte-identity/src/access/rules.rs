@@ -156,12 +156,18 @@ impl Reader {
         if statements.len() != parsed.num_of_policies() + parsed.num_of_templates() {
             return self.refuse(file, 0, "its policies cannot be told apart".to_owned());
         }
+        let mut before = (0, 0);
         for (index, Statement { line, text }) in statements.into_iter().enumerate() {
+            before = (line, if before.0 == line { before.1 + 1 } else { 1 });
+            let place = match before.1 {
+                1 => format!("{}:{line}", file.name),
+                nth => format!("{}:{line}.{nth}", file.name),
+            };
             // As Cedar numbers what it parses.
             let number = PolicyId::new(format!("policy{index}"));
             match parsed.policy(&number) {
                 // A line is shown of it, and its text: both have to be of this very policy.
-                Some(policy) if policy.to_string() == text => self.add(policy, file, line, is_base),
+                Some(policy) if policy.to_string() == text => self.add(policy, place, file, line, is_base),
                 Some(_) => self.refuse(file, line, "it cannot be told where this policy ends".to_owned()),
                 None => {
                     let reason = "this is a template (it has ?principal or ?resource), and templates are not taken: write a policy for each";
@@ -171,8 +177,9 @@ impl Reader {
         }
     }
 
-    fn add(&mut self, policy: &Policy, file: &SourceFile, line: usize, is_base: bool) {
-        let id: Arc<str> = policy.annotation("id").map_or_else(|| format!("{}:{line}", file.name).into(), Into::into);
+    /// `place` is the id of a policy that says none.
+    fn add(&mut self, policy: &Policy, place: String, file: &SourceFile, line: usize, is_base: bool) {
+        let id: Arc<str> = policy.annotation("id").map_or_else(|| place.into(), Into::into);
         if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) {
             return self.refuse(
                 file,

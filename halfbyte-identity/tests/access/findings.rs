@@ -246,3 +246,12 @@ fn a_schema_that_is_nested_without_end_is_refused_and_harms_nobody() {
         assert_eq!(found, ["p.cedarschema:1: there are more than 20 brackets in each other: write it flatter"]);
     }
 }
+
+#[test]
+fn policies_without_an_id_are_called_by_their_place_also_where_there_are_two_on_a_line() {
+    let schema = SCHEMA.replace("Read, Write", "Get, Write");
+    let one = "permit(principal, action, resource);";
+    assert_eq!(compiled(&schema, &format!("{one} {one}\n{one} {one}{one}")).len(), 4 + 5);
+    let found = found(&schema, &format!("{one}{one}\n@id(\"p.cedar:1.2\") {one}"));
+    assert_eq!(found, ["p.cedar:2: the id p.cedar:1.2 is taken by the policy at p.cedar:1: give it another one"]);
+}
