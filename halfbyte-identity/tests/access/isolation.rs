@@ -204,10 +204,10 @@ impl Asked {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_allowed_that_the_base_set_forbids(rules in rules(), questions in prop::collection::vec(asked(), 40)) {
+    fn nothing_is_allowed_that_the_base_set_forbids(rules in rules(), questions in prop::collection::vec(asked(), 30)) {
         let rules = Live::fixed("access", rules);
         for asked in questions {
             let decision = asked.decide(&rules);
