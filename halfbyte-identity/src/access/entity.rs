@@ -215,6 +215,7 @@ impl Resource for Entity {
 /// The tenant as a whole, for what is not there yet: `CreateLabel`, `ListLabels`.
 impl Resource for TenantId {
     fn entity(&self) -> Entity {
-        Entity::named(EntityRef::tenant(self))
+        // Only of another tenant than the caller's is this what policies see, and there nothing depends on whether it is suspended.
+        Entity::named(EntityRef::tenant(self)).of_tenant(self).attribute("suspended", false)
     }
 }

@@ -1,21 +1,21 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
-use cedar_policy::{
-    EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema, SchemaFragment, ValidationMode, Validator,
-};
+use cedar_policy::{EntityTypeName, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
 
+use super::schema::{self, Types};
 use super::source::{Finding, Invalid, SourceFile};
+use super::statements::{Statement, statements};
+use super::tokens::too_deep;
+use super::words;
 
-/// The policies and the types that every product has.
+/// The policies that every product has.
 const BASE_POLICIES: &str = include_str!("base.cedar");
-const BASE_SCHEMA: &str = include_str!("base.cedarschema");
-const NO_PROFILE: &str = "namespace HalfByte { type Profile = {}; }";
 
-/// Where base policies and what is made of the schema are said to stand.
-const BASE: &str = "halfbyte";
+/// The longest id of a policy, in bytes: ids are in every decision and its log.
+const LONGEST_ID: usize = 200;
 
 /// A set of policies with the schema that they were checked against: the product's and the base set. Does not change.
 pub struct Rules {
@@ -25,6 +25,8 @@ pub struct Rules {
     pub(super) kinds: HashMap<Box<str>, EntityTypeName>,
     pub(super) origins: HashMap<PolicyId, Origin>,
     pub(super) warnings: Vec<Finding>,
+    /// Actions that can be asked for, and where they are declared.
+    pub(super) actions: BTreeMap<Box<str>, (Arc<str>, usize)>,
     version: Arc<str>,
 }
 
@@ -45,39 +47,48 @@ impl Rules {
     ///
     /// All that is wrong, each with file and line: what does not parse, does not fit the schema, or would get round the base set.
     pub fn compile(files: &[SourceFile]) -> Result<Self, Invalid> {
-        let mut findings = Vec::new();
-        let fragments = fragments(files, &mut findings);
+        let mut findings = misnamed(files);
+        findings.extend(nested(files));
         if !findings.is_empty() {
             return Err(Invalid(findings));
         }
-        let schema = Schema::from_schema_fragments(fragments.iter().map(|(_, fragment)| fragment.clone()))
-            .map_err(|error| Invalid(vec![of_no_line(&error)]))?;
-        let mut origins = HashMap::new();
-        let mut policies = PolicySet::new();
-        let grants = grants(&schema, &fragments);
-        let base =
-            [(SourceFile::new("base.cedar", BASE_POLICIES), true), (SourceFile::new("grants.cedar", grants), true)];
-        let product = files.iter().filter(|file| !file.is_schema()).map(|file| (file.clone(), false));
-        for (file, is_base) in base.into_iter().chain(product) {
-            add(&file, is_base, &mut policies, &mut origins, &mut findings);
+        let types = Types::of(files).map_err(Invalid)?;
+        // The base policies cannot be evaluated with such a schema: Cedar would say of them what was said better.
+        findings.extend(types.unfit());
+        let is_fit = findings.is_empty();
+
+        let grants = if is_fit { types.grants() } else { String::new() };
+        let base = [SourceFile::new("base.cedar", BASE_POLICIES), SourceFile::new("grants.cedar", grants)];
+        let mut reader = Reader { policies: PolicySet::new(), origins: HashMap::new(), findings };
+        for file in base.iter().filter(|_| is_fit) {
+            reader.read(file, true);
         }
-        let result = Validator::new(schema.clone()).validate(&policies, ValidationMode::Strict);
-        let found = |id: &PolicyId, what: String| {
+        for file in files.iter().filter(|file| !file.is_schema()) {
+            reader.read(file, false);
+        }
+        let Reader { policies, origins, mut findings } = reader;
+
+        let result = Validator::new(types.schema.clone()).validate(&policies, ValidationMode::Strict);
+        let texts: HashMap<&str, &str> = base.iter().chain(files).map(|file| (&*file.name, &*file.text)).collect();
+        let found = |id: &PolicyId, error: &dyn miette::Diagnostic| {
             let origin = origins.get(id);
-            Finding {
-                file: origin.map_or_else(Arc::default, |origin| origin.file.clone()),
-                line: origin.map_or(0, |origin| origin.line),
-                reason: what.into(),
-            }
+            let text = origin.filter(|origin| !origin.is_base).and_then(|origin| texts.get(&*origin.file).copied());
+            words::on_policy(error, id, origin, text)
         };
-        findings.extend(result.validation_errors().map(|error| found(error.policy_id(), error.to_string())));
+        findings.extend(result.validation_errors().map(|error| found(error.policy_id(), error)));
         if !findings.is_empty() {
+            findings.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
+            findings.dedup();
             return Err(Invalid(findings));
         }
-        let warnings =
-            result.validation_warnings().map(|warning| found(warning.policy_id(), warning.to_string())).collect();
-        let kinds = schema.entity_types().map(|kind| (kind.to_string().into(), kind.clone())).collect();
-        Ok(Self { policies, kinds, origins, warnings, version: version(files), schema })
+        let of_product = |id: &PolicyId| origins.get(id).is_some_and(|origin| !origin.is_base);
+        let odd = result.validation_warnings().filter(|warning| of_product(warning.policy_id()));
+        let mut warnings = types.odd();
+        warnings.extend(odd.map(|warning| found(warning.policy_id(), warning)));
+        // What can never apply is said of a policy once, by its more telling reason.
+        warnings.dedup_by(|next, first| !next.file.is_empty() && (&next.file, next.line) == (&first.file, first.line));
+        let (kinds, actions) = (types.kinds(), types.actions());
+        Ok(Self { policies, kinds, origins, warnings, actions, version: version(files), schema: types.schema })
     }
 
     /// Names the set: the same text, the same version.
@@ -99,6 +110,11 @@ impl Rules {
     pub fn is_empty(&self) -> bool {
         false
     }
+
+    /// How many policies are the product's own.
+    pub(super) fn of_product(&self) -> usize {
+        self.origins.values().filter(|origin| !origin.is_base).count()
+    }
 }
 
 impl fmt::Debug for Rules {
@@ -107,143 +123,103 @@ impl fmt::Debug for Rules {
     }
 }
 
-fn fragments(files: &[SourceFile], findings: &mut Vec<Finding>) -> Vec<(Arc<str>, SchemaFragment)> {
-    let base = SourceFile::new("base.cedarschema", BASE_SCHEMA);
-    let mut fragments = Vec::new();
-    for file in files.iter().filter(|file| file.is_schema()).chain([&base]) {
-        match SchemaFragment::from_cedarschema_str(&file.text) {
-            Ok((fragment, _warnings)) => fragments.push((file.name.clone(), fragment)),
-            Err(error) => findings.push(Finding { file: file.name.clone(), line: 0, reason: error.to_string().into() }),
-        }
-    }
-    let has_profile = fragments.iter().any(|(_, fragment)| {
-        let namespace = "HalfByte".parse().ok();
-        namespace.is_some_and(|namespace| fragment.common_type_annotations(Some(namespace), "Profile").is_some())
-    });
-    if !has_profile && let Ok((fragment, _warnings)) = SchemaFragment::from_cedarschema_str(NO_PROFILE) {
-        fragments.push((BASE.into(), fragment));
-    }
-    fragments
+/// Files that could not be told apart in findings.
+fn misnamed(files: &[SourceFile]) -> Vec<Finding> {
+    let mut seen = HashSet::new();
+    let twice = files.iter().filter(|file| !seen.insert(&*file.name));
+    let reason = "there are two files of this name: give one another name";
+    twice.map(|file| Finding { file: file.name.clone(), line: 0, reason: reason.into() }).collect()
 }
 
-/// What services were granted: for each action the scope that the schema says; nothing where it says none.
-fn grants(schema: &Schema, fragments: &[(Arc<str>, SchemaFragment)]) -> String {
-    let mut text = String::new();
-    for action in schema.actions() {
-        let namespace = action.type_name().namespace().parse().ok();
-        let scope = fragments.iter().find_map(|(_, fragment)| {
-            fragment.action_annotation(namespace.clone(), action.id(), "scope").map(ToOwned::to_owned)
-        });
-        text.push_str(&format!(
-            "@id(\"halfbyte.granted.{action_id}\")\n@reason(\"a service may do only what it was granted\")\n\
-             forbid (principal is HalfByte::Service, action == {action}, resource)",
-            action_id = action.id().escaped(),
-        ));
-        match scope {
-            Some(scope) => text.push_str(&format!("\nunless {{ principal.scopes.contains({scope:?}) }};\n\n")),
-            None => text.push_str(";\n\n"),
-        }
-    }
-    text
+/// What Cedar would overflow the stack with, and end the process: it is not shown to it.
+fn nested(files: &[SourceFile]) -> impl Iterator<Item = Finding> {
+    files.iter().filter_map(|file| {
+        let (line, reason) = too_deep(&file.text, file.is_schema())?;
+        Some(Finding { file: file.name.clone(), line, reason: reason.into() })
+    })
 }
 
-fn add(
-    file: &SourceFile,
-    is_base: bool,
-    policies: &mut PolicySet,
-    origins: &mut HashMap<PolicyId, Origin>,
-    findings: &mut Vec<Finding>,
-) {
-    if let Err(errors) = PolicySet::from_str(&file.text) {
-        findings.extend(errors.iter().map(|error| Finding {
-            file: file.name.clone(),
-            line: line_of(error, &file.text),
-            reason: error.to_string().into(),
-        }));
-        return;
-    }
-    for Statement { line, text } in statements(&file.text) {
-        let finding = |reason: String| Finding { file: file.name.clone(), line, reason: reason.into() };
-        let policy = match Policy::parse(None, text) {
-            Ok(policy) => policy,
-            Err(error) => {
-                findings.push(finding(format!("{error}; templates are not taken: write a policy for each")));
-                continue;
-            }
+/// Takes in file by file.
+struct Reader {
+    policies: PolicySet,
+    origins: HashMap<PolicyId, Origin>,
+    findings: Vec<Finding>,
+}
+
+impl Reader {
+    fn read(&mut self, file: &SourceFile, is_base: bool) {
+        let parsed = match PolicySet::from_str(&file.text) {
+            Ok(parsed) => parsed,
+            Err(errors) => return self.findings.extend(errors.iter().map(|error| words::in_file(error, file))),
         };
-        let id: Arc<str> = policy.annotation("id").map_or_else(|| format!("{}:{line}", file.name).into(), Into::into);
+        let statements = statements(&file.text);
+        if statements.len() != parsed.num_of_policies() + parsed.num_of_templates() {
+            return self.refuse(file, 0, "its policies cannot be told apart".to_owned());
+        }
+        let mut before = (0, 0);
+        for (index, Statement { line, text }) in statements.into_iter().enumerate() {
+            before = (line, if before.0 == line { before.1 + 1 } else { 1 });
+            let place = match before.1 {
+                1 => format!("{}:{line}", file.name),
+                nth => format!("{}:{line}.{nth}", file.name),
+            };
+            // As Cedar numbers what it parses.
+            let number = PolicyId::new(format!("policy{index}"));
+            match parsed.policy(&number) {
+                // A line is shown of it, and its text: both have to be of this very policy.
+                Some(policy) if policy.to_string() == text => self.add(policy, place, file, line, is_base),
+                Some(_) => self.refuse(file, line, "it cannot be told where this policy ends".to_owned()),
+                None => {
+                    let reason = "this is a template (it has ?principal or ?resource), and templates are not taken: write a policy for each";
+                    self.refuse(file, line, reason.to_owned());
+                }
+            }
+        }
+    }
+
+    /// `place` is the id of a policy that says none.
+    fn add(&mut self, policy: &Policy, place: String, file: &SourceFile, line: usize, is_base: bool) {
+        let id: Arc<str> = policy.annotation("id").map_or_else(|| place.into(), Into::into);
+        if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) {
+            return self.refuse(
+                file,
+                line,
+                format!("its @id is empty, over {LONGEST_ID} bytes, or has control characters: give it another one"),
+            );
+        }
         if !is_base && id.starts_with("halfbyte.") {
-            findings.push(finding("ids that begin with halfbyte. are of the base set: give it another one".to_owned()));
-            continue;
+            return self.refuse(
+                file,
+                line,
+                format!("the id {id} begins as those of the base set do (halfbyte.): give it another one"),
+            );
         }
         let known = PolicyId::new(&*id);
-        if policies.add(policy.new_id(known.clone())).is_err() {
-            findings.push(finding(format!("there is another policy with the id {id}")));
-            continue;
+        if let Some(other) = self.origins.get(&known) {
+            let reason =
+                format!("the id {id} is taken by the policy at {}:{}: give it another one", other.file, other.line);
+            return self.refuse(file, line, reason);
         }
-        origins.insert(known, Origin { id, file: file.name.clone(), line, is_base });
+        match self.policies.add(policy.new_id(known.clone())) {
+            Ok(()) => _ = self.origins.insert(known, Origin { id, file: file.name.clone(), line, is_base }),
+            Err(error) => self.refuse(file, line, error.to_string()),
+        }
+    }
+
+    fn refuse(&mut self, file: &SourceFile, line: usize, reason: String) {
+        self.findings.push(Finding { file: file.name.clone(), line, reason: reason.into() });
     }
 }
 
-/// One policy as it is written.
-struct Statement<'a> {
-    /// Where it begins, from 1.
-    line: usize,
-    text: &'a str,
-}
-
-/// The policies of a file that parses: each ends with a semicolon that is not in a string or a comment.
-fn statements(text: &str) -> Vec<Statement<'_>> {
-    let (mut found, mut start) = (Vec::new(), None);
-    let mut rest = text.char_indices().peekable();
-    while let Some((at, char)) = rest.next() {
-        let is_comment = char == '/' && rest.peek().is_some_and(|(_, next)| *next == '/');
-        match char {
-            _ if is_comment => while rest.next_if(|(_, char)| *char != '\n').is_some() {},
-            '"' => {
-                while let Some((_, char)) = rest.next() {
-                    match char {
-                        '\\' => _ = rest.next(),
-                        '"' => break,
-                        _ => {}
-                    }
-                }
-            }
-            ';' => {
-                if let Some(start) = start.take() {
-                    found.push(Statement { line: line_at(text, start), text: &text[start..=at] });
-                }
-            }
-            char if !char.is_whitespace() => _ = start.get_or_insert(at),
-            _ => {}
-        }
-    }
-    found
-}
-
-fn line_at(text: &str, offset: usize) -> usize {
-    text.get(..offset).map_or(0, |before| before.matches('\n').count() + 1)
-}
-
-fn line_of(error: &dyn miette::Diagnostic, text: &str) -> usize {
-    let offset = error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
-    offset.map_or(0, |offset| line_at(text, offset))
-}
-
-fn of_no_line(error: &dyn std::error::Error) -> Finding {
-    Finding { file: Arc::default(), line: 0, reason: error.to_string().into() }
-}
-
-/// A digest of what stands in `files`, whatever their order.
-fn version(files: &[SourceFile]) -> Arc<str> {
-    let mut sorted: Vec<_> = files.iter().collect();
-    sorted.sort_by(|one, other| one.name.cmp(&other.name));
+/// A digest of what stands in `files`, whatever their order, and in the base set.
+pub(super) fn version(files: &[SourceFile]) -> Arc<str> {
+    let mut parts: Vec<[&str; 2]> = files.iter().map(|file| [&*file.name, &*file.text]).collect();
+    parts.sort_unstable();
+    parts.push([BASE_POLICIES, schema::base()]);
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for SourceFile { name, text } in sorted {
-        for part in [name, text] {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        }
+    for part in parts.as_flattened() {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
     }
     let digest = context.finish();
     let hex: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();

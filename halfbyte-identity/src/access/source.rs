@@ -50,6 +50,9 @@ impl fmt::Display for Finding {
     }
 }
 
+/// How many findings are shown: the log holds no more of a set in which everything is wrong.
+const SHOWN: usize = 50;
+
 /// A set of policies that is not put in force, and all that is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid(pub Vec<Finding>);
@@ -57,7 +60,11 @@ pub struct Invalid(pub Vec<Finding>);
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the policies are not put in force")?;
-        self.0.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
+        self.0.iter().take(SHOWN).try_for_each(|finding| write!(f, "\n  {finding}"))?;
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
     }
 }
 

@@ -1,3 +1,8 @@
 //! What callers may do.
 
 mod decisions;
+mod findings;
+mod isolation;
+mod kit;
+mod log;
+mod reload;
