@@ -27,6 +27,18 @@ pub trait EntityProvider: Send + Sync + 'static {
         let _ = name;
         async { Ok(None) }
     }
+
+    /// Those of `names` that are there, in any order: what things stand in is asked for level by level, and one query is
+    /// better than many. By default they are asked for one by one.
+    fn entities(&self, names: &[EntityRef]) -> impl Future<Output = Result<Vec<Entity>, BoxError>> + Send {
+        async move {
+            let mut found = Vec::new();
+            for name in names {
+                found.extend(self.entity(name).await?);
+            }
+            Ok(found)
+        }
+    }
 }
 
 /// What a product knows of a principal.
@@ -46,6 +58,7 @@ pub(super) trait Erased: Send + Sync {
     fn principal<'a>(&'a self, principal: &'a Principal) -> Boxed<'a, Membership>;
     fn is_suspended<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, bool>;
     fn entity<'a>(&'a self, name: &'a EntityRef) -> Boxed<'a, Option<Entity>>;
+    fn entities<'a>(&'a self, names: &'a [EntityRef]) -> Boxed<'a, Vec<Entity>>;
 }
 
 pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
@@ -61,5 +74,9 @@ impl<P: EntityProvider> Erased for P {
 
     fn entity<'a>(&'a self, name: &'a EntityRef) -> Boxed<'a, Option<Entity>> {
         Box::pin(EntityProvider::entity(self, name))
+    }
+
+    fn entities<'a>(&'a self, names: &'a [EntityRef]) -> Boxed<'a, Vec<Entity>> {
+        Box::pin(EntityProvider::entities(self, names))
     }
 }

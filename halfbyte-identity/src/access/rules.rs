@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use cedar_policy::{
     EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema, SchemaFragment, ValidationMode, Validator,
 };
 
+use super::around;
 use super::source::{Finding, Invalid, SourceFile};
 
 /// The policies and the types that every product has.
@@ -23,6 +24,8 @@ pub struct Rules {
     pub(super) schema: Schema,
     /// Names of types as the schema knows them, so that none is parsed for a question.
     pub(super) kinds: HashMap<Box<str>, EntityTypeName>,
+    /// Types of which there is no more to know than a name: neither attributes nor what they stand in.
+    pub(super) names_only: HashSet<Box<str>>,
     pub(super) origins: HashMap<PolicyId, Origin>,
     pub(super) warnings: Vec<Finding>,
     version: Arc<str>,
@@ -77,7 +80,8 @@ impl Rules {
         let warnings =
             result.validation_warnings().map(|warning| found(warning.policy_id(), warning.to_string())).collect();
         let kinds = schema.entity_types().map(|kind| (kind.to_string().into(), kind.clone())).collect();
-        Ok(Self { policies, kinds, origins, warnings, version: version(files), schema })
+        let names_only = around::names_only(fragments.iter().map(|(_, fragment)| fragment));
+        Ok(Self { policies, kinds, names_only, origins, warnings, version: version(files), schema })
     }
 
     /// Names the set: the same text, the same version.
