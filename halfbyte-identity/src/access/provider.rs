@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use halfbyte_core::{BoxError, Principal, TenantId};
 
@@ -48,6 +49,25 @@ pub struct Membership {
     pub profile: Vec<(&'static str, Value)>,
     /// `HalfByte::Group`s.
     pub groups: Vec<EntityRef>,
+}
+
+/// Shared.
+impl<P: EntityProvider> EntityProvider for Arc<P> {
+    fn principal(&self, principal: &Principal) -> impl Future<Output = Result<Membership, BoxError>> + Send {
+        P::principal(self, principal)
+    }
+
+    fn is_suspended(&self, tenant: &TenantId) -> impl Future<Output = Result<bool, BoxError>> + Send {
+        P::is_suspended(self, tenant)
+    }
+
+    fn entity(&self, name: &EntityRef) -> impl Future<Output = Result<Option<Entity>, BoxError>> + Send {
+        P::entity(self, name)
+    }
+
+    fn entities(&self, names: &[EntityRef]) -> impl Future<Output = Result<Vec<Entity>, BoxError>> + Send {
+        P::entities(self, names)
+    }
 }
 
 /// For a product that has nothing to add.

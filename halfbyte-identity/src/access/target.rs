@@ -32,13 +32,15 @@ impl From<Entity> for Target {
     }
 }
 
+pub(super) type Find = dyn Fn(&Parts) -> Option<Target> + Send + Sync;
+
 /// Where in a request stands what is asked for.
 #[derive(Clone)]
 pub(super) enum Place {
     Tenant,
     Path { kind: &'static str, pattern: PathPattern },
     Header { kind: &'static str, name: HeaderName },
-    Function(Arc<dyn Fn(&Parts) -> Option<Target> + Send + Sync>),
+    Function(Arc<Find>),
 }
 
 impl Place {

@@ -128,9 +128,8 @@ impl EntityProvider for Desk {
         // It takes a while.
         tokio::task::yield_now().await;
         let groups = self.0.groups.lock().expect("not poisoned");
-        let mut known = Membership::default();
-        known.groups = groups.get(principal.subject()).cloned().unwrap_or_default();
-        Ok(known)
+        let groups = groups.get(principal.subject()).cloned().unwrap_or_default();
+        Ok(Membership { groups, ..Membership::default() })
     }
 
     async fn is_suspended(&self, tenant: &TenantId) -> Result<bool, BoxError> {
