@@ -1,7 +1,10 @@
+use std::any::Any;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use halfbyte_core::TenantId;
 
@@ -141,6 +144,23 @@ pub struct Entity {
     name: EntityRef,
     attributes: BTreeMap<Cow<'static, str>, Value>,
     parents: Vec<EntityRef>,
+    value: Attached,
+}
+
+/// The product's own value of a thing. No part of what the thing is: any is as good as any other.
+#[derive(Clone, Default)]
+struct Attached(Option<Arc<dyn Any + Send + Sync>>);
+
+impl PartialEq for Attached {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Attached {}
+
+impl Hash for Attached {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl Entity {
@@ -151,7 +171,7 @@ impl Entity {
 
     /// The same, by its name.
     pub fn named(name: EntityRef) -> Self {
-        Self { name, attributes: BTreeMap::new(), parents: Vec::new() }
+        Self { name, attributes: BTreeMap::new(), parents: Vec::new(), value: Attached::default() }
     }
 
     /// Says whose it is: its attribute `tenant`, which everything that is asked for has.
@@ -172,6 +192,19 @@ impl Entity {
     pub fn parent(mut self, parent: EntityRef) -> Self {
         self.parents.push(parent);
         self
+    }
+
+    /// Sends along what the product has loaded, so that a handler need not load it again: see
+    /// [`Authorized`](super::Authorized). Policies do not see it.
+    #[must_use]
+    pub fn with<T: Send + Sync + 'static>(mut self, value: Arc<T>) -> Self {
+        self.value = Attached(Some(value));
+        self
+    }
+
+    /// What was sent along, if it is a `T`.
+    pub fn value<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.value.0.clone()?.downcast().ok()
     }
 
     /// What names it.

@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use halfbyte_core::{BoxError, Principal, TenantId};
 
@@ -27,6 +28,18 @@ pub trait EntityProvider: Send + Sync + 'static {
         let _ = name;
         async { Ok(None) }
     }
+
+    /// Those of `names` that are there, in any order: what things stand in is asked for level by level, and one query is
+    /// better than many. By default they are asked for one by one.
+    fn entities(&self, names: &[EntityRef]) -> impl Future<Output = Result<Vec<Entity>, BoxError>> + Send {
+        async move {
+            let mut found = Vec::new();
+            for name in names {
+                found.extend(self.entity(name).await?);
+            }
+            Ok(found)
+        }
+    }
 }
 
 /// What a product knows of a principal.
@@ -38,6 +51,25 @@ pub struct Membership {
     pub groups: Vec<EntityRef>,
 }
 
+/// Shared.
+impl<P: EntityProvider> EntityProvider for Arc<P> {
+    fn principal(&self, principal: &Principal) -> impl Future<Output = Result<Membership, BoxError>> + Send {
+        P::principal(self, principal)
+    }
+
+    fn is_suspended(&self, tenant: &TenantId) -> impl Future<Output = Result<bool, BoxError>> + Send {
+        P::is_suspended(self, tenant)
+    }
+
+    fn entity(&self, name: &EntityRef) -> impl Future<Output = Result<Option<Entity>, BoxError>> + Send {
+        P::entity(self, name)
+    }
+
+    fn entities(&self, names: &[EntityRef]) -> impl Future<Output = Result<Vec<Entity>, BoxError>> + Send {
+        P::entities(self, names)
+    }
+}
+
 /// For a product that has nothing to add.
 impl EntityProvider for () {}
 
@@ -46,6 +78,7 @@ pub(super) trait Erased: Send + Sync {
     fn principal<'a>(&'a self, principal: &'a Principal) -> Boxed<'a, Membership>;
     fn is_suspended<'a>(&'a self, tenant: &'a TenantId) -> Boxed<'a, bool>;
     fn entity<'a>(&'a self, name: &'a EntityRef) -> Boxed<'a, Option<Entity>>;
+    fn entities<'a>(&'a self, names: &'a [EntityRef]) -> Boxed<'a, Vec<Entity>>;
 }
 
 pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
@@ -61,5 +94,9 @@ impl<P: EntityProvider> Erased for P {
 
     fn entity<'a>(&'a self, name: &'a EntityRef) -> Boxed<'a, Option<Entity>> {
         Box::pin(EntityProvider::entity(self, name))
+    }
+
+    fn entities<'a>(&'a self, names: &'a [EntityRef]) -> Boxed<'a, Vec<Entity>> {
+        Box::pin(EntityProvider::entities(self, names))
     }
 }

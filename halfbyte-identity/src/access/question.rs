@@ -1,5 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
+use cedar_policy::conformance_errors::EntitySchemaConformanceError;
+use cedar_policy::entities_errors::EntitiesError;
 use cedar_policy::{Context, Entities, EntityId, EntityUid, Request, RestrictedExpression};
 use halfbyte_core::Principal;
 use halfbyte_core::PrincipalKind;
@@ -64,9 +66,25 @@ impl Question {
         );
         let request = request.map_err(|error| unfit(error.to_string()))?;
         let entities = entities.iter().map(|entity| to_cedar(rules, entity)).collect::<Result<Vec<_>, _>>()?;
-        let entities =
-            Entities::from_entities(entities, Some(&rules.schema)).map_err(|error| unfit(error.to_string()))?;
+        let entities = Entities::from_entities(entities, Some(&rules.schema)).map_err(|error| unfit(misfit(&error)))?;
         Ok(Self { request, entities })
+    }
+}
+
+/// What does not fit, by name; its own message may show a value.
+fn misfit(error: &EntitiesError) -> String {
+    match error {
+        EntitiesError::InvalidEntity(EntitySchemaConformanceError::UnexpectedEntityAttr(error)) => error.to_string(),
+        EntitiesError::InvalidEntity(EntitySchemaConformanceError::MissingRequiredEntityAttr(error)) => {
+            error.to_string()
+        }
+        EntitiesError::InvalidEntity(EntitySchemaConformanceError::InvalidAncestorType(error)) => error.to_string(),
+        EntitiesError::InvalidEntity(EntitySchemaConformanceError::TypeMismatch(_)) => {
+            "an attribute is of another type than the schema says".to_owned()
+        }
+        EntitiesError::Duplicate(error) => error.to_string(),
+        EntitiesError::TransitiveClosureError(_) => "something stands in itself".to_owned(),
+        _ => "an entity does not fit the schema".to_owned(),
     }
 }
 

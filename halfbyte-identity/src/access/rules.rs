@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cedar_policy::{EntityTypeName, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
 
+use super::around;
 use super::schema::{self, Types};
 use super::source::{Finding, Invalid, SourceFile};
 use super::statements::{Statement, statements};
@@ -23,6 +24,8 @@ pub struct Rules {
     pub(super) schema: Schema,
     /// Names of types as the schema knows them, so that none is parsed for a question.
     pub(super) kinds: HashMap<Box<str>, EntityTypeName>,
+    /// Types of which there is no more to know than a name: neither attributes nor what they stand in.
+    pub(super) names_only: HashSet<Box<str>>,
     pub(super) origins: HashMap<PolicyId, Origin>,
     pub(super) warnings: Vec<Finding>,
     /// Actions that can be asked for, and where they are declared.
@@ -88,7 +91,17 @@ impl Rules {
         // What can never apply is said of a policy once, by its more telling reason.
         warnings.dedup_by(|next, first| !next.file.is_empty() && (&next.file, next.line) == (&first.file, first.line));
         let (kinds, actions) = (types.kinds(), types.actions());
-        Ok(Self { policies, kinds, origins, warnings, actions, version: version(files), schema: types.schema })
+        let names_only = around::names_only(types.fragments());
+        Ok(Self {
+            policies,
+            kinds,
+            names_only,
+            origins,
+            warnings,
+            actions,
+            version: version(files),
+            schema: types.schema,
+        })
     }
 
     /// Names the set: the same text, the same version.

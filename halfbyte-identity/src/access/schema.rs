@@ -65,6 +65,11 @@ impl Types {
         Ok(Self { schema, fragments, declarations })
     }
 
+    /// As they were written, and those of the base set.
+    pub(super) fn fragments(&self) -> impl Iterator<Item = &SchemaFragment> {
+        self.fragments.iter()
+    }
+
     /// What the base policies could not be evaluated with, in words on the product's schema.
     pub(super) fn unfit(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
