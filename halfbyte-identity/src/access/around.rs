@@ -232,8 +232,6 @@ mod tests {
             entity Inside in [Plain];
             entity Told = { name?: String };
             entity Tagged tags String;
-            type Shape = { name: String };
-            entity Shaped = Shape;
             entity Colour enum ["red"];
             namespace Deep { entity Plain; entity Inside in [Plain]; }
         "#;

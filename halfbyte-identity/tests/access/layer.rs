@@ -145,7 +145,9 @@ fn a_pattern_without_an_id_is_a_defect() {
 #[tokio::test]
 async fn a_header_names_one_thing_or_none() {
     let header = HeaderName::from_static("x-label");
-    let layer = || Desk::with_labels().access().authorize(READ).in_header("Label", header.clone());
+    let desk = Desk::with_labels();
+    desk.put(label("acme", "", &user("ann", "acme", &[])));
+    let layer = || desk.access().authorize(READ).in_header("Label", header.clone());
     for (values, expected) in [
         (&["l-1"][..], 200),
         (&[], 403),
