@@ -10,7 +10,7 @@ use super::decide;
 use super::decision::{Decision, Timed};
 use super::entity::{Entity, EntityRef, Resource, Value};
 use super::provider::{EntityProvider, Erased};
-use super::question::{Question, entity_of, entity_of_tenant};
+use super::question::{entity_of, entity_of_tenant};
 use super::rules::Rules;
 
 /// The access control of one product. Cheap to clone.
@@ -70,14 +70,7 @@ impl Access {
             .rules
             .load()
             .map_err(|error| Denied::Unavailable { retry_in: error.retry_in(), source: error.into() })?;
-        let mut entities = vec![&who, &tenant];
-        if *resource.name() != tenant_name {
-            entities.push(&resource);
-        }
-        let decision = match Question::new(&rules, &who, action, resource.name(), &entities) {
-            Ok(question) => decide::by_all(&rules, &question),
-            Err(error) => Decision::unfit(&rules, error),
-        };
+        let decision = decide::one(&rules, &who, action, &resource, &[&tenant]);
         let _logged = Timed { took: began.elapsed(), decision: decision.clone() };
         Ok(decision)
     }

@@ -1,9 +1,45 @@
-use cedar_policy::{AuthorizationError, Authorizer, PolicyId};
 use std::sync::Arc;
 
+use cedar_policy::{AuthorizationError, Authorizer, PolicyId};
+
+use super::action::Action;
 use super::decision::{Decision, EvaluationError};
+use super::entity::Entity;
 use super::question::Question;
 use super::rules::Rules;
+
+/// Whether `principal` may do `action` to `resource`. `others` are the things that those two refer to: the tenant, and what they
+/// stand in; where the resource is one of these, that one counts.
+pub(super) fn one(
+    rules: &Rules,
+    principal: &Entity,
+    action: Action,
+    resource: &Entity,
+    others: &[&Entity],
+) -> Decision {
+    let mut entities: Vec<&Entity> = Vec::with_capacity(others.len() + 2);
+    entities.push(principal);
+    entities.extend(others);
+    if entities.iter().all(|entity| entity.name() != resource.name()) {
+        entities.push(resource);
+    }
+    match Question::new(rules, principal, action, resource.name(), &entities) {
+        Ok(question) => by_all(rules, &question),
+        Err(error) => Decision::unfit(rules, error),
+    }
+}
+
+/// The same of each of `resources`, in their order: what [`one`] says of it, for less.
+#[cfg_attr(not(test), expect(dead_code, reason = "for lists, which come"))]
+pub(super) fn many(
+    rules: &Rules,
+    principal: &Entity,
+    action: Action,
+    resources: &[Entity],
+    others: &[&Entity],
+) -> Vec<Decision> {
+    resources.iter().map(|resource| one(rules, principal, action, resource, others)).collect()
+}
 
 /// Decides by all policies of `rules`: nothing is allowed that one of them forbids, that none permits, or where one cannot be
 /// evaluated. Cedar by itself leaves out a policy with an error, also one that would forbid.
