@@ -1,13 +1,18 @@
 //! What a caller may do: policies in Cedar, decided in the process, the same way in every product.
 
 mod action;
+mod alike;
 mod check;
 mod decide;
 mod decision;
 mod entity;
+#[cfg(test)]
+mod equal;
+mod index;
 mod provider;
 mod question;
 mod rules;
+mod shape;
 mod source;
 
 pub use self::action::Action;

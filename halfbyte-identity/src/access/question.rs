@@ -7,6 +7,7 @@ use halfbyte_core::PrincipalKind;
 use super::action::Action;
 use super::decision::EvaluationError;
 use super::entity::{Entity, EntityRef, Value};
+use super::index::Acting;
 use super::rules::Rules;
 
 const USER: &str = "HalfByte::User";
@@ -46,7 +47,7 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Whether `principal` may do `action` to `resource`; `others` are what those two refer to.
+    /// Whether `principal` may do `action` to `resource`; `entities` are those two and what they refer to.
     pub(super) fn new(
         rules: &Rules,
         principal: &Entity,
@@ -54,20 +55,44 @@ impl Question {
         resource: &EntityRef,
         entities: &[&Entity],
     ) -> Result<Self, EvaluationError> {
-        let action = action.uid().ok_or_else(|| unfit(format!("{action} cannot be the name of an action")))?;
-        let request = Request::new(
-            uid(rules, principal.name())?,
-            action,
-            uid(rules, resource)?,
-            Context::empty(),
-            Some(&rules.schema),
-        );
-        let request = request.map_err(|error| unfit(error.to_string()))?;
-        let entities = entities.iter().map(|entity| to_cedar(rules, entity)).collect::<Result<Vec<_>, _>>()?;
-        let entities =
-            Entities::from_entities(entities, Some(&rules.schema)).map_err(|error| unfit(error.to_string()))?;
-        Ok(Self { request, entities })
+        let action = acting(rules, action)?;
+        let request = request(rules, action, principal.name(), resource)?;
+        Ok(Self { request, entities: put(rules, &action.entities, entities)? })
     }
+}
+
+pub(super) fn acting(rules: &Rules, action: Action) -> Result<&Acting, EvaluationError> {
+    rules.index.action(action.name()).ok_or_else(|| unfit(format!("the schema has no action {action}")))
+}
+
+/// A question that fits the schema: `action` applies to things of these two types.
+pub(super) fn request(
+    rules: &Rules,
+    action: &Acting,
+    principal: &EntityRef,
+    resource: &EntityRef,
+) -> Result<Request, EvaluationError> {
+    let (principal, resource) = (uid(rules, principal)?, uid(rules, resource)?);
+    for (uid, types, what) in [(&principal, &action.principals, "done by"), (&resource, &action.resources, "done to")] {
+        if !types.contains(uid.type_name()) {
+            return Err(unfit(format!("{} cannot be {what} {}", action.uid, uid.type_name())));
+        }
+    }
+    let request = Request::new(principal, action.uid.clone(), resource, Context::empty(), None);
+    request.map_err(|error| unfit(error.to_string()))
+}
+
+/// `entities`, which must fit the schema, with those that are there already.
+pub(super) fn put(rules: &Rules, there: &Entities, entities: &[&Entity]) -> Result<Entities, EvaluationError> {
+    entities.iter().try_for_each(|entity| rules.shapes.check(entity))?;
+    let entities = entities.iter().map(|entity| to_cedar(rules, entity)).collect::<Result<Vec<_>, _>>()?;
+    // Its messages show names, and no attributes.
+    there.clone().add_entities(entities, None).map_err(|error| unfit(error.to_string()))
+}
+
+/// What Cedar calls it, as a product does.
+pub(super) fn name_of_cedar(uid: &EntityUid) -> EntityRef {
+    EntityRef::new(uid.type_name().to_string(), AsRef::<str>::as_ref(uid.id()))
 }
 
 pub(super) fn unfit(reason: String) -> EvaluationError {

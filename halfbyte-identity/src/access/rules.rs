@@ -7,6 +7,8 @@ use cedar_policy::{
     EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema, SchemaFragment, ValidationMode, Validator,
 };
 
+use super::index::Index;
+use super::shape::Shapes;
 use super::source::{Finding, Invalid, SourceFile};
 
 /// The policies and the types that every product has.
@@ -23,6 +25,8 @@ pub struct Rules {
     pub(super) schema: Schema,
     /// Names of types as the schema knows them, so that none is parsed for a question.
     pub(super) kinds: HashMap<Box<str>, EntityTypeName>,
+    pub(super) shapes: Shapes,
+    pub(super) index: Index,
     pub(super) origins: HashMap<PolicyId, Origin>,
     pub(super) warnings: Vec<Finding>,
     version: Arc<str>,
@@ -77,7 +81,9 @@ impl Rules {
         let warnings =
             result.validation_warnings().map(|warning| found(warning.policy_id(), warning.to_string())).collect();
         let kinds = schema.entity_types().map(|kind| (kind.to_string().into(), kind.clone())).collect();
-        Ok(Self { policies, kinds, origins, warnings, version: version(files), schema })
+        let shapes = Shapes::new(fragments.iter().map(|(_, fragment)| fragment));
+        let index = Index::new(&policies, &schema);
+        Ok(Self { policies, kinds, shapes, index, origins, warnings, version: version(files), schema })
     }
 
     /// Names the set: the same text, the same version.
