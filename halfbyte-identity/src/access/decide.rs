@@ -41,11 +41,7 @@ pub(super) fn many(
     others: &[&Entity],
 ) -> Vec<Decision> {
     let mut list = List::new(rules, principal, action, others).ok();
-    let decide = |resource| match &mut list {
-        Some(list) => list.decide(resource),
-        None => None,
-    };
-    let mut decide = decide;
+    let mut decide = |resource| list.as_mut().and_then(|list| list.decide(resource));
     resources
         .iter()
         .map(|resource| decide(resource).unwrap_or_else(|| one(rules, principal, action, resource, others)))
@@ -76,7 +72,7 @@ impl<'a> List<'a> {
     ) -> Result<Self, EvaluationError> {
         let action = acting(rules, action)?;
         let around: Vec<_> = [principal].into_iter().chain(others.iter().copied()).collect();
-        let entities = put(rules, &action.entities, &around)?;
+        let entities = put(rules, principal.name(), &action.entities, &around)?;
         let of_principal = rules.index.of_principal(action, &super::question::uid(rules, principal.name())?, &entities);
         let mut reads = Reads::default();
         of_principal.iter().for_each(|same| reads.merge(same.reads()));
@@ -96,7 +92,8 @@ impl<'a> List<'a> {
             return Some(decision.clone());
         }
         let request = request(self.rules, self.action, self.principal.name(), resource.name()).ok()?;
-        let question = Question { request, entities: put(self.rules, &self.entities, &[resource]).ok()? };
+        let question =
+            Question { request, entities: put(self.rules, self.principal.name(), &self.entities, &[resource]).ok()? };
         let decision = among(self.rules, &self.of_principal, &question);
         // An error says of which resource it is.
         if is_alike && decision.errors.is_empty() {

@@ -20,6 +20,8 @@ pub(super) struct Index {
     things: HashMap<EntityUid, Key>,
     kinds: HashMap<EntityTypeName, Key>,
     by_principal: HashMap<(Key, Key), ByResource>,
+    /// The attributes, of whatever, that conditions look at where a principal of that type asks.
+    attributes: HashMap<EntityTypeName, HashSet<Box<str>>>,
     /// All things that policies name.
     pub(super) literals: HashSet<EntityRef>,
 }
@@ -58,6 +60,7 @@ impl Index {
     /// `policies` fit `schema`.
     pub(super) fn new(policies: &PolicySet, schema: &Schema) -> Self {
         let mut index = Self::default();
+        index.attributes = schema.principals().map(|kind| (kind.clone(), HashSet::new())).collect();
         for policy in policies.policies() {
             index.add(policy);
         }
@@ -85,6 +88,17 @@ impl Index {
 
     fn add(&mut self, policy: &Policy) {
         self.literals.extend(policy.entity_literals().iter().map(name_of_cedar));
+        let asking = match policy.principal_constraint() {
+            PrincipalConstraint::Any | PrincipalConstraint::In(_) => None,
+            PrincipalConstraint::Is(kind) | PrincipalConstraint::IsIn(kind, _) => Some(kind),
+            PrincipalConstraint::Eq(uid) => Some(uid.type_name().clone()),
+        };
+        let conditions = policy.to_json().unwrap_or_default();
+        for (kind, attributes) in &mut self.attributes {
+            if asking.as_ref().is_none_or(|asking| asking == kind) {
+                names(&conditions, attributes);
+            }
+        }
         let principal = match policy.principal_constraint() {
             PrincipalConstraint::Any => ANY,
             PrincipalConstraint::Is(kind) => self.kind(kind),
@@ -130,6 +144,11 @@ impl Index {
     /// The action of that name, as [`Action`](super::Action) has it.
     pub(super) fn action(&self, name: &str) -> Option<&Acting> {
         self.actions.get(name)
+    }
+
+    /// The attributes, of whatever, that conditions look at if a principal of that type asks; `None` if it is not known.
+    pub(super) fn attributes(&self, principal: &EntityTypeName) -> Option<&HashSet<Box<str>>> {
+        self.attributes.get(principal)
     }
 
     /// The policies that may apply to `principal` doing `action` to something.
@@ -226,5 +245,24 @@ impl Reads {
         if let Self::These(these) = self {
             these.insert(name.into());
         }
+    }
+}
+
+/// Adds the names of all attributes in `expression`, in Cedar's JSON form.
+fn names(expression: &serde_json::Value, found: &mut HashSet<Box<str>>) {
+    use serde_json::Value;
+    match expression {
+        Value::Array(items) => items.iter().for_each(|item| names(item, found)),
+        Value::Object(fields) => {
+            for (key, inner) in fields {
+                match (key.as_str(), inner) {
+                    ("attr", Value::String(name)) => _ = found.insert(name.as_str().into()),
+                    ("attr", Value::Array(path)) => found.extend(path.iter().filter_map(Value::as_str).map(Into::into)),
+                    _ => {}
+                }
+                names(inner, found);
+            }
+        }
+        _ => {}
     }
 }

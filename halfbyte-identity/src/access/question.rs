@@ -57,7 +57,7 @@ impl Question {
     ) -> Result<Self, EvaluationError> {
         let action = acting(rules, action)?;
         let request = request(rules, action, principal.name(), resource)?;
-        Ok(Self { request, entities: put(rules, &action.entities, entities)? })
+        Ok(Self { request, entities: put(rules, principal.name(), &action.entities, entities)? })
     }
 }
 
@@ -82,10 +82,16 @@ pub(super) fn request(
     request.map_err(|error| unfit(error.to_string()))
 }
 
-/// `entities`, which must fit the schema, with those that are there already.
-pub(super) fn put(rules: &Rules, there: &Entities, entities: &[&Entity]) -> Result<Entities, EvaluationError> {
+/// `entities`, which must fit the schema, with those that are there already: what policies can see of them if `principal` asks.
+pub(super) fn put(
+    rules: &Rules,
+    principal: &EntityRef,
+    there: &Entities,
+    entities: &[&Entity],
+) -> Result<Entities, EvaluationError> {
     entities.iter().try_for_each(|entity| rules.shapes.check(entity))?;
-    let entities = entities.iter().map(|entity| to_cedar(rules, entity)).collect::<Result<Vec<_>, _>>()?;
+    let seen = rules.kinds.get(principal.kind()).and_then(|kind| rules.index.attributes(kind));
+    let entities = entities.iter().map(|entity| seen_of(rules, entity, seen)).collect::<Result<Vec<_>, _>>()?;
     // Its messages show names, and no attributes.
     there.clone().add_entities(entities, None).map_err(|error| unfit(error.to_string()))
 }
@@ -105,8 +111,20 @@ pub(super) fn uid(rules: &Rules, name: &EntityRef) -> Result<EntityUid, Evaluati
     Ok(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(name.id())))
 }
 
+/// With all of its attributes.
+#[cfg(test)]
 pub(super) fn to_cedar(rules: &Rules, entity: &Entity) -> Result<cedar_policy::Entity, EvaluationError> {
-    let attributes = entity.attributes().map(|(name, value)| Ok((name.to_owned(), expression(rules, value)?)));
+    seen_of(rules, entity, None)
+}
+
+/// With those attributes that are `seen`; all if that is not known.
+fn seen_of(
+    rules: &Rules,
+    entity: &Entity,
+    seen: Option<&HashSet<Box<str>>>,
+) -> Result<cedar_policy::Entity, EvaluationError> {
+    let attributes = entity.attributes().filter(|(name, _)| seen.is_none_or(|seen| seen.contains(*name)));
+    let attributes = attributes.map(|(name, value)| Ok((name.to_owned(), expression(rules, value)?)));
     let attributes = attributes.collect::<Result<HashMap<_, _>, EvaluationError>>()?;
     let parents = entity.parents().iter().map(|parent| uid(rules, parent)).collect::<Result<HashSet<_>, _>>()?;
     let made = cedar_policy::Entity::new(uid(rules, entity.name())?, attributes, parents);
@@ -129,7 +147,8 @@ fn expression(rules: &Rules, value: &Value) -> Result<RestrictedExpression, Eval
             RestrictedExpression::new_record(fields).map_err(|error| unfit(error.to_string()))?
         }
         Value::Entity(name) => RestrictedExpression::new_entity_uid(uid(rules, name)?),
-        Value::Ip(address) => RestrictedExpression::new_ip(address.to_string()),
+        // Cedar takes no IPv4 address in the clothes of an IPv6 one, as a socket of both kinds shows them.
+        Value::Ip(address) => RestrictedExpression::new_ip(address.to_canonical().to_string()),
         Value::Time(time) => RestrictedExpression::new_datetime(time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()),
     })
 }
