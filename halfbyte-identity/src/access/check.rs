@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use halfbyte_core::live::Snapshot;
 use halfbyte_core::{BoxError, Live, Principal, Problem};
 use tokio::time::Instant;
 
@@ -61,18 +62,36 @@ impl Access {
     ) -> Result<Decision, Denied> {
         let began = Instant::now();
         let resource = resource.entity();
-        let who = self.principal(principal).await?;
-        let tenant_name = EntityRef::tenant(principal.tenant());
-        let is_suspended = self.0.provider.is_suspended(principal.tenant()).await.map_err(Denied::provider)?;
-        let tenant = entity_of_tenant(tenant_name.clone(), is_suspended);
-        let rules = self
-            .0
-            .rules
-            .load()
-            .map_err(|error| Denied::Unavailable { retry_in: error.retry_in(), source: error.into() })?;
+        let (who, tenant, rules) = self.around(principal).await?;
         let decision = decide::one(&rules, &who, action, &resource, &[&tenant]);
         let _logged = Timed { took: began.elapsed(), decision: decision.clone() };
         Ok(decision)
+    }
+
+    /// The decision on each of `resources`, in their order, for less than one question each.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied::Unavailable`].
+    pub async fn check_all(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resources: &[impl Resource + Sync],
+    ) -> Result<Vec<Decision>, Denied> {
+        let resources: Vec<_> = resources.iter().map(Resource::entity).collect();
+        let (who, tenant, rules) = self.around(principal).await?;
+        Ok(decide::many(&rules, &who, action, &resources, &[&tenant]))
+    }
+
+    /// Who asks, his tenant, and what decides.
+    async fn around(&self, principal: &Principal) -> Result<(Entity, Entity, Snapshot<Rules>), Denied> {
+        let who = self.principal(principal).await?;
+        let is_suspended = self.0.provider.is_suspended(principal.tenant()).await.map_err(Denied::provider)?;
+        let tenant = entity_of_tenant(EntityRef::tenant(principal.tenant()), is_suspended);
+        let rules = self.0.rules.load();
+        let rules = rules.map_err(|error| Denied::Unavailable { retry_in: error.retry_in(), source: error.into() })?;
+        Ok((who, tenant, rules))
     }
 
     async fn principal(&self, principal: &Principal) -> Result<Entity, Denied> {

@@ -59,8 +59,8 @@ pub(super) enum Reads {
 impl Index {
     /// `policies` fit `schema`.
     pub(super) fn new(policies: &PolicySet, schema: &Schema) -> Self {
-        let mut index = Self::default();
-        index.attributes = schema.principals().map(|kind| (kind.clone(), HashSet::new())).collect();
+        let attributes = schema.principals().map(|kind| (kind.clone(), HashSet::new())).collect();
+        let mut index = Self { attributes, ..Self::default() };
         for policy in policies.policies() {
             index.add(policy);
         }

@@ -60,7 +60,7 @@ impl Shapes {
             }
         }
         let source = Source { commons, entities };
-        Self(source.entities.iter().map(|(name, _)| (name.as_str().into(), source.kind(name))).collect())
+        Self(source.entities.keys().map(|name| (name.as_str().into(), source.kind(name))).collect())
     }
 
     /// Whether `entity` is as the schema says.
@@ -82,10 +82,9 @@ impl Shapes {
             required += usize::from(field.is_required);
         }
         if required < kind.fields.required {
-            let is_missing = |(name, field): &(&Box<str>, &Field)| {
-                field.is_required && entity.attributes().all(|(has, _)| has != &***name)
-            };
-            let mut missing: Vec<_> = kind.fields.by_name.iter().filter(is_missing).map(|(name, _)| &**name).collect();
+            let is_there = |field: &str| entity.attributes().any(|(name, _)| name == field);
+            let required = kind.fields.by_name.iter().filter(|(_, field)| field.is_required);
+            let mut missing: Vec<_> = required.map(|(field, _)| &**field).filter(|field| !is_there(field)).collect();
             missing.sort_unstable();
             return Err(unfit(format!("{name} has no attribute {}", missing.join(", "))));
         }
