@@ -18,7 +18,7 @@ use super::entity::{Entity, EntityRef, Resource, TENANT, Value};
 use super::layer::AuthorizeLayer;
 use super::metrics::{Fault, Metrics};
 use super::provider::{EntityProvider, Erased};
-use super::question::{Question, entity_of, entity_of_tenant, unfit};
+use super::question::{entity_of, entity_of_tenant, unfit};
 use super::rules::Rules;
 
 /// The access control of one product. Cheap to clone.
@@ -312,19 +312,10 @@ impl Asked<'_> {
 
 /// The decision on each of `resources`.
 fn decided(rules: &Rules, who: &Entity, action: Action, resources: &[Entity], others: &[&Entity]) -> Vec<Decision> {
-    let one = |resource: &Entity| {
-        let mut entities = vec![who];
-        entities.extend(others);
-        // What the provider says of a thing goes before what is asked with, so that all see the same.
-        if entities.iter().all(|entity| entity.name() != resource.name()) {
-            entities.push(resource);
-        }
-        match Question::new(rules, who, action, resource.name(), &entities) {
-            Ok(question) => decide::by_all(rules, &question),
-            Err(error) => Decision::unfit(rules, error),
-        }
-    };
-    resources.iter().map(one).collect()
+    match resources {
+        [resource] => vec![decide::one(rules, who, action, resource, others)],
+        resources => decide::many(rules, who, action, resources, others),
+    }
 }
 
 /// Of tenants only the names are asked with. Whether another one is suspended is nobody's business: it is isolated anyway.

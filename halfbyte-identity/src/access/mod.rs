@@ -1,6 +1,7 @@
 //! What a caller may do: policies in Cedar, decided in the process, the same way in every product.
 
 mod action;
+mod alike;
 mod around;
 mod authorized;
 mod check;
@@ -11,9 +12,12 @@ mod decision;
 mod declarations;
 mod denied;
 mod entity;
+#[cfg(test)]
+mod equal;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
+mod index;
 mod layer;
 mod metrics;
 mod place;
@@ -22,6 +26,7 @@ mod provider;
 mod question;
 mod rules;
 mod schema;
+mod shape;
 mod source;
 mod statements;
 mod target;

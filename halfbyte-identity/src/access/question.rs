@@ -1,7 +1,5 @@
 use std::collections::{HashMap, HashSet};
 
-use cedar_policy::conformance_errors::EntitySchemaConformanceError;
-use cedar_policy::entities_errors::EntitiesError;
 use cedar_policy::{Context, Entities, EntityId, EntityUid, Request, RestrictedExpression};
 use halfbyte_core::Principal;
 use halfbyte_core::PrincipalKind;
@@ -9,6 +7,7 @@ use halfbyte_core::PrincipalKind;
 use super::action::Action;
 use super::decision::EvaluationError;
 use super::entity::{Entity, EntityRef, Value};
+use super::index::Acting;
 use super::rules::Rules;
 
 const USER: &str = "HalfByte::User";
@@ -48,7 +47,7 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Whether `principal` may do `action` to `resource`; `others` are what those two refer to.
+    /// Whether `principal` may do `action` to `resource`; `entities` are those two and what they refer to.
     pub(super) fn new(
         rules: &Rules,
         principal: &Entity,
@@ -56,36 +55,50 @@ impl Question {
         resource: &EntityRef,
         entities: &[&Entity],
     ) -> Result<Self, EvaluationError> {
-        let action = action.uid().ok_or_else(|| unfit(format!("{action} cannot be the name of an action")))?;
-        let request = Request::new(
-            uid(rules, principal.name())?,
-            action,
-            uid(rules, resource)?,
-            Context::empty(),
-            Some(&rules.schema),
-        );
-        let request = request.map_err(|error| unfit(error.to_string()))?;
-        let entities = entities.iter().map(|entity| to_cedar(rules, entity)).collect::<Result<Vec<_>, _>>()?;
-        let entities = Entities::from_entities(entities, Some(&rules.schema)).map_err(|error| unfit(misfit(&error)))?;
-        Ok(Self { request, entities })
+        let action = acting(rules, action)?;
+        let request = request(rules, action, principal.name(), resource)?;
+        Ok(Self { request, entities: put(rules, principal.name(), &action.entities, entities)? })
     }
 }
 
-/// What does not fit, by name; its own message may show a value.
-fn misfit(error: &EntitiesError) -> String {
-    match error {
-        EntitiesError::InvalidEntity(EntitySchemaConformanceError::UnexpectedEntityAttr(error)) => error.to_string(),
-        EntitiesError::InvalidEntity(EntitySchemaConformanceError::MissingRequiredEntityAttr(error)) => {
-            error.to_string()
+pub(super) fn acting(rules: &Rules, action: Action) -> Result<&Acting, EvaluationError> {
+    rules.index.action(action.name()).ok_or_else(|| unfit(format!("the schema has no action {action}")))
+}
+
+/// A question that fits the schema: `action` applies to things of these two types.
+pub(super) fn request(
+    rules: &Rules,
+    action: &Acting,
+    principal: &EntityRef,
+    resource: &EntityRef,
+) -> Result<Request, EvaluationError> {
+    let (principal, resource) = (uid(rules, principal)?, uid(rules, resource)?);
+    for (uid, types, what) in [(&principal, &action.principals, "done by"), (&resource, &action.resources, "done to")] {
+        if !types.contains(uid.type_name()) {
+            return Err(unfit(format!("{} cannot be {what} {}", action.uid, uid.type_name())));
         }
-        EntitiesError::InvalidEntity(EntitySchemaConformanceError::InvalidAncestorType(error)) => error.to_string(),
-        EntitiesError::InvalidEntity(EntitySchemaConformanceError::TypeMismatch(_)) => {
-            "an attribute is of another type than the schema says".to_owned()
-        }
-        EntitiesError::Duplicate(error) => error.to_string(),
-        EntitiesError::TransitiveClosureError(_) => "something stands in itself".to_owned(),
-        _ => "an entity does not fit the schema".to_owned(),
     }
+    let request = Request::new(principal, action.uid.clone(), resource, Context::empty(), None);
+    request.map_err(|error| unfit(error.to_string()))
+}
+
+/// `entities`, which must fit the schema, with those that are there already: what policies can see of them if `principal` asks.
+pub(super) fn put(
+    rules: &Rules,
+    principal: &EntityRef,
+    there: &Entities,
+    entities: &[&Entity],
+) -> Result<Entities, EvaluationError> {
+    entities.iter().try_for_each(|entity| rules.shapes.check(entity))?;
+    let seen = rules.kinds.get(principal.kind()).and_then(|kind| rules.index.attributes(kind));
+    let entities = entities.iter().map(|entity| seen_of(rules, entity, seen)).collect::<Result<Vec<_>, _>>()?;
+    // Its messages show names, and no attributes.
+    there.clone().add_entities(entities, None).map_err(|error| unfit(error.to_string()))
+}
+
+/// What Cedar calls it, as a product does.
+pub(super) fn name_of_cedar(uid: &EntityUid) -> EntityRef {
+    EntityRef::new(uid.type_name().to_string(), AsRef::<str>::as_ref(uid.id()))
 }
 
 pub(super) fn unfit(reason: String) -> EvaluationError {
@@ -98,8 +111,20 @@ pub(super) fn uid(rules: &Rules, name: &EntityRef) -> Result<EntityUid, Evaluati
     Ok(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(name.id())))
 }
 
+/// With all of its attributes.
+#[cfg(test)]
 pub(super) fn to_cedar(rules: &Rules, entity: &Entity) -> Result<cedar_policy::Entity, EvaluationError> {
-    let attributes = entity.attributes().map(|(name, value)| Ok((name.to_owned(), expression(rules, value)?)));
+    seen_of(rules, entity, None)
+}
+
+/// With those attributes that are `seen`; all if that is not known.
+fn seen_of(
+    rules: &Rules,
+    entity: &Entity,
+    seen: Option<&HashSet<Box<str>>>,
+) -> Result<cedar_policy::Entity, EvaluationError> {
+    let attributes = entity.attributes().filter(|(name, _)| seen.is_none_or(|seen| seen.contains(*name)));
+    let attributes = attributes.map(|(name, value)| Ok((name.to_owned(), expression(rules, value)?)));
     let attributes = attributes.collect::<Result<HashMap<_, _>, EvaluationError>>()?;
     let parents = entity.parents().iter().map(|parent| uid(rules, parent)).collect::<Result<HashSet<_>, _>>()?;
     let made = cedar_policy::Entity::new(uid(rules, entity.name())?, attributes, parents);
@@ -122,7 +147,8 @@ fn expression(rules: &Rules, value: &Value) -> Result<RestrictedExpression, Eval
             RestrictedExpression::new_record(fields).map_err(|error| unfit(error.to_string()))?
         }
         Value::Entity(name) => RestrictedExpression::new_entity_uid(uid(rules, name)?),
-        Value::Ip(address) => RestrictedExpression::new_ip(address.to_string()),
+        // Cedar takes no IPv4 address in the clothes of an IPv6 one, as a socket of both kinds shows them.
+        Value::Ip(address) => RestrictedExpression::new_ip(address.to_canonical().to_string()),
         Value::Time(time) => RestrictedExpression::new_datetime(time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()),
     })
 }

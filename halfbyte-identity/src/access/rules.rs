@@ -6,7 +6,9 @@ use std::sync::Arc;
 use cedar_policy::{EntityTypeName, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
 
 use super::around;
+use super::index::Index;
 use super::schema::{self, Types};
+use super::shape::Shapes;
 use super::source::{Finding, Invalid, SourceFile};
 use super::statements::{Statement, statements};
 use super::tokens::too_deep;
@@ -26,6 +28,8 @@ pub struct Rules {
     pub(super) kinds: HashMap<Box<str>, EntityTypeName>,
     /// Types of which there is no more to know than a name: neither attributes nor what they stand in.
     pub(super) names_only: HashSet<Box<str>>,
+    pub(super) shapes: Shapes,
+    pub(super) index: Index,
     pub(super) origins: HashMap<PolicyId, Origin>,
     pub(super) warnings: Vec<Finding>,
     /// Actions that can be asked for, and where they are declared.
@@ -92,10 +96,14 @@ impl Rules {
         warnings.dedup_by(|next, first| !next.file.is_empty() && (&next.file, next.line) == (&first.file, first.line));
         let (kinds, actions) = (types.kinds(), types.actions());
         let names_only = around::names_only(types.fragments());
+        let shapes = Shapes::new(types.fragments());
+        let index = Index::new(&policies, &types.schema);
         Ok(Self {
             policies,
             kinds,
             names_only,
+            shapes,
+            index,
             origins,
             warnings,
             actions,

@@ -72,3 +72,11 @@ async fn a_service_may_do_only_what_it_was_granted() {
     let decision = access.decide(&service(&["labels:read"]), CREATE, &tenant("acme")).await.expect("a decision");
     assert_eq!(decision.policies, [std::sync::Arc::from("halfbyte.granted.CreateLabel")], "{decision:?}");
 }
+
+#[tokio::test]
+async fn a_list_is_decided_as_each_of_it_would_be() {
+    let (access, ann, bob) = (access(), user("ann", "acme", &[]), user("bob", "acme", &[]));
+    let labels = [label("acme", &ann), label("acme", &bob), label("globex", &ann)];
+    let all = access.check_all(&ann, READ, &labels).await.expect("decisions");
+    assert_eq!(all.iter().map(|decision| decision.is_allowed).collect::<Vec<_>>(), [true, false, false], "{all:?}");
+}
