@@ -7,15 +7,16 @@ use tokio::time::Instant;
 
 use super::action::Action;
 use super::decide;
-use super::decision::{Decision, Timed};
+use super::decision::Decision;
 use super::entity::{Entity, EntityRef, Resource, Value};
+use super::log::{Concluded, DecisionLog, Log};
 use super::provider::{EntityProvider, Erased};
 use super::question::{Question, entity_of, entity_of_tenant};
 use super::rules::Rules;
 
 /// The access control of one product. Cheap to clone.
 #[derive(Clone)]
-pub struct Access(Arc<Inner>);
+pub struct Access(Arc<Inner>, Log);
 
 struct Inner {
     rules: Live<Rules>,
@@ -25,12 +26,18 @@ struct Inner {
 impl Access {
     /// Decides by `rules`, with what `provider` knows.
     pub fn new(rules: Live<Rules>, provider: impl EntityProvider) -> Self {
-        Self(Arc::new(Inner { rules, provider: Box::new(provider) }))
+        Self(Arc::new(Inner { rules, provider: Box::new(provider) }), Log::default())
     }
 
     /// Decides by rules that never change, for tests and tools.
     pub fn fixed(rules: Rules) -> Self {
         Self::new(Live::fixed("access", rules), ())
+    }
+
+    /// Tells of decisions by `log`, and not by the default one.
+    #[must_use]
+    pub fn log(self, log: DecisionLog) -> Self {
+        Self(self.0, Log::new(log))
     }
 
     /// Whether `principal` may do `action` to `resource`; `Ok` if so.
@@ -78,7 +85,15 @@ impl Access {
             Ok(question) => decide::by_all(&rules, &question),
             Err(error) => Decision::unfit(&rules, error),
         };
-        let _logged = Timed { took: began.elapsed(), decision: decision.clone() };
+        self.1.concluded(&Concluded {
+            principal,
+            who: &who,
+            action: action.name(),
+            resource: resource.name(),
+            entities: &entities,
+            decision: &decision,
+            took: began.elapsed(),
+        });
         Ok(decision)
     }
 
