@@ -10,7 +10,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
-use super::decision::EvaluationError;
+use super::decide;
+use super::decision::{Decision, EvaluationError};
 use super::entity::{Entity, EntityRef, Resource, Value};
 use super::provider::Membership;
 use super::question::{Question, entity_of, entity_of_tenant, to_cedar, uid, unfit};
@@ -55,15 +56,15 @@ impl Asked {
         asked
     }
 
-    /// As a decision saw it: `entities` are the principal and all others.
-    pub(super) fn seen(principal: &Entity, action: &str, resource: &EntityRef, entities: &[&Entity]) -> Self {
-        let others = entities.iter().filter(|entity| entity.name() != principal.name());
-        Self {
-            principal: principal.clone(),
+    /// As a decision saw it. `None` if the principal is not among `seen`.
+    pub(super) fn seen(principal: &EntityRef, action: &str, resource: &EntityRef, seen: &[&Entity]) -> Option<Self> {
+        let (who, others): (Vec<&Entity>, _) = seen.iter().partition(|entity| entity.name() == principal);
+        Some(Self {
+            principal: (*who.first()?).clone(),
             action: action.into(),
             resource: resource.clone(),
-            others: others.map(|entity| (*entity).clone()).collect(),
-        }
+            others: others.into_iter().cloned().collect(),
+        })
     }
 
     /// Adds what the product knows of the principal.
@@ -95,6 +96,14 @@ impl Asked {
     /// All that policies see, the principal first.
     pub(super) fn entities(&self) -> impl Iterator<Item = &Entity> {
         std::iter::once(&self.principal).chain(&self.others)
+    }
+
+    /// What `rules` say.
+    pub(super) fn decide(&self, rules: &Rules) -> Decision {
+        match self.question(rules) {
+            Ok(question) => decide::by_all(rules, &question),
+            Err(error) => Decision::unfit(rules, error),
+        }
     }
 
     /// In the terms of `rules`, of whatever version.

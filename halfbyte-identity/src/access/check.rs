@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::action::Action;
 use super::decide;
-use super::decision::Decision;
+use super::decision::{Decision, Timed};
 use super::entity::{Entity, EntityRef, Resource, Value};
 use super::log::{Concluded, DecisionLog, Log};
 use super::provider::{EntityProvider, Erased};
@@ -85,14 +85,14 @@ impl Access {
             Ok(question) => decide::by_all(&rules, &question),
             Err(error) => Decision::unfit(&rules, error),
         };
+        let Timed { decision, took } = Timed { decision, took: began.elapsed() };
         self.1.concluded(&Concluded {
             principal,
-            who: &who,
             action: action.name(),
             resource: resource.name(),
-            entities: &entities,
+            seen: &entities,
             decision: &decision,
-            took: began.elapsed(),
+            took,
         });
         Ok(decision)
     }

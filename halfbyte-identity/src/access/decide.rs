@@ -19,7 +19,7 @@ pub(super) fn by_all(rules: &Rules, question: &Question) -> Decision {
         .errors()
         .map(|error| match error {
             AuthorizationError::PolicyEvaluationError(error) => {
-                EvaluationError { policy: Some(id(error.policy_id())), reason: error.inner().to_string().into() }
+                EvaluationError { policy: Some(id(error.policy_id())), reason: reason(error.inner()) }
             }
         })
         .collect();
@@ -29,6 +29,25 @@ pub(super) fn by_all(rules: &Rules, question: &Question) -> Decision {
         policies.clear();
     }
     Decision { is_allowed, policies, errors, version: rules.version().clone() }
+}
+
+/// What is wrong, without values: Cedar's own messages show them where one is out of bounds.
+fn reason(error: &cedar_policy::EvaluationError) -> Box<str> {
+    use cedar_policy::EvaluationError as Error;
+    match error {
+        Error::EntityDoesNotExist(_)
+        | Error::EntityAttrDoesNotExist(_)
+        | Error::RecordAttrDoesNotExist(_)
+        | Error::FailedExtensionFunctionLookup(_)
+        | Error::TypeError(_)
+        | Error::WrongNumArguments(_)
+        | Error::RecursionLimit(_) => error.to_string().into(),
+        Error::IntegerOverflow(_) => "a number is larger than numbers can be".into(),
+        Error::FailedExtensionFunctionExecution(error) => {
+            format!("a value is not of the form that {} takes", error.extension_name()).into()
+        }
+        _ => "it cannot be evaluated".into(),
+    }
 }
 
 impl Decision {

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What came of a question, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,4 +34,11 @@ impl fmt::Display for EvaluationError {
             None => f.write_str(&self.reason),
         }
     }
+}
+
+/// A decision with how long it took, as the decision log has it.
+#[derive(Clone, Debug)]
+pub(super) struct Timed {
+    pub(super) decision: Decision,
+    pub(super) took: Duration,
 }

@@ -5,7 +5,6 @@ use std::fmt;
 use cedar_policy::{ActionConstraint, Effect, Policy};
 
 use super::asked::{Asked, action_uid};
-use super::decide;
 use super::decision::Decision;
 use super::entity::{Entity, EntityRef};
 use super::question::Question;
@@ -85,31 +84,19 @@ impl Rules {
             principal: asked.principal.name().clone(),
             action: asked.action.clone(),
             resource: asked.resource.clone(),
-            decision: Decision {
-                is_allowed: false,
-                policies: Vec::new(),
-                errors: Vec::new(),
-                version: self.version().clone(),
-            },
+            decision: asked.decide(self),
             decided: Vec::new(),
             outweighed: Vec::new(),
             nearest: Vec::new(),
             further: 0,
             errors: Vec::new(),
         };
-        let question = match asked.question(self) {
-            Ok(question) => question,
-            Err(error) => {
-                explanation.errors.push(format!("the question does not fit the schema: {error}").into());
-                explanation.decision.errors.push(error);
-                return explanation;
-            }
-        };
-        explanation.decision = decide::by_all(self, &question);
         let decided = explanation.decision.policies.iter().filter_map(|id| Cited::by_id(self, id));
         explanation.decided = decided.map(|policy| Deciding { advice: advice(self, &policy, asked), policy }).collect();
         explanation.errors = explanation.decision.errors.iter().map(|error| what_to_do(self, error)).collect();
-        if !explanation.decision.is_allowed {
+        if !explanation.decision.is_allowed
+            && let Ok(question) = asked.question(self)
+        {
             let could = could_permit(self, asked, &question, with_values);
             let (outweighed, mut near): (Vec<_>, _) = could.into_iter().partition(|near| near.lacks.is_empty());
             near.sort_by(|one, other| (one.distance, &one.policy.id).cmp(&(other.distance, &other.policy.id)));
@@ -258,7 +245,7 @@ fn what_to_do(rules: &Rules, error: &super::decision::EvaluationError) -> Box<st
             "give that entity to the check, or let the product's EntityProvider know it"
         }
         reason if reason.contains("does not have") => "let the policy ask `has` first, or give the attribute",
-        reason if reason.contains("overflow") => "keep the numbers smaller, or compare before adding up",
+        reason if reason.contains("larger than numbers") => "keep the numbers smaller, or compare before adding up",
         _ => "mend the policy: until then it denies whatever it is about",
     };
     format!("{policy}: {}\n    {advice}", error.reason).into()

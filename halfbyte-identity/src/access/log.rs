@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::asked::Asked;
 use super::decision::Decision;
 use super::entity::{Entity, EntityRef};
+use super::question::name_of;
 use super::recorder::Recorder;
 
 /// Asking for what is of another tenant is more than a missing role.
@@ -157,8 +158,10 @@ impl DecisionLog {
             listener(&record);
         }
         if let Some(recorder) = &self.recorder {
-            let Concluded { who, action, resource, entities, .. } = concluded;
-            recorder.record(record, Asked::seen(who, action, resource, entities));
+            // What no policy decided, none can decide again.
+            if let Some(asked) = Asked::seen(&record.principal, concluded.action, concluded.resource, concluded.seen) {
+                recorder.record(record, asked);
+            }
         }
     }
 }
@@ -196,12 +199,10 @@ impl fmt::Debug for DecisionLog {
 /// A decision, and all that it was about.
 pub(super) struct Concluded<'a> {
     pub(super) principal: &'a Principal,
-    /// The principal as policies saw it.
-    pub(super) who: &'a Entity,
     pub(super) action: &'a str,
     pub(super) resource: &'a EntityRef,
-    /// All that policies saw, `who` too.
-    pub(super) entities: &'a [&'a Entity],
+    /// All that policies saw, the principal too; nothing if none was asked.
+    pub(super) seen: &'a [&'a Entity],
     pub(super) decision: &'a Decision,
     pub(super) took: Duration,
 }
@@ -211,7 +212,7 @@ impl Concluded<'_> {
         let Decision { is_allowed, policies, errors, version } = self.decision;
         Record {
             time,
-            principal: self.who.name().clone(),
+            principal: name_of(self.principal),
             tenant: self.principal.tenant().as_str().into(),
             action: self.action.into(),
             resource: self.resource.clone(),

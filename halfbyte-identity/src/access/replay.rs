@@ -4,7 +4,6 @@ use std::fmt;
 use std::io::{self, BufRead, Read as _};
 
 use super::asked::{Asked, Seen};
-use super::decide;
 use super::decision::Decision;
 use super::explain::short_name;
 use super::log::Record;
@@ -73,10 +72,7 @@ impl Rules {
             match read(&line) {
                 Err(reason) => replay.cannot_read(number, &reason),
                 Ok((before, asked)) => {
-                    let after = match asked.question(self) {
-                        Ok(question) => decide::by_all(self, &question),
-                        Err(error) => Decision::unfit(self, error),
-                    };
+                    let after = asked.decide(self);
                     replay.count(number, before, after, keep);
                 }
             }

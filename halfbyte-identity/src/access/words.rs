@@ -246,7 +246,8 @@ fn text_of(expression: &Json) -> Option<String> {
         "effect": "permit", "principal": all, "action": all, "resource": all,
         "conditions": [{ "kind": "when", "body": expression }],
     });
-    let text = Policy::from_json(None, policy).ok()?.to_cedar()?;
+    // Not `to_cedar`, which turns `a > b` into `!(a <= b)`.
+    let text = Policy::from_json(None, policy).ok()?.to_string();
     let text = text.split_once("when {")?.1.strip_suffix("};")?;
     Some(text.trim().to_owned())
 }
