@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use proptest::prelude::*;
 
-use crate::office::{CREATE, EDIT, READ, SHIP, access, label, rules, tenant, user};
+use crate::office::{CREATE, EDIT, READ, SHIP, access, label, live, rules, tenant, user};
 
 /// What is written, to look at.
 #[derive(Clone, Default)]
@@ -230,7 +230,7 @@ proptest! {
     ) {
         let ann = user("ann", "acme", &roles);
         let label: Entity = label(of, &ann).attribute(attribute, value);
-        let (access, heard) = heard(Access::new(halfbyte_core::Live::fixed("access", rules()), Files(department.clone())));
+        let (access, heard) = heard(Access::new(live(), Files(department.clone())));
         let mut shown = String::new();
         let log = logged(async {
             let access = access.clone();

@@ -1,6 +1,9 @@
 //! A small product, as the tests of what is told of decisions have it.
 
-use halfbyte_core::{Principal, PrincipalKind, TenantId};
+use std::sync::LazyLock;
+
+use halfbyte_core::live::Snapshot;
+use halfbyte_core::{Live, Principal, PrincipalKind, TenantId};
 use halfbyte_identity::access::{Access, Action, Entity, EntityRef, Rules, SourceFile, Value, name_of};
 use jiff::Timestamp;
 
@@ -71,8 +74,14 @@ pub fn in_folder(label: Entity) -> Entity {
     label.parent(EntityRef::new("Folder", "open"))
 }
 
-pub fn rules() -> Rules {
-    rules_with(POLICIES)
+/// Compiled once: in a test build that takes its time.
+pub fn rules() -> Snapshot<Rules> {
+    live().load().expect("it never changes")
+}
+
+pub fn live() -> Live<Rules> {
+    static RULES: LazyLock<Live<Rules>> = LazyLock::new(|| Live::fixed("access", rules_with(POLICIES)));
+    RULES.clone()
 }
 
 pub fn rules_with(policies: &str) -> Rules {
@@ -81,5 +90,5 @@ pub fn rules_with(policies: &str) -> Rules {
 }
 
 pub fn access() -> Access {
-    Access::fixed(rules())
+    Access::new(live(), ())
 }
