@@ -58,13 +58,15 @@ impl Asked {
 
     /// As a decision saw it. `None` if the principal is not among `seen`.
     pub(super) fn seen(principal: &EntityRef, action: &str, resource: &EntityRef, seen: &[&Entity]) -> Option<Self> {
-        let (who, others): (Vec<&Entity>, _) = seen.iter().partition(|entity| entity.name() == principal);
-        Some(Self {
-            principal: (*who.first()?).clone(),
-            action: action.into(),
-            resource: resource.clone(),
-            others: others.into_iter().cloned().collect(),
-        })
+        let who = seen.iter().find(|entity| entity.name() == principal)?;
+        let mut others = Vec::<Entity>::with_capacity(seen.len());
+        for entity in seen.iter().filter(|entity| entity.name() != principal) {
+            // The tenant may be what is asked for.
+            if others.iter().all(|other| other.name() != entity.name()) {
+                others.push((*entity).clone());
+            }
+        }
+        Some(Self { principal: (*who).clone(), action: action.into(), resource: resource.clone(), others })
     }
 
     /// Adds what the product knows of the principal.

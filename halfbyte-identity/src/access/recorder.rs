@@ -117,13 +117,15 @@ impl fmt::Debug for Recorder {
     }
 }
 
-fn write_all(receiver: &Receiver<Message>, mut writer: impl Write, mut room: u64, counts: &Counts) {
+/// Writes until nobody sends any more.
+fn write_all(receiver: &Receiver<Message>, writer: impl Write, room: u64, counts: &Counts) {
+    let mut page = Page { writer, room, unflushed: 0, counts };
     loop {
         let message = match receiver.try_recv() {
             Ok(message) => message,
             Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => {
-                told(writer.flush(), counts);
+                page.flush();
                 match receiver.recv() {
                     Ok(message) => message,
                     Err(_) => break,
@@ -132,34 +134,53 @@ fn write_all(receiver: &Receiver<Message>, mut writer: impl Write, mut room: u64
         };
         match message {
             Message::Flush(done) => {
-                told(writer.flush(), counts);
+                page.flush();
                 let _asker_is_gone = done.send(());
             }
-            Message::Decided(decided) => {
-                let line = line_of(&decided.0, &decided.1);
-                let length = line.len() as u64;
-                if length > room {
-                    // Nothing shorter after it either: what is there is the beginning, whole.
-                    room = 0;
-                    counts.missed.fetch_add(1, Ordering::Relaxed);
-                } else if told(writer.write_all(line.as_bytes()), counts) {
-                    room -= length;
-                    counts.written.fetch_add(1, Ordering::Relaxed);
-                } else {
-                    room = 0;
-                }
-            }
+            Message::Decided(decided) => page.write(&line_of(&decided.0, &decided.1)),
         }
     }
-    told(writer.flush(), counts);
+    page.flush();
 }
 
-fn told(outcome: io::Result<()>, counts: &Counts) -> bool {
-    if let Err(error) = &outcome {
-        counts.missed.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(target: "halfbyte::access", %error, "decisions cannot be recorded: the file for dry runs lacks some");
+struct Page<'a, W> {
+    writer: W,
+    /// How many bytes there may still be; 0 once something went wrong, as what is there should be whole lines.
+    room: u64,
+    /// Lines of which it is not sure yet that they are written.
+    unflushed: u64,
+    counts: &'a Counts,
+}
+
+impl<W: Write> Page<'_, W> {
+    fn write(&mut self, line: &str) {
+        let length = line.len() as u64;
+        if length > self.room {
+            self.room = 0;
+            self.counts.missed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.room -= length;
+        self.unflushed += 1;
+        let outcome = self.writer.write_all(line.as_bytes());
+        self.told(&outcome);
     }
-    outcome.is_ok()
+
+    fn flush(&mut self) {
+        let outcome = self.writer.flush();
+        self.told(&outcome);
+        self.counts.written.fetch_add(std::mem::take(&mut self.unflushed), Ordering::Relaxed);
+    }
+
+    fn told(&mut self, outcome: &io::Result<()>) {
+        if let Err(error) = outcome
+            && self.unflushed > 0
+        {
+            self.room = 0;
+            self.counts.missed.fetch_add(std::mem::take(&mut self.unflushed), Ordering::Relaxed);
+            tracing::warn!(target: "halfbyte::access", %error, "decisions cannot be recorded: a dry run will lack some");
+        }
+    }
 }
 
 fn line_of(record: &Record, asked: &Asked) -> String {
@@ -167,4 +188,87 @@ fn line_of(record: &Record, asked: &Asked) -> String {
     let mut line = serde_json::to_value(record).expect("names and numbers have JSON");
     line["entities"] = asked.entities().map(asked::to_json).collect();
     format!("{line}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::time::Duration;
+
+    use halfbyte_core::{Principal, TenantId};
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::access::{Entity, EntityRef, name_of};
+
+    fn decided() -> (Record, Asked) {
+        let acme = TenantId::new("acme").unwrap();
+        let ann = Principal::builder("ann", acme, Timestamp::MAX).build();
+        let record = Record {
+            time: Timestamp::UNIX_EPOCH,
+            principal: name_of(&ann),
+            tenant: "acme".into(),
+            action: "Read".into(),
+            resource: EntityRef::new("Label", "l-1"),
+            is_allowed: true,
+            policies: Vec::new(),
+            errors: Vec::new(),
+            version: "1".into(),
+            took: Duration::ZERO,
+        };
+        (record, Asked::new(&ann, "Read", &Entity::new("Label", "l-1")))
+    }
+
+    /// Waits for a word before it writes anything.
+    struct Stuck(Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _released = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_decides_does_not_wait_for_a_writer_that_is_stuck_and_what_is_left_out_is_counted() {
+        let (release, stuck): (Sender<()>, _) = channel();
+        let recorder = Recorder::new(Stuck(stuck), u64::MAX).unwrap();
+        let (record, asked) = decided();
+        let all = WAITING as u64 + 1000;
+        for _ in 0..all {
+            recorder.record(record.clone(), asked.clone());
+        }
+        let missed = recorder.missed();
+        assert!(missed > 0, "all had room");
+        drop(release);
+        recorder.flush();
+        assert_eq!((recorder.written() + missed, recorder.missed()), (all, missed));
+    }
+
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_as_missed() {
+        let recorder = Recorder::new(Full, u64::MAX).unwrap();
+        let (record, asked) = decided();
+        for _ in 0..10 {
+            recorder.record(record.clone(), asked.clone());
+            recorder.flush();
+        }
+        assert_eq!((recorder.written(), recorder.missed()), (0, 10));
+    }
 }

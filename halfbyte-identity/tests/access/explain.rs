@@ -167,3 +167,12 @@ fn an_action_that_no_policy_is_about_says_so_and_no_more_than_a_handful_is_shown
     assert_eq!((explanation.nearest.len(), explanation.further), (5, 3));
     assert!(explanation.to_string().ends_with("  and 3 more\n"), "{explanation}");
 }
+
+#[test]
+fn a_policy_about_a_group_of_actions_could_permit_those_in_it_and_no_others() {
+    let ann = user("ann", "acme", &[]);
+    let auditors = r#"@id("auditors") permit (principal in HalfByte::Role::"auditor", action in HalfByte::Action::"Read", resource);"#;
+    let rules = rules_with(auditors);
+    let near = |action| rules.explain(&Asked::new(&ann, action, &label("acme", &ann))).nearest.len();
+    assert_eq!((near("ReadLabel"), near("EditLabel")), (1, 0));
+}
