@@ -64,7 +64,10 @@ No policy permits it. Those that could, nearest first:
 "#
     );
     // What stands behind `has` cannot be evaluated, and is not held against the policy.
-    let text = explained(&Asked::new(&bob, "ReadLabel", &in_folder(heavy)));
+    let explanation = rules().explain(&Asked::new(&bob, "ReadLabel", &in_folder(heavy)));
+    let desk = explanation.nearest.iter().find(|near| &*near.policy.id == "desk").expect("it could permit");
+    assert_eq!(desk.lacks.len(), 3, "{desk:?}");
+    let text = explanation.to_string();
     assert!(text.contains("this does not hold: when { principal.profile has department }"), "{text}");
     assert!(!text.contains("\"sales\""), "{text}");
 }
