@@ -67,11 +67,10 @@ impl Question {
                 self.attributes.into_iter().fold(resource, |resource, (name, value)| resource.attribute(name, value));
             Asked::new(&principal, &self.action, &resource)
         };
-        let mut member = Membership::default();
+        let groups = self.groups.into_iter().map(|name| EntityRef::new("HalfByte::Group", name)).collect();
         // Names of a profile are constants in a product; this program ends in a moment.
-        member.profile = self.profile.into_iter().map(|(name, value)| (&*name.leak(), value)).collect();
-        member.groups = self.groups.into_iter().map(|name| EntityRef::new("HalfByte::Group", name)).collect();
-        let asked = asked.member(member);
+        let profile = self.profile.into_iter().map(|(name, value)| (&*name.leak(), value)).collect();
+        let asked = asked.member(Membership { profile, groups });
         Ok(if self.suspended { asked.suspended() } else { asked })
     }
 }

@@ -224,9 +224,8 @@ fn take_apart<'a>(expression: &'a Json, at: &str, parts: &mut Vec<&'a Json>) {
 fn attributes<'a>(expression: &'a Json, found: &mut Vec<&'a Json>) {
     match expression {
         Json::Object(fields) if fields.get(".").is_some_and(is_rooted) => {
-            if !found.contains(&expression) {
-                found.push(expression);
-            }
+            let is_new = !found.contains(&expression);
+            found.extend(is_new.then_some(expression));
         }
         Json::Object(fields) => fields.values().for_each(|part| attributes(part, found)),
         Json::Array(items) => items.iter().for_each(|part| attributes(part, found)),

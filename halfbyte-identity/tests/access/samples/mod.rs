@@ -20,9 +20,7 @@ fn group(name: &str) -> EntityRef {
 }
 
 fn in_groups(groups: &[&str]) -> Membership {
-    let mut member = Membership::default();
-    member.groups = groups.iter().map(|name| group(name)).collect();
-    member
+    Membership { groups: groups.iter().map(|name| group(name)).collect(), ..Membership::default() }
 }
 
 /// Each question is decided as the table says, and its explanation says the same.
