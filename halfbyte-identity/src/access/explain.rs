@@ -5,11 +5,11 @@ use std::fmt;
 use cedar_policy::{ActionConstraint, Effect, Policy};
 
 use super::asked::{Asked, action_uid};
+use super::cited::{Cited, Clause, Lack, Scope, kind_name, name};
 use super::decision::Decision;
 use super::entity::{Entity, EntityRef};
 use super::question::Question;
 use super::rules::Rules;
-use super::words::{Cited, Clause, Lack, Scope, kind_name, name};
 
 /// How many policies that could permit are shown.
 const NEAREST: usize = 5;

@@ -3,6 +3,7 @@
 mod action;
 mod asked;
 mod check;
+mod cited;
 mod decide;
 mod decision;
 mod entity;
@@ -15,11 +16,11 @@ mod replay;
 mod rules;
 mod source;
 mod who_can;
-mod words;
 
 pub use self::action::Action;
 pub use self::asked::Asked;
 pub use self::check::{Access, Denied};
+pub use self::cited::Cited;
 pub use self::decision::{Decision, EvaluationError};
 pub use self::entity::{Entity, EntityRef, Resource, Value};
 pub use self::explain::{Deciding, Explanation, Near};
@@ -31,4 +32,3 @@ pub use self::replay::{Change, Replay};
 pub use self::rules::Rules;
 pub use self::source::{Finding, Invalid, SourceFile};
 pub use self::who_can::{Grant, WhoCan};
-pub use self::words::Cited;

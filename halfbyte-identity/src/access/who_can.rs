@@ -3,11 +3,11 @@ use std::fmt;
 use cedar_policy::{Effect, Policy};
 
 use super::asked::action_uid;
+use super::cited::{Cited, Clause, Scope, kind_name};
 use super::decision::EvaluationError;
 use super::explain::is_about;
 use super::question::unfit;
 use super::rules::Rules;
-use super::words::{Cited, Clause, Scope, kind_name};
 
 /// Who could do something to a type of resource, by the policies alone: `Display` says it in lines for people.
 #[derive(Clone, Debug)]

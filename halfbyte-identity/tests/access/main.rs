@@ -1,8 +1,8 @@
 //! What callers may do.
 
+mod decision_log;
 mod decisions;
 mod explain;
-mod log;
 mod office;
 mod replay;
 mod samples;

@@ -5,7 +5,7 @@ use halfbyte_identity::access::{
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use crate::log::Written;
+use crate::decision_log::Written;
 use crate::office::{
     CREATE, EDIT, POLICIES, READ, SHIP, access, in_folder, label, rules, rules_with, service, tenant, user,
 };
