@@ -1,8 +1,4 @@
 use std::fmt;
-use std::str::FromStr as _;
-use std::sync::OnceLock;
-
-use cedar_policy::{EntityId, EntityTypeName, EntityUid};
 
 /// What can be done, as a constant of the product: `const CREATE_LABEL: Action = Action::new("CreateLabel");`
 ///
@@ -25,16 +21,6 @@ impl Action {
     /// Its name.
     pub const fn name(self) -> &'static str {
         self.0
-    }
-
-    /// As policies name it. `None` if no schema can have an action of that name.
-    pub(super) fn uid(self) -> Option<EntityUid> {
-        static PLAIN: OnceLock<Option<EntityTypeName>> = OnceLock::new();
-        let (kind, id) = match self.0.rsplit_once("::") {
-            None => (PLAIN.get_or_init(|| EntityTypeName::from_str("Action").ok()).clone()?, self.0),
-            Some((namespace, id)) => (EntityTypeName::from_str(&format!("{namespace}::Action")).ok()?, id),
-        };
-        Some(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
     }
 }
 

@@ -16,6 +16,7 @@ use super::decision::{Decision, Timed};
 use super::denied::Denied;
 use super::entity::{Entity, EntityRef, Resource, TENANT, Value};
 use super::layer::AuthorizeLayer;
+use super::log::{Concluded, DecisionLog, Log};
 use super::metrics::{Fault, Metrics};
 use super::provider::{EntityProvider, Erased};
 use super::question::{entity_of, entity_of_tenant, unfit};
@@ -31,6 +32,7 @@ struct Inner {
     provider: Arc<dyn Erased>,
     resource_metadata: Option<Arc<str>>,
     metrics: Metrics,
+    log: Log,
 }
 
 /// When to ask again after the product's own provider failed.
@@ -40,7 +42,13 @@ impl Access {
     /// Decides by `rules`, with what `provider` knows.
     pub fn new(rules: Live<Rules>, provider: impl EntityProvider) -> Self {
         let metrics = Metrics::new(&global::meter("halfbyte-identity"));
-        Self(Arc::new(Inner { rules, provider: Arc::new(provider), resource_metadata: None, metrics }))
+        Self(Arc::new(Inner {
+            rules,
+            provider: Arc::new(provider),
+            resource_metadata: None,
+            metrics,
+            log: Log::default(),
+        }))
     }
 
     /// Decides by rules that never change, for tests and tools.
@@ -67,6 +75,13 @@ impl Access {
     /// [what else](AuthorizeLayer).
     pub fn authorize(&self, action: Action) -> AuthorizeLayer {
         AuthorizeLayer::new(self.clone(), action, self.0.resource_metadata.clone())
+    }
+
+    /// Tells of decisions by `log`, and not by the default one.
+    #[must_use]
+    pub fn log(mut self, log: DecisionLog) -> Self {
+        Arc::make_mut(&mut self.0).log = Log::new(log);
+        self
     }
 
     /// What one request of `principal` asks, with all that the provider answers kept for the next question. Behind a layer of
@@ -144,8 +159,17 @@ impl Access {
     }
 
     /// Every decision passes here, once.
-    fn concluded(&self, principal: &Principal, action: Action, resource: &EntityRef, timed: Timed) -> Decision {
-        let Timed { decision, took: _ } = timed;
+    fn concluded(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: &EntityRef,
+        seen: &[&Entity],
+        timed: Timed,
+    ) -> Decision {
+        let Timed { decision, took } = timed;
+        let concluded = Concluded { principal, action: action.name(), resource, seen, decision: &decision, took };
+        self.0.log.concluded(&concluded);
         self.0.metrics.decided(action, decision.is_allowed);
         for error in &decision.errors {
             self.0.metrics.failed(action, error.policy.as_ref().map_or(Fault::Question, |_| Fault::Policy));
@@ -198,13 +222,14 @@ impl<'a> Asking<'a> {
         let tenant = self.tenant().await.map_err(failed)?;
         let resources: Vec<_> = resources.into_iter().map(with_what_tenants_have).collect();
         let asked = Asked { rules: &rules, who, tenant, action };
-        let decisions = match self.answers(&asked, &resources).await {
+        let mut seen = Vec::new();
+        let decisions = match self.answers(&asked, &resources, &mut seen).await {
             // One of many may be what is out of bounds.
             Err(Lost::Bounds(_)) if resources.len() > 1 => {
                 let mut decisions = Vec::with_capacity(resources.len());
                 for resource in resources.chunks(1) {
                     decisions.extend(
-                        self.answers(&asked, resource)
+                        self.answers(&asked, resource, &mut seen)
                             .await
                             .or_else(|lost| asked.denied(resource, lost))
                             .map_err(failed)?,
@@ -215,14 +240,24 @@ impl<'a> Asking<'a> {
             answers => answers.or_else(|lost| asked.denied(&resources, lost)).map_err(failed)?,
         };
         let took = began.elapsed() / u32::try_from(resources.len().max(1)).unwrap_or(u32::MAX);
+        let mut seen: Vec<&Entity> = seen.iter().map(|thing| &**thing).chain([who, tenant]).collect();
         let concluded = resources.iter().zip(decisions).map(|(resource, decision)| {
-            self.access.concluded(self.principal, action, resource.name(), Timed { decision, took })
+            seen.push(resource);
+            let decision =
+                self.access.concluded(self.principal, action, resource.name(), &seen, Timed { decision, took });
+            seen.pop();
+            decision
         });
         Ok(concluded.collect())
     }
 
-    /// The decision on each of `resources`, from the same surroundings.
-    async fn answers(self, asked: &Asked<'_>, resources: &[Entity]) -> Result<Vec<Decision>, Lost> {
+    /// The decision on each of `resources`, from the same surroundings, which are added to `seen` if they are to be recorded.
+    async fn answers(
+        self,
+        asked: &Asked<'_>,
+        resources: &[Entity],
+        seen: &mut Vec<Arc<Entity>>,
+    ) -> Result<Vec<Decision>, Lost> {
         let Asked { rules, who, tenant, action } = *asked;
         let provider = &*self.access.0.provider;
         let Around { things, outside } = around(self.known, provider, rules, who, tenant, resources).await?;
@@ -232,6 +267,9 @@ impl<'a> Asking<'a> {
             if let Some(reason) = reason {
                 *decision = Decision::unfit(rules, unfit(reason));
             }
+        }
+        if self.access.0.log.is_recorded() {
+            seen.extend(things);
         }
         Ok(decisions)
     }
@@ -252,7 +290,7 @@ impl<'a> Asking<'a> {
                 let version = self.rules(action)?.version().clone();
                 let decision = Decision { is_allowed: false, policies: Vec::new(), errors: Vec::new(), version };
                 let timed = Timed { decision, took: began.elapsed() };
-                Err(Denied::Forbidden(self.access.concluded(self.principal, action, name, timed)))
+                Err(Denied::Forbidden(self.access.concluded(self.principal, action, name, &[], timed)))
             }
         }
     }

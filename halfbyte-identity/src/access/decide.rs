@@ -118,7 +118,6 @@ fn among(rules: &Rules, of_principal: &[&ByResource], question: &Question) -> De
 
 /// Decides by all policies of `rules`: nothing is allowed that one of them forbids, that none permits, or where one cannot be
 /// evaluated. Cedar by itself leaves out a policy with an error, also one that would forbid.
-#[cfg(test)]
 pub(super) fn by_all(rules: &Rules, question: &Question) -> Decision {
     by_sets(rules, [&rules.policies], question)
 }

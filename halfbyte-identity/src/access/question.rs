@@ -112,7 +112,6 @@ pub(super) fn uid(rules: &Rules, name: &EntityRef) -> Result<EntityUid, Evaluati
 }
 
 /// With all of its attributes.
-#[cfg(test)]
 pub(super) fn to_cedar(rules: &Rules, entity: &Entity) -> Result<cedar_policy::Entity, EvaluationError> {
     seen_of(rules, entity, None)
 }

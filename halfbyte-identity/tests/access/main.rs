@@ -1,6 +1,8 @@
 //! What callers may do.
 
+mod decision_log;
 mod decisions;
+mod explain;
 mod findings;
 mod isolation;
 mod kit;
@@ -8,5 +10,9 @@ mod known;
 mod layer;
 mod lists;
 mod log;
+mod office;
 mod parcel;
 mod reload;
+mod replay;
+mod samples;
+mod who_can;
