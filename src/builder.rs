@@ -7,7 +7,7 @@ use halfbyte_core::config::{ApiKeysBackend, BillingBackend, Config, IdentityBack
 use halfbyte_core::home::Home;
 use halfbyte_core::{BoxError, Clock, Lifecycle, Live, ProductId};
 use halfbyte_identity::Identity;
-use halfbyte_identity::access::{Access, EntityProvider, Rules, SourceFile};
+use halfbyte_identity::access::{Access, EntityProvider, Policies, Rules, SourceFile};
 use halfbyte_secrets::Secrets;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -29,6 +29,7 @@ pub struct Builder {
     version: String,
     catalog: Option<Plans>,
     policies: Vec<SourceFile>,
+    policies_from: Option<Policies>,
     entities: Entities,
     demo: Option<Demo>,
     config: Option<Config>,
@@ -56,7 +57,17 @@ impl Builder {
         let version = "0.0.0".to_owned();
         let entities = Entities(Arc::new(|rules| Access::new(rules, ())));
         let (name, policies) = (name.to_owned(), Vec::new());
-        Self { name, contract, version, catalog: None, policies, entities, demo: None, config: None }
+        Self {
+            name,
+            contract,
+            version,
+            catalog: None,
+            policies,
+            policies_from: None,
+            entities,
+            demo: None,
+            config: None,
+        }
     }
 
     /// The product's version, as telemetry and the manifest show it: `env!("CARGO_PKG_VERSION")`.
@@ -87,6 +98,18 @@ impl Builder {
     /// Without any nothing is permitted that a route asks for by [`Guard::authorize`](crate::Guard::authorize).
     pub fn policies(mut self, files: impl IntoIterator<Item = SourceFile>) -> Self {
         self.policies = files.into_iter().collect();
+        self
+    }
+
+    /// Policies that change while the product runs, in place of those that are built in: a folder, or a URL. What is wrong with them
+    /// then is no error at the start: nothing is permitted, and `/readyz` says why, until they are right.
+    ///
+    /// ```no_run
+    /// # use halfbyte::{Contract, Platform, identity::access::Policies};
+    /// let builder = Platform::builder("parcel", Contract::V1).policies_from(Policies::folder("/etc/parcel/policies"));
+    /// ```
+    pub fn policies_from(mut self, policies: Policies) -> Self {
+        self.policies_from = Some(policies);
         self
     }
 
@@ -152,7 +175,11 @@ impl Builder {
         let secrets = Secrets::configured(&config)?.who(product.as_str()).build(&lifecycle);
         let settings = identity_settings(&self.name, &config, &public_url, &home, &secrets);
         let identity = Identity::open(settings, client.clone(), &lifecycle).await?;
-        let access = (self.entities.0)(Live::fixed("access", rules)).resource_metadata(identity.resource_metadata());
+        let rules = match self.policies_from {
+            Some(policies) => policies.start(&lifecycle),
+            None => Live::fixed("access.policies", rules),
+        };
+        let access = (self.entities.0)(rules).resource_metadata(identity.resource_metadata());
         let settings = halfbyte_billing::Settings::new(&config.billing, &home, product.clone(), catalog);
         let billing = Billing::open(settings, &lifecycle).await?;
 

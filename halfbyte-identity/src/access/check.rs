@@ -173,15 +173,6 @@ impl Access {
         self.0.metrics.decided(action, decision.is_allowed);
         for error in &decision.errors {
             self.0.metrics.failed(action, error.policy.as_ref().map_or(Fault::Question, |_| Fault::Policy));
-            tracing::warn!(
-                policy = error.policy.as_deref(),
-                reason = %error.reason,
-                %action,
-                resource = %resource,
-                tenant = %principal.tenant(),
-                version = %decision.version,
-                "access is denied as a policy, or what was asked, cannot be evaluated"
-            );
         }
         decision
     }

@@ -157,7 +157,7 @@ impl DecisionLog {
     fn tell(&self, concluded: &Concluded<'_>, is_logged: bool) {
         let record = concluded.record(self.clock.now());
         if is_logged {
-            trace(&record);
+            trace(&record, concluded.decision);
         }
         for listener in &self.listeners {
             listener(&record);
@@ -171,9 +171,11 @@ impl DecisionLog {
     }
 }
 
-fn trace(record: &Record) {
+/// The reasons of errors too, which hold no value.
+fn trace(record: &Record, decision: &Decision) {
     let Record { principal, tenant, action, resource, is_allowed, version, took, .. } = record;
-    let (policies, errors) = (record.policies.join(" "), record.errors.join(" "));
+    let errors: Vec<_> = decision.errors.iter().map(ToString::to_string).collect();
+    let (policies, errors) = (record.policies.join(" "), errors.join("; "));
     let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let outcome = if *is_allowed { "allowed" } else { "denied" };
     if !errors.is_empty() || policies.split(' ').any(|id| id == ISOLATION) {

@@ -47,6 +47,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// - Without a good set since the start nothing is allowed: requests are answered `unavailable`, and the process is not ready.
 /// - A folder that changes is believed once two looks in a row have found the same. So a set of many files is best put in
 ///   place at once (a link moved to a new folder, as Kubernetes does), or else within one interval.
+#[derive(Clone)]
 pub struct Policies {
     place: Place,
     every: Duration,

@@ -1,5 +1,6 @@
 use std::collections::{HashMap, HashSet};
 
+use cedar_policy::entities_errors::EntitiesError;
 use cedar_policy::{Context, Entities, EntityId, EntityUid, Request, RestrictedExpression};
 use halfbyte_core::Principal;
 use halfbyte_core::PrincipalKind;
@@ -93,7 +94,10 @@ pub(super) fn put(
     let seen = rules.kinds.get(principal.kind()).and_then(|kind| rules.index.attributes(kind));
     let entities = entities.iter().map(|entity| seen_of(rules, entity, seen)).collect::<Result<Vec<_>, _>>()?;
     // Its messages show names, and no attributes.
-    there.clone().add_entities(entities, None).map_err(|error| unfit(error.to_string()))
+    there.clone().add_entities(entities, None).map_err(|error| match error {
+        EntitiesError::TransitiveClosureError(_) => unfit("something stands in itself".to_owned()),
+        error => unfit(error.to_string()),
+    })
 }
 
 /// What Cedar calls it, as a product does.
