@@ -1,9 +1,13 @@
+use std::fmt;
+use std::sync::Arc;
+
 use halfbyte_billing::{Billing, Catalog, CatalogError, CatalogSource};
 use halfbyte_core::client::Client;
 use halfbyte_core::config::{ApiKeysBackend, BillingBackend, Config, IdentityBackend, SecretsBackend};
 use halfbyte_core::home::Home;
-use halfbyte_core::{BoxError, Clock, Lifecycle, ProductId};
+use halfbyte_core::{BoxError, Clock, Lifecycle, Live, ProductId};
 use halfbyte_identity::Identity;
+use halfbyte_identity::access::{Access, EntityProvider, Policies, Rules, SourceFile};
 use halfbyte_secrets::Secrets;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -24,6 +28,9 @@ pub struct Builder {
     contract: Contract,
     version: String,
     catalog: Option<Plans>,
+    policies: Vec<SourceFile>,
+    policies_from: Option<Policies>,
+    entities: Entities,
     demo: Option<Demo>,
     config: Option<Config>,
 }
@@ -35,10 +42,32 @@ enum Plans {
     Source(CatalogSource),
 }
 
+/// What makes the access control of its rules, with what the product knows.
+#[derive(Clone)]
+struct Entities(Arc<dyn Fn(Live<Rules>) -> Access + Send + Sync>);
+
+impl fmt::Debug for Entities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Entities")
+    }
+}
+
 impl Builder {
     pub(crate) fn new(name: &str, contract: Contract) -> Self {
         let version = "0.0.0".to_owned();
-        Self { name: name.to_owned(), contract, version, catalog: None, demo: None, config: None }
+        let entities = Entities(Arc::new(|rules| Access::new(rules, ())));
+        let (name, policies) = (name.to_owned(), Vec::new());
+        Self {
+            name,
+            contract,
+            version,
+            catalog: None,
+            policies,
+            policies_from: None,
+            entities,
+            demo: None,
+            config: None,
+        }
     }
 
     /// The product's version, as telemetry and the manifest show it: `env!("CARGO_PKG_VERSION")`.
@@ -65,6 +94,32 @@ impl Builder {
         self
     }
 
+    /// The policies and the schema of what callers may do, by name and text: `include_str!` of files in the product's repository.
+    /// Without any nothing is permitted that a route asks for by [`Guard::authorize`](crate::Guard::authorize).
+    pub fn policies(mut self, files: impl IntoIterator<Item = SourceFile>) -> Self {
+        self.policies = files.into_iter().collect();
+        self
+    }
+
+    /// Policies that change while the product runs, in place of those that are built in: a folder, or a URL. What is wrong with them
+    /// then is no error at the start: nothing is permitted, and `/readyz` says why, until they are right.
+    ///
+    /// ```no_run
+    /// # use halfbyte::{Contract, Platform, identity::access::Policies};
+    /// let builder = Platform::builder("parcel", Contract::V1).policies_from(Policies::folder("/etc/parcel/policies"));
+    /// ```
+    pub fn policies_from(mut self, policies: Policies) -> Self {
+        self.policies_from = Some(policies);
+        self
+    }
+
+    /// What the product knows of principals, tenants and things that policies look at.
+    pub fn entities(mut self, provider: impl EntityProvider) -> Self {
+        let provider = Arc::new(provider);
+        self.entities = Entities(Arc::new(move |rules| Access::new(rules, provider.clone())));
+        self
+    }
+
     /// A customer to try the product with, in development with an embedded issuer: see [`Demo`].
     pub fn demo(mut self, demo: Demo) -> Self {
         self.demo = Some(demo);
@@ -83,7 +138,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] with every fault of the environment, or else of the catalogue, at once, or [`ErrorKind::Unavailable`] for what must be there.
+    /// [`ErrorKind::Configuration`] with every fault of the environment, or else of the catalogue, or of the policies, at once, or [`ErrorKind::Unavailable`] for what must be there.
     ///
     /// # Panics
     ///
@@ -94,6 +149,7 @@ impl Builder {
         let product = ProductId::new(&self.name).map_err(|error| configuration(error.into()))?;
         let config = self.config.map_or_else(Config::from_env, Ok).map_err(|error| configuration(error.into()))?;
         let catalog = catalog(self.catalog, &product).map_err(|error| configuration(error.into()))?;
+        let rules = Rules::compile(&self.policies).map_err(|error| configuration(error.into()))?;
 
         let settings = halfbyte_observe::Settings::new(&product, &self.version, &config);
         let telemetry = match halfbyte_observe::init(settings) {
@@ -119,11 +175,16 @@ impl Builder {
         let secrets = Secrets::configured(&config)?.who(product.as_str()).build(&lifecycle);
         let settings = identity_settings(&self.name, &config, &public_url, &home, &secrets);
         let identity = Identity::open(settings, client.clone(), &lifecycle).await?;
+        let rules = match self.policies_from {
+            Some(policies) => policies.start(&lifecycle),
+            None => Live::fixed("access.policies", rules),
+        };
+        let access = (self.entities.0)(rules).resource_metadata(identity.resource_metadata());
         let settings = halfbyte_billing::Settings::new(&config.billing, &home, product.clone(), catalog);
         let billing = Billing::open(settings, &lifecycle).await?;
 
         let manifest = Manifest::new(&product, &self.version, self.contract, &config, &public_url);
-        let systems = Systems { lifecycle, client, secrets, identity, billing };
+        let systems = Systems { lifecycle, client, secrets, identity, access, billing };
         let platform = Platform::new(
             product,
             self.contract,

@@ -3,9 +3,12 @@ use std::time::Duration;
 
 use halfbyte_billing::entitle::{Asked, Entitle, EntitleLayer};
 use halfbyte_billing::meter::{Answered, Meter, MeterLayer};
+use halfbyte_identity::access::{Action, AuthorizeLayer, Target};
 use halfbyte_identity::layers::{Require, RequireLayer};
-use http::{HeaderMap, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, StatusCode};
 use tower::Layer;
+use tower::layer::util::Identity;
 
 use crate::error::Error;
 use crate::platform::Platform;
@@ -25,11 +28,13 @@ use crate::platform::Platform;
 /// # Ok(()) }
 /// ```
 ///
-/// As a `route_layer` it stands around one route. With [`feature`](Self::feature) the route also asks for a feature of the plan.
+/// As a `route_layer` it stands around one route. With [`authorize`](Self::authorize) the route also asks the policies, and with
+/// [`feature`](Self::feature) for a feature of the plan; `A` is what asks the policies.
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub struct Guard<A = Identity> {
     pub(crate) platform: Platform,
     pub(crate) require: RequireLayer,
+    pub(crate) authorize: A,
 }
 
 /// What a route asks of its caller, from [`Guard::feature`]: a principal with scopes, whose plan has a feature.
@@ -50,13 +55,57 @@ pub struct Guard {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-pub struct FeatureGuard {
+pub struct FeatureGuard<A = Identity> {
     require: RequireLayer,
+    authorize: A,
     entitle: EntitleLayer,
     meter: MeterLayer,
 }
 
 impl Guard {
+    /// Asks the policies as well whether the caller may do `action`: to its tenant as a whole, unless one of the methods that
+    /// follow says what else. See [`AuthorizeLayer`].
+    ///
+    /// ```no_run
+    /// # use halfbyte::identity::access::Action;
+    /// const READ_LABEL: Action = Action::new("ReadLabel");
+    ///
+    /// # fn example(platform: &halfbyte::Platform) {
+    /// let read = platform.require(&["labels:read"]).authorize(READ_LABEL).in_path("Label", "/labels/{id}");
+    /// # }
+    /// ```
+    pub fn authorize(self, action: Action) -> Guard<AuthorizeLayer> {
+        self.platform.manifest().add_action(action.name());
+        let authorize = self.platform.access().authorize(action);
+        Guard { platform: self.platform, require: self.require, authorize }
+    }
+}
+
+impl Guard<AuthorizeLayer> {
+    /// To the thing whose id stands in the path: see [`AuthorizeLayer::in_path`].
+    ///
+    /// # Panics
+    ///
+    /// `pattern` does not begin with `/`, or has not exactly one segment `{id}`.
+    #[must_use]
+    pub fn in_path(self, kind: &'static str, pattern: &str) -> Self {
+        Self { authorize: self.authorize.in_path(kind, pattern), ..self }
+    }
+
+    /// To the thing whose id stands in a header: see [`AuthorizeLayer::in_header`].
+    #[must_use]
+    pub fn in_header(self, kind: &'static str, name: HeaderName) -> Self {
+        Self { authorize: self.authorize.in_header(kind, name), ..self }
+    }
+
+    /// To what `find` says: see [`AuthorizeLayer::found_by`].
+    #[must_use]
+    pub fn found_by<T: Into<Target>>(self, find: impl Fn(&Parts) -> Option<T> + Send + Sync + 'static) -> Self {
+        Self { authorize: self.authorize.found_by(find), ..self }
+    }
+}
+
+impl<A: Clone> Guard<A> {
     /// Asks for a role as well; called again, for that one too.
     #[must_use]
     pub fn role(self, role: &str) -> Self {
@@ -90,15 +139,16 @@ impl Guard {
     /// # Errors
     ///
     /// The catalogue has no such feature for this product.
-    pub fn feature(&self, feature: &str) -> Result<FeatureGuard, Error> {
+    pub fn feature(&self, feature: &str) -> Result<FeatureGuard<A>, Error> {
         let billing = self.platform.billing();
         let entitle = billing.entitle(feature)?;
         self.platform.manifest().add_feature(feature);
-        Ok(FeatureGuard { require: self.require.clone(), entitle, meter: billing.meter() })
+        let (require, authorize) = (self.require.clone(), self.authorize.clone());
+        Ok(FeatureGuard { require, authorize, entitle, meter: billing.meter() })
     }
 }
 
-impl FeatureGuard {
+impl<A> FeatureGuard<A> {
     /// Reserves as many units as `units` says of a request, in place of one: see [`EntitleLayer::units`].
     #[must_use]
     pub fn units(self, units: impl Fn(&Asked<'_>) -> u64 + Send + Sync + 'static) -> Self {
@@ -142,20 +192,21 @@ impl FeatureGuard {
     }
 }
 
-impl<S> Layer<S> for Guard {
-    type Service = Require<S>;
+impl<S, A: Layer<S>> Layer<S> for Guard<A> {
+    type Service = Require<A::Service>;
 
-    fn layer(&self, inner: S) -> Require<S> {
-        self.require.layer(inner)
+    fn layer(&self, inner: S) -> Self::Service {
+        self.require.layer(self.authorize.layer(inner))
     }
 }
 
-impl<S> Layer<S> for FeatureGuard {
-    type Service = Require<Entitle<Meter<S>>>;
+impl<S, A: Layer<Entitle<Meter<S>>>> Layer<S> for FeatureGuard<A> {
+    type Service = Require<A::Service>;
 
     fn layer(&self, service: S) -> Self::Service {
         let service = self.meter.layer(service); // a refused or failed request is never billed
         let service = self.entitle.layer(service); // needs to know who pays
-        self.require.layer(service) // callers are not told the price of what they may not do
+        let service = self.authorize.layer(service); // callers are not told the price of what they may not do
+        self.require.layer(service) // what the token lacks is known before anything is loaded
     }
 }

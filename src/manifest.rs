@@ -21,6 +21,7 @@ pub(crate) struct Manifest {
 #[derive(Debug, Default)]
 struct Asked {
     scopes: BTreeSet<String>,
+    actions: BTreeSet<&'static str>,
     features: BTreeSet<String>,
 }
 
@@ -68,6 +69,10 @@ impl Manifest {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).scopes.extend(scopes.iter().map(|s| (*s).to_owned()));
     }
 
+    pub(crate) fn add_action(&self, action: &'static str) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).actions.insert(action);
+    }
+
     pub(crate) fn add_feature(&self, feature: &str) {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).features.insert(feature.to_owned());
     }
@@ -77,6 +82,7 @@ impl Manifest {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut manifest = self.fixed.clone();
         manifest["scopes"] = json!(asked.scopes);
+        manifest["actions"] = json!(asked.actions);
         manifest["features"] = json!(asked.features);
         manifest["secrets"] = json!(secrets);
         manifest

@@ -8,6 +8,7 @@ use halfbyte_core::client::Client;
 use halfbyte_core::config::{Config, Environment, SecretsBackend};
 use halfbyte_core::home::Home;
 use halfbyte_core::{BoxError, Lifecycle, ProductId, TenantId, error_chain};
+use halfbyte_identity::access::Access;
 use halfbyte_identity::embedded::ClientSpec;
 use halfbyte_identity::{Identity, TokenSource};
 use halfbyte_observe::{RequestIdLayer, ServerLayer, Telemetry, TraceTrust};
@@ -66,6 +67,7 @@ pub(crate) struct Systems {
     pub(crate) client: Client,
     pub(crate) secrets: Secrets,
     pub(crate) identity: Identity,
+    pub(crate) access: Access,
     pub(crate) billing: Billing,
 }
 
@@ -112,7 +114,11 @@ impl Platform {
     /// What a route asks of its caller: a principal with all of `scopes`. Put it around the route as a layer.
     pub fn require(&self, scopes: &[&str]) -> Guard {
         self.manifest().add_scopes(scopes);
-        Guard { platform: self.clone(), require: self.identity().require(scopes) }
+        Guard {
+            platform: self.clone(),
+            require: self.identity().require(scopes),
+            authorize: tower::layer::util::Identity::new(),
+        }
     }
 
     /// Tokens of this product's own for calling another one, as any customer would: client credentials with the client id
@@ -239,6 +245,11 @@ impl Platform {
     /// Who is calling.
     pub fn identity(&self) -> &Identity {
         &self.0.systems.identity
+    }
+
+    /// What callers may do, by the policies of [`Builder::policies`].
+    pub fn access(&self) -> &Access {
+        &self.0.systems.access
     }
 
     /// What callers may use, and what they used.

@@ -139,6 +139,11 @@ impl Identity {
         RequireLayer::new(scopes, self.resource_metadata.clone(), self.lifecycle.clock().clone())
     }
 
+    /// Where the protected-resource metadata of this product is (RFC 9728), as refusals say it.
+    pub fn resource_metadata(&self) -> &str {
+        &self.resource_metadata
+    }
+
     /// Where the product revokes credentials of any issuer before they expire, in this process.
     pub fn revocations(&self) -> &Revocations {
         &self.authenticator.parts().revocations

@@ -1,6 +1,8 @@
 #![doc = include_str!("docs/crate.md")]
 #![doc = include_str!("docs/presets.md")]
 
+#[cfg(feature = "access")]
+pub mod access;
 pub mod api_keys;
 mod authenticator;
 mod binding;

@@ -253,7 +253,7 @@ async fn operators_see_whether_it_is_ready_and_what_it_is() {
     let manifest = json(product.admin("/manifest").send().await.unwrap()).await;
     assert_eq!((&manifest["product"], &manifest["contract"]), (&"parcel".into(), &"2026-11-21 (V1)".into()));
     assert_eq!((&manifest["scopes"][0], &manifest["features"][0]), (&"labels:write".into(), &"labels".into()));
-    assert!(manifest["secrets"].is_array(), "{manifest}");
+    assert!(manifest["secrets"].is_array() && manifest["actions"].is_array(), "{manifest}");
     assert_eq!(product.admin("/").send().await.unwrap().status(), 404);
 }
 

@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::BoxError;
@@ -30,6 +31,8 @@ where
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched<T> {
     pub(super) value: Option<T>,
+    /// Why what the backend gave is not the value.
+    pub(super) refused: Option<Arc<str>>,
     pub(super) fresh_for: Option<Duration>,
     pub(super) usable_for: Option<Duration>,
 }
@@ -37,12 +40,18 @@ pub struct Fetched<T> {
 impl<T> Fetched<T> {
     /// A value, to be used from now on.
     pub fn new(value: T) -> Self {
-        Self { value: Some(value), fresh_for: None, usable_for: None }
+        Self { value: Some(value), refused: None, fresh_for: None, usable_for: None }
     }
 
     /// The value fetched before is still the current one. An error if there was none.
     pub fn unchanged() -> Self {
-        Self { value: None, fresh_for: None, usable_for: None }
+        Self { value: None, refused: None, fresh_for: None, usable_for: None }
+    }
+
+    /// The backend gave something that cannot be used. The value fetched before stays, as current as when it is
+    /// [unchanged](Self::unchanged), and the status says why; where there is none the fetch has failed with that reason.
+    pub fn refused(reason: impl Into<Arc<str>>) -> Self {
+        Self { refused: Some(reason.into()), ..Self::unchanged() }
     }
 
     /// The backend's own word on how long this is current, in place of the policy's.

@@ -106,7 +106,8 @@ impl Status {
         self.confirmed.map(|(at, _)| at.elapsed())
     }
 
-    /// What the backend said at the last failed fetch, with all causes; `None` after a good one.
+    /// What the backend said at the last failed fetch, with all causes, or why what it gave last was
+    /// [refused](super::Fetched::refused); `None` after a good one.
     pub fn last_error(&self) -> Option<String> {
         self.last_error.as_deref().map(|error| crate::error_chain(error))
     }

@@ -125,8 +125,9 @@ impl<T> Keeper<T> {
 
     fn finish(&mut self, outcome: Result<Fetched<T>, BoxError>) {
         match outcome {
-            Ok(Fetched { value: None, .. }) if self.last.is_none() => {
-                self.failed("the source answered \"unchanged\" before it ever gave a value".into());
+            Ok(Fetched { value: None, refused, .. }) if self.last.is_none() => {
+                let unchanged = || "the source answered \"unchanged\" before it ever gave a value".into();
+                self.failed(refused.map_or_else(unchanged, |reason| reason.as_ref().into()));
             }
             Ok(fetched) => self.fetched(fetched),
             Err(error) => self.failed(error),
@@ -149,8 +150,10 @@ impl<T> Keeper<T> {
         let floor = policy.backoff.min(policy.fresh_for);
         let next = policy.refresh_after(fresh_for, fastrand::f64()).max(floor);
         self.log_recovery();
+        let refused = fetched.refused.map(|reason| Arc::from(BoxError::from(&*reason)));
         self.shared.status.send_modify(|status| {
             status.confirmed(generation, Some(lifetime));
+            status.last_error = refused;
             status.in_flight = false;
             status.attempts += 1;
             status.next_attempt = Instant::now().checked_add(next);

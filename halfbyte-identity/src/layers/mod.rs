@@ -4,7 +4,7 @@ mod authenticate;
 mod endpoints;
 mod future;
 mod oauth;
-mod path;
+pub(crate) mod path;
 mod require;
 
 pub use self::authenticate::{Authenticate, AuthenticateLayer};

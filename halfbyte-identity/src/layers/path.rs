@@ -1,40 +1,56 @@
 use std::borrow::Cow;
 
-use halfbyte_core::TenantId;
 use percent_encoding::percent_decode_str;
 
-/// Where in a path the tenant stands: `/tenants/{tenant}`.
+/// Where in a path something stands: `/tenants/{tenant}`. It fits that path and all below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TenantPath {
-    /// `None` is the tenant.
-    segments: Box<[Option<Box<str>>]>,
+pub(crate) struct PathPattern(Box<[Segment]>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Text(Box<str>),
+    /// `{region}`, of which nothing is asked.
+    Any,
+    Wanted,
 }
 
-impl TenantPath {
-    pub(super) fn new(pattern: &str) -> Self {
+impl PathPattern {
+    /// What is wanted is the one segment `{wanted}`.
+    ///
+    /// # Panics
+    ///
+    /// `pattern` does not begin with `/`, or has not exactly one such segment.
+    pub(crate) fn new(pattern: &str, wanted: &str) -> Self {
         let rest = pattern.strip_prefix('/').unwrap_or_else(|| panic!("{pattern:?} does not begin with /"));
-        let segment = |text: &str| (text != "{tenant}").then(|| Box::from(text));
+        let segment = |text: &str| match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
+            Some(name) if name == wanted => Segment::Wanted,
+            Some(_) => Segment::Any,
+            None => Segment::Text(text.into()),
+        };
         let segments: Box<[_]> = rest.split('/').map(segment).collect();
-        let tenants = segments.iter().filter(|segment| segment.is_none()).count();
-        assert!(tenants == 1, "{pattern:?} has not exactly one segment {{tenant}}");
-        Self { segments }
+        let found = segments.iter().filter(|segment| **segment == Segment::Wanted).count();
+        assert!(found == 1, "{pattern:?} has not exactly one segment {{{wanted}}}");
+        Self(segments)
     }
 
-    /// Whether `path` fits and names `tenant`.
-    pub(super) fn names(&self, path: &str, tenant: &TenantId) -> bool {
-        let Some(rest) = path.strip_prefix('/') else { return false };
-        // What is further in may go up by them, to another tenant.
+    /// What is wanted, decoded, as a handler sees it; `None` if `path` does not fit.
+    pub(crate) fn find<'a>(&self, path: &'a str) -> Option<Cow<'a, str>> {
+        let rest = path.strip_prefix('/')?;
+        // What is further in may go up by them, to something else.
         if rest.split('/').any(has_steps) {
-            return false;
+            return None;
         }
-        let mut segments = rest.split('/');
-        self.segments.iter().all(|expected| {
-            segments.next().is_some_and(|segment| match expected {
-                Some(text) => **text == *segment,
-                // Decoded, as a handler sees it.
-                None => percent_decode_str(segment).decode_utf8().is_ok_and(|named| named == tenant.as_str()),
-            })
-        })
+        let (mut segments, mut found) = (rest.split('/'), None);
+        for expected in &self.0 {
+            let segment = segments.next()?;
+            match expected {
+                Segment::Text(text) if **text != *segment => return None,
+                Segment::Any | Segment::Wanted if segment.is_empty() => return None,
+                Segment::Text(_) | Segment::Any => {}
+                Segment::Wanted => found = Some(percent_decode_str(segment).decode_utf8().ok()?),
+            }
+        }
+        found
     }
 }
 
@@ -50,7 +66,7 @@ mod tests {
     use super::*;
 
     fn fits(pattern: &str, path: &str) -> bool {
-        TenantPath::new(pattern).names(path, &"acme:eu".parse().expect("a tenant"))
+        PathPattern::new(pattern, "tenant").find(path).is_some_and(|found| found == "acme:eu")
     }
 
     #[test]
@@ -93,12 +109,33 @@ mod tests {
         }
         assert!(fits("/v1/{tenant}/labels", "/v1/acme:eu/labels/7"));
         assert!(!fits("/v1/{tenant}/labels", "/v1/acme:eu/orders"));
+        assert!(fits("/v1/{region}/{tenant}", "/v1/north/acme:eu/labels"));
+        assert!(!fits("/v1/{region}/{tenant}", "/v1//acme:eu"));
+        assert!(!fits("/v1/{region}/{tenant}", "/v1/acme:eu"));
+    }
+
+    #[test]
+    fn what_is_found_is_decoded_once() {
+        let pattern = PathPattern::new("/labels/{id}", "id");
+        for (path, found) in [
+            ("/labels/7", Some("7")),
+            ("/labels/a%2Fb", Some("a/b")),
+            ("/labels/%25%32%65", Some("%2e")),
+            ("/labels/%C3%BC", Some("ü")),
+            ("/labels/7/print", Some("7")),
+            ("/labels/", None),
+            ("/labels", None),
+            ("/labels/%FF", None),
+            ("/labels/7/..", None),
+        ] {
+            assert_eq!(pattern.find(path).as_deref(), found, "{path}");
+        }
     }
 
     #[test]
     fn a_pattern_that_would_guard_nothing_is_a_defect() {
         for pattern in ["", "tenants/{tenant}", "/tenants", "/{tenant}/{tenant}", "/t-{tenant}"] {
-            assert!(std::panic::catch_unwind(|| TenantPath::new(pattern)).is_err(), "{pattern}");
+            assert!(std::panic::catch_unwind(|| PathPattern::new(pattern, "tenant")).is_err(), "{pattern}");
         }
     }
 }

@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::future::RequireFuture;
-use super::path::TenantPath;
+use super::path::PathPattern;
 
 /// Lets only principals through that have all it asks for; with nothing asked for, any principal. Stands inside
 /// [`AuthenticateLayer`](super::AuthenticateLayer).
@@ -40,7 +40,7 @@ struct Asked {
     roles: Vec<Box<str>>,
     acr: Box<[Box<str>]>,
     max_age: Option<Duration>,
-    tenant: Option<TenantPath>,
+    tenant: Option<PathPattern>,
     resource_metadata: Arc<str>,
     clock: Clock,
 }
@@ -75,7 +75,7 @@ impl RequireLayer {
     }
 
     /// Asks that the tenant in the path is the principal's: `/tenants/{tenant}` fits `/tenants/acme` and all below it.
-    /// A path that does not fit is refused, so that a route that was moved does not lose its guard. The path is the one that
+    /// Any other segment in braces stands for whatever is there. A path that does not fit is refused, so that a route that was moved does not lose its guard. The path is the one that
     /// this layer sees: inside of what cuts off a prefix (such as axum's `nest`) it is the rest.
     ///
     /// # Panics
@@ -83,7 +83,7 @@ impl RequireLayer {
     /// `pattern` does not begin with `/`, or has not exactly one segment `{tenant}`.
     #[must_use]
     pub fn tenant_in_path(mut self, pattern: &str) -> Self {
-        Arc::make_mut(&mut self.asked).tenant = Some(TenantPath::new(pattern));
+        Arc::make_mut(&mut self.asked).tenant = Some(PathPattern::new(pattern, "tenant"));
         self
     }
 }
@@ -101,7 +101,11 @@ impl Asked {
         if let Some(role) = self.roles.iter().find(|role| !principal.has_role(role)) {
             return Some(Problem::forbidden(format!("this needs the role: {role}")));
         }
-        if self.tenant.as_ref().is_some_and(|pattern| !pattern.names(path, principal.tenant())) {
+        if self
+            .tenant
+            .as_ref()
+            .is_some_and(|pattern| pattern.find(path).is_none_or(|it| it != principal.tenant().as_str()))
+        {
             return Some(Problem::forbidden("this is of another tenant"));
         }
         let weak = !self.acr.is_empty() && !principal.acr().is_some_and(|acr| self.acr.iter().any(|one| **one == *acr));

@@ -9,6 +9,7 @@ mod model;
 mod on_demand;
 mod racing;
 mod refreshing;
+mod refusing;
 mod staleness;
 mod status;
 
