@@ -77,12 +77,12 @@ fn main() -> Outcome {
     let label = |number: usize| Label {
         id: format!("l-{number}"),
         tenant: tenant.clone(),
-        owner: if number % 10 == 0 {
+        owner: if number.is_multiple_of(10) {
             name_of(&ann)
         } else {
             EntityRef::new("HalfByte::User", format!("acme/u{number}"))
         },
-        is_sealed: number % 7 == 0,
+        is_sealed: number.is_multiple_of(7),
     };
     let one = label(1);
 

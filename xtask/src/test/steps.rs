@@ -32,7 +32,11 @@ pub const STEPS: &[Step] = &[
     Step { name: "alone", what: "each crate by itself", run: |run| alone::run(run.workspace) },
     Step { name: "fuzz", what: "no input breaks what reads untrusted bytes", run: |run| fuzz::run(run.workspace) },
     Step { name: "benches", what: "the benches compile", run: |run| run.benches() },
-    Step { name: "tour", what: "billing alone, telemetry alone, and the platform, end to end", run: |run| run.tour() },
+    Step {
+        name: "tour",
+        what: "billing, telemetry, secrets and policies alone, and the platform, end to end",
+        run: |run| run.tour(),
+    },
     Step { name: "rules", what: "the rules of this repository", run: |run| rules::check(&run.workspace.root) },
     Step { name: STOP, what: "the real servers", run: |run| run.stop() },
 ];
@@ -77,6 +81,8 @@ impl<'a> Run<'a> {
     fn tour(&mut self) -> Result {
         self.cargo("run --example billing")?;
         self.cargo("run --example observe")?;
+        self.cargo("run --example secrets")?;
+        self.cargo("run --example explain")?;
         let root = &self.workspace.root;
         let session = self.session()?;
         // It rotates a password in a real database, which it leaves out where there is none.
