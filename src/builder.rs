@@ -160,6 +160,9 @@ impl Builder {
             Err(error) => return Err(Error::new(ErrorKind::Unavailable, "telemetry could not start").caused_by(error)),
         };
 
+        for warning in rules.warnings() {
+            tracing::warn!(target: "halfbyte::decisions", "{warning}");
+        }
         let public = Bound::new("HALFBYTE_LISTEN", config.listen)?;
         let admin = Bound::new("HALFBYTE_ADMIN_LISTEN", config.admin_listen)?;
         let public_url = match &config.public_url {

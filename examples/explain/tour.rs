@@ -79,9 +79,9 @@ async fn dry_run(rules: Rules, people: &[Principal], sealed: &Entity) -> Outcome
     let recorder = Recorder::create(&path, 1 << 20)?;
     let access = Access::fixed(rules).log(DecisionLog::new().record(recorder.clone()));
     for person in people {
-        access.decide(person, Action::new("CreateLabel"), person.tenant()).await?;
+        let _recorded = access.decide(person, Action::new("CreateLabel"), person.tenant()).await?;
         for action in [Action::new("ReadLabel"), Action::new("EditLabel")] {
-            access.decide(person, action, sealed).await?;
+            let _recorded = access.decide(person, action, sealed).await?;
         }
     }
     recorder.flush();

@@ -214,22 +214,18 @@ impl<'a> Asking<'a> {
         let resources: Vec<_> = resources.into_iter().map(with_what_tenants_have).collect();
         let asked = Asked { rules: &rules, who, tenant, action };
         let mut seen = Vec::new();
-        let decisions = match self.answers(&asked, &resources, &mut seen).await {
-            // One of many may be what is out of bounds.
-            Err(Lost::Bounds(_)) if resources.len() > 1 => {
-                let mut decisions = Vec::with_capacity(resources.len());
-                for resource in resources.chunks(1) {
-                    decisions.extend(
-                        self.answers(&asked, resource, &mut seen)
-                            .await
-                            .or_else(|lost| asked.denied(resource, lost))
-                            .map_err(failed)?,
-                    );
+        let answers = self.answers(&asked, &resources, &mut seen).await;
+        let mut decisions = answers.or_else(|lost| asked.denied(&resources, lost)).map_err(failed)?;
+        // One of many may be what is out of bounds or does not fit, or have it around: the others are not denied for it.
+        if resources.len() > 1 {
+            for (resource, decision) in resources.chunks(1).zip(&mut decisions) {
+                if decision.errors.iter().any(|error| error.policy.is_none()) {
+                    let alone = self.answers(&asked, resource, &mut seen).await;
+                    let alone = alone.or_else(|lost| asked.denied(resource, lost)).map_err(failed)?;
+                    decision.clone_from(&alone[0]);
                 }
-                decisions
             }
-            answers => answers.or_else(|lost| asked.denied(&resources, lost)).map_err(failed)?,
-        };
+        }
         let took = began.elapsed() / u32::try_from(resources.len().max(1)).unwrap_or(u32::MAX);
         let mut seen: Vec<&Entity> = seen.iter().map(|thing| &**thing).chain([who, tenant]).collect();
         let concluded = resources.iter().zip(decisions).map(|(resource, decision)| {

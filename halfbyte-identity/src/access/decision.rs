@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What came of a question, and why.
+#[must_use = "a denial is a decision too"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Decision {

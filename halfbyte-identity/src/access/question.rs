@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use cedar_policy::entities_errors::EntitiesError;
@@ -16,13 +17,22 @@ const SERVICE: &str = "HalfByte::Service";
 const ROLE: &str = "HalfByte::Role";
 
 /// What names a principal in policies: `HalfByte::User::"TENANT/SUBJECT"`, or `HalfByte::Service`. For attributes of what it owns:
-/// `resource.owner == principal`.
+/// `resource.owner == principal`. A `/` in the tenant is written `%2F`, and a `%` `%25`, so that no two tenants have a name in common.
+///
+/// The issuer is not in it: who two issuers of one tenant call the same is the same to policies.
 pub fn name_of(principal: &Principal) -> EntityRef {
     let kind = match principal.kind() {
-        PrincipalKind::Service => SERVICE,
-        _ => USER,
+        PrincipalKind::User => USER,
+        // What a later kind may do is limited by its scopes.
+        _ => SERVICE,
     };
-    EntityRef::new(kind, format!("{}/{}", principal.tenant(), principal.subject()))
+    let tenant = principal.tenant().as_str();
+    let tenant = if tenant.contains(['/', '%']) {
+        Cow::Owned(tenant.replace('%', "%25").replace('/', "%2F"))
+    } else {
+        Cow::Borrowed(tenant)
+    };
+    EntityRef::new(kind, format!("{tenant}/{}", principal.subject()))
 }
 
 /// The principal as policies see it, by its token alone.

@@ -3,7 +3,9 @@ use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
-use cedar_policy::{EntityTypeName, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{
+    EntityTypeName, Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationResult, ValidationWarning, Validator,
+};
 
 use super::around;
 use super::index::Index;
@@ -83,6 +85,9 @@ impl Rules {
             words::on_policy(error, id, origin, text)
         };
         findings.extend(result.validation_errors().map(|error| found(error.policy_id(), error)));
+        if findings.is_empty() {
+            findings.extend(unchecked(&policies, &origins, &types.schema, &result));
+        }
         if !findings.is_empty() {
             findings.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
             findings.dedup();
@@ -150,6 +155,26 @@ fn misnamed(files: &[SourceFile]) -> Vec<Finding> {
     let twice = files.iter().filter(|file| !seen.insert(&*file.name));
     let reason = "there are two files of this name: give one another name";
     twice.map(|file| Finding { file: file.name.clone(), line: 0, reason: reason.into() }).collect()
+}
+
+/// Policies that Cedar has not looked at, as it gives up without a word where the stack of its thread is short: none is an error, and
+/// none can be about anything either, though nothing was said against it.
+fn unchecked(
+    policies: &PolicySet,
+    origins: &HashMap<PolicyId, Origin>,
+    schema: &Schema,
+    result: &ValidationResult,
+) -> Vec<Finding> {
+    let warned: HashSet<_> = result.validation_warnings().map(ValidationWarning::policy_id).collect();
+    let silent =
+        policies.policies().filter(|policy| policy.has_non_scope_constraint() && !warned.contains(policy.id()));
+    let silent = silent.filter(|policy| policy.get_valid_request_envs(schema).next().is_none());
+    let finding = |origin: &Origin| Finding {
+        file: origin.file.clone(),
+        line: origin.line,
+        reason: "it is too long to be checked against the schema: write more policies".into(),
+    };
+    silent.filter_map(|policy| origins.get(policy.id())).map(finding).collect()
 }
 
 /// What Cedar would overflow the stack with, and end the process: it is not shown to it.

@@ -90,21 +90,29 @@ const DEEPEST: usize = 20;
 /// The most `if`s in one policy, at a tenth of that.
 const MOST_IFS: usize = 40;
 
+/// The most operators in one policy, where `||` and `&&` count twice: each makes a tree one deeper, though no bracket shows it.
+const MOST_OPERATORS: usize = 64;
+
 /// Where a text is nested deeper than it may be, and what to do.
 pub(super) fn too_deep(text: &str, is_schema: bool) -> Option<(usize, String)> {
-    let (mut depth, mut ifs) = (0usize, 0);
+    let (mut depth, mut ifs, mut operators) = (0usize, 0, 0);
     for (token, _, line) in Tokens::of(text) {
         match token {
             Token::Mark('(' | '[' | '{') => depth += 1,
             Token::Mark('<') if is_schema => depth += 1,
             Token::Mark(')' | ']' | '}') => depth = depth.saturating_sub(1),
             Token::Mark('>') if is_schema => depth = depth.saturating_sub(1),
-            Token::Mark(';') => ifs = 0,
+            Token::Mark(';') => (ifs, operators) = (0, 0),
+            Token::Mark('|' | '&' | '+' | '-' | '*' | '.') if !is_schema => operators += 1,
             Token::Word("if") => ifs += 1,
             _ => {}
         }
         if depth > DEEPEST {
             return Some((line, format!("there are more than {DEEPEST} brackets in each other: write it flatter")));
+        }
+        if operators > MOST_OPERATORS {
+            let what = format!("there are more than {MOST_OPERATORS} operators in one policy (|| and && count twice)");
+            return Some((line, format!("{what}: write more policies, or a set and `contains`")));
         }
         if ifs > MOST_IFS {
             return Some((line, format!("there are more than {MOST_IFS} ifs in one policy: write more policies")));
@@ -141,6 +149,10 @@ mod tests {
         let ifs = |count| "if ".repeat(count);
         assert_eq!(too_deep(&format!("{};{}", ifs(MOST_IFS), ifs(MOST_IFS)), false), None);
         assert!(too_deep(&ifs(MOST_IFS + 1), false).is_some());
+        for (operator, count) in [("a || ", 32), ("a && ", 32), (".x", 64), (" + 1", 64), (" * 1", 64), (" - 1", 64)] {
+            assert_eq!(too_deep(&format!("{};", operator.repeat(count)).repeat(3), false), None, "{operator}");
+            assert!(too_deep(&operator.repeat(count + 1), false).is_some(), "{operator}");
+        }
         let less = "<".repeat(DEEPEST + 1);
         assert_eq!((too_deep(&less, false), too_deep(&less, true).is_some()), (None, true));
         assert_eq!(too_deep(&format!("\"{}\" // {}", nested(99), nested(99)), false), None);

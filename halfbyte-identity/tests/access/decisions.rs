@@ -80,3 +80,14 @@ async fn a_list_is_decided_as_each_of_it_would_be() {
     let all = access.check_all(&ann, READ, &labels).await.expect("decisions");
     assert_eq!(all.iter().map(|decision| decision.is_allowed).collect::<Vec<_>>(), [true, false, false], "{all:?}");
 }
+
+#[test]
+fn no_two_principals_of_different_tenants_have_a_name_in_common() {
+    let names =
+        [("acme", "eu/ann"), ("acme/eu", "ann"), ("acme%2Feu", "ann"), ("acme%252Feu", "ann"), ("acme%", "2Feu/ann")]
+            .map(|(tenant, subject)| name_of(&user(subject, tenant, &[])));
+    for (at, name) in names.iter().enumerate() {
+        assert!(!names[..at].contains(name), "{name}");
+    }
+    assert_eq!(name_of(&user("ann", "acme", &[])).to_string(), r#"HalfByte::User::"acme/ann""#);
+}

@@ -229,6 +229,29 @@ fn a_policy_that_is_nested_without_end_is_refused_and_harms_nobody() {
 }
 
 #[test]
+fn a_policy_of_operators_without_end_is_refused_and_harms_nobody() {
+    for (operator, last) in
+        [("true || ", "true"), ("true && ", "true"), ("1 + ", "1 == 1"), ("1 * ", "1 == 1"), ("1 - ", "1 == 1")]
+    {
+        let policy = format!("permit(principal, action, resource) when {{ {}{last} }};", operator.repeat(20_000));
+        let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || found("", &policy));
+        let found = thread.expect("a thread").join().expect("no overflow");
+        assert!(found[0].contains("operators"), "{operator}: {found:?}");
+    }
+}
+
+#[test]
+fn a_policy_as_long_as_may_be_is_checked_against_the_schema() {
+    // A mistake at its end is seen, or that nobody could see it.
+    let policy = format!("permit(principal, action, resource) when {{ {}principal.nothing }};", "true && ".repeat(31));
+    let thread = std::thread::Builder::new()
+        .stack_size(2 << 20)
+        .spawn(move || found(&SCHEMA.replace("Read, Write", "Get, Write"), &policy));
+    let found = thread.expect("a thread").join().expect("no overflow");
+    assert!(found[0].contains("nothing") || found[0].contains("too long to be checked"), "{found:?}");
+}
+
+#[test]
 fn a_policy_as_deep_as_may_be_is_taken_by_a_thread_of_a_runtime() {
     let ifs = "if true then true else ".repeat(39);
     // With the brackets of the condition there are twenty.

@@ -155,6 +155,11 @@ async fn one_thing_of_a_list_that_is_out_of_bounds_is_denied_alone() {
     let wide = wide.into_iter().fold(inside("open"), halfbyte_identity::access::Entity::parent);
     let decisions = access.check_all(&ann, READ, &[wide.clone(), inside("open")]).await.expect("decisions");
     assert_eq!(decisions.iter().map(|it| it.is_allowed).collect::<Vec<_>>(), [false, true]);
+    // Nor what stands in itself.
+    desk.put(folder("x", &["y"]));
+    desk.put(folder("y", &["x"]));
+    let decisions = access.check_all(&ann, READ, &[inside("x"), inside("open"), inside("x")]).await.expect("decisions");
+    assert_eq!(decisions.iter().map(|it| it.is_allowed).collect::<Vec<_>>(), [false, true, false]);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ fn recorded(access: Access, questions: &[(Principal, Action, Entity)]) -> String
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {
         for (principal, action, resource) in questions {
-            access.decide(principal, *action, resource).await.expect("a decision");
+            let _recorded = access.decide(principal, *action, resource).await.expect("a decision");
         }
     });
     drop(access);
