@@ -54,7 +54,7 @@ async fn a_body_whose_rest_never_comes_times_out_and_is_not_asked_for_again() {
     let began = Instant::now();
     let error = client.get(server.url("")).send().await.expect_err("late");
     assert!(error.is_timeout() && error.kind() == ErrorKind::Timeout, "{error:?}");
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(10));
     assert_eq!(server.count(), 1, "the server may be at work");
 }
 

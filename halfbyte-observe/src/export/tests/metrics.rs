@@ -177,7 +177,8 @@ async fn an_instrument_that_hangs_when_it_is_observed_costs_metrics_alone() {
     product.spans(3);
     assert!(receiver.wait_for(|received| received.spans.len() == 3, LONG).await, "spans go on");
 
-    let short = Duration::from_millis(300);
+    // Longer than a busy machine takes to hear the receiver's answer, or to write what is left to its disk.
+    let short = Duration::from_secs(3);
     let flushed = product.telemetry.flush(short).await;
     assert_eq!(flushed.failures().len(), 1, "{flushed}");
     assert!(flushed.failures()[0].reason.contains("does a callback"), "{flushed}");
