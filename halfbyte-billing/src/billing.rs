@@ -210,6 +210,15 @@ impl Billing {
         &self.0.synced
     }
 
+    /// A tenant that is to be refused may just have been given more by another process: the accounts are read again, by one
+    /// read for all who ask. Answers whether they have changed.
+    pub(crate) async fn look_again(&self) -> bool {
+        let before = self.accounts().revision();
+        let Ok(seen) = self.synced().load().map(|known| known.generation()) else { return false };
+        // Where it fails the last good copy goes on answering; its state is readiness's to show.
+        self.synced().refresh(seen).await.is_ok() && self.accounts().revision() > before
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.0.shared
     }

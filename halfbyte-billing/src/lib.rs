@@ -31,6 +31,7 @@ mod quota;
 mod reserve;
 mod settings;
 mod store;
+mod suspended;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod usage;

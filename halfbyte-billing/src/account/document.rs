@@ -232,6 +232,11 @@ impl Account {
         self.grants.iter()
     }
 
+    /// Whether the subscription is paused at `at`.
+    pub(crate) fn is_paused(&self, at: Timestamp) -> bool {
+        self.stage(at).is_some_and(|stage| stage.terms.paused)
+    }
+
     /// What holds at `at`, if that is not before the account, or before what is remembered.
     pub(super) fn stage(&self, at: Timestamp) -> Option<&Stage> {
         self.stages[..self.stages_until(at)].last()

@@ -21,7 +21,7 @@ pub(crate) use self::live::{DEMAND_GAP, live};
 use self::offered::{Offered, Versions};
 use crate::account::{Account, Offers, Right};
 use crate::quota::{Cells, Metered};
-use crate::{Catalog, Feature};
+use crate::{Basis, Catalog, Feature};
 
 /// So many parts are changed independently: a change copies one part and not all customers.
 const SHARDS: usize = 256;
@@ -216,6 +216,20 @@ impl Accounts {
         let confirmed = self.confirmed.load(Ordering::Acquire);
         let since = Duration::from_millis(confirmed);
         (confirmed > 0).then(|| now.saturating_duration_since(self.started).saturating_sub(since))
+    }
+
+    /// What it is worth at `now`.
+    pub(crate) fn basis_at(&self, now: Instant) -> Basis {
+        match self.age_at(now) {
+            Some(age) if age <= LIVE_FOR => Basis::Live,
+            Some(age) if age <= USABLE_FOR => Basis::Stale(age),
+            _ => Basis::Fallback,
+        }
+    }
+
+    /// Whether the subscription of `tenant` is paused at `at`.
+    pub(crate) fn is_paused(&self, tenant: &TenantId, at: Timestamp) -> bool {
+        self.shard(tenant).load().get(tenant).is_some_and(|account| account.is_paused(at))
     }
 
     /// The plan versions that accounts have and that are not known yet.

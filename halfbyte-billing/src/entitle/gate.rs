@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use crate::account::{MeteredRight, Mode};
-use crate::accounts::{FeatureIndex, Found, LIVE_FOR, USABLE_FOR, What};
+use crate::accounts::{FeatureIndex, Found, What};
 use crate::catalog::suggestion;
 use crate::quota::{Cell, Hold, Metered};
 use crate::{Basis, Billing, Decision, Error, ErrorKind, Fallback, Feature, IdempotencyKey};
 
 /// A request waits no longer than this for the store.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// What a client is told to wait when it is not known how long the trouble lasts.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -92,19 +92,10 @@ impl Gate {
         &self.feature
     }
 
-    /// What the accounts are worth at `instant`.
-    fn basis(&self, instant: Instant) -> Basis {
-        match self.billing.accounts().age_at(instant) {
-            Some(age) if age <= LIVE_FOR => Basis::Live,
-            Some(age) if age <= USABLE_FOR => Basis::Stale(age),
-            _ => Basis::Fallback,
-        }
-    }
-
     /// Decides without I/O, and reserves `units`.
     pub(crate) fn decide(&self, tenant: &TenantId, units: u64) -> Verdict {
         let instant = Instant::now();
-        let basis = self.basis(instant);
+        let basis = self.billing.accounts().basis_at(instant);
         if basis == Basis::Fallback {
             return self.fall_back(tenant, units);
         }
@@ -174,7 +165,7 @@ impl Gate {
         let outcome = self.ask_once(tenant, units, sent).await?;
         match outcome {
             Err(Decision::NotEntitled | Decision::PaymentRequired | Decision::QuotaExhausted(_))
-                if self.look_again().await =>
+                if self.billing.look_again().await =>
             {
                 self.ask_once(tenant, units, sent).await
             }
@@ -200,7 +191,7 @@ impl Gate {
             _ => return Ok(Err(Decision::NotEntitled)),
         };
         drop(found);
-        let basis = self.basis(Instant::now());
+        let basis = self.billing.accounts().basis_at(Instant::now());
         if let Some(hold) = self.lease(&cell, units).await? {
             return Ok(Ok(Pass::new(Some((hold, now)), basis)));
         }
@@ -210,16 +201,6 @@ impl Gate {
             }
             _ => Ok(Err(self.exhausted(&cell.right, cell.remaining().unwrap_or(0), now))),
         }
-    }
-
-    /// A tenant that is to be refused may just have got another plan, from another process: the accounts are read again,
-    /// by one read for all who ask. Answers whether they have changed.
-    async fn look_again(&self) -> bool {
-        let before = self.billing.accounts().revision();
-        let synced = self.billing.synced();
-        let Ok(seen) = synced.load().map(|known| known.generation()) else { return false };
-        // Where it fails the last good copy goes on answering; its state is readiness's to show.
-        synced.refresh(seen).await.is_ok() && self.billing.accounts().revision() > before
     }
 
     /// Units from the store; one request asks and the others wait for what it brings.
@@ -254,7 +235,7 @@ impl Gate {
     /// Whether `tenant` may use the feature now, without reserving anything: no I/O, no lock, and no allocation unless it
     /// refuses, or the tenant's rights have changed since they were last asked for.
     pub fn check(&self, tenant: &TenantId) -> Decision {
-        let basis = self.basis(Instant::now());
+        let basis = self.billing.accounts().basis_at(Instant::now());
         if basis == Basis::Fallback {
             return match self.feature.fallback {
                 Fallback::Allow => Decision::Allow { remaining: None, basis },
@@ -279,7 +260,7 @@ impl Gate {
     /// What the plan of `tenant` says of a feature that plans give a value; `None` if it says nothing, or nothing is known of
     /// the tenant now. No I/O.
     pub fn value(&self, tenant: &TenantId) -> Option<Box<str>> {
-        if self.basis(Instant::now()) == Basis::Fallback {
+        if self.billing.accounts().basis_at(Instant::now()) == Basis::Fallback {
             return None;
         }
         match self.granted(tenant).0.what() {

@@ -16,7 +16,7 @@ pub(crate) use self::asked::Units;
 pub use self::entitled::{Entitled, FeatureName};
 pub use self::future::ResponseFuture;
 pub use self::gate::Gate;
-pub(crate) use self::gate::{Pass, Verdict};
+pub(crate) use self::gate::{PATIENCE, Pass, Verdict};
 pub(crate) use self::granted::Granted;
 pub use self::layer::EntitleLayer;
 use self::reservation::Reservation;

@@ -31,5 +31,6 @@ mod reservations;
 mod scripted;
 mod spool;
 mod support;
+mod suspended;
 mod units;
 mod usage;
