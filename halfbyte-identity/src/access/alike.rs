@@ -25,7 +25,7 @@ impl<'a> Alike<'a> {
         for entity in around {
             mentioned.insert(entity.name());
             mentioned.extend(entity.parents());
-            entity.attributes().for_each(|(_, value)| mention(value, &mut mentioned));
+            entity.attributes().for_each(|(_, value)| value.names(&mut |name| _ = mentioned.insert(name)));
         }
         Self { literals, mentioned, reads }
     }
@@ -43,15 +43,6 @@ impl<'a> Alike<'a> {
 
     fn is_known(&self, name: &EntityRef) -> bool {
         self.literals.contains(name) || self.mentioned.contains(name)
-    }
-}
-
-fn mention<'a>(value: &'a Value, mentioned: &mut HashSet<&'a EntityRef>) {
-    match value {
-        Value::Entity(name) => _ = mentioned.insert(name),
-        Value::Set(items) => items.iter().for_each(|item| mention(item, mentioned)),
-        Value::Record(fields) => fields.values().for_each(|value| mention(value, mentioned)),
-        _ => {}
     }
 }
 
@@ -153,5 +144,106 @@ impl<'r> Key<'_, 'r> {
 
     fn length(&mut self, length: usize) {
         self.into.extend_from_slice(&length.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn x(id: &str) -> EntityRef {
+        EntityRef::new("X", id)
+    }
+
+    fn y(id: &str) -> EntityRef {
+        EntityRef::new("Y", id)
+    }
+
+    fn set<T: Into<Value>>(items: impl IntoIterator<Item = T>) -> Value {
+        items.into_iter().map(Into::into).collect()
+    }
+
+    /// What policies that name `lit` cannot tell apart, where they look at `a` and `b`; `None` for what is alike to none.
+    fn key(resource: &Entity) -> Option<Vec<u8>> {
+        let literals = [x("lit"), y("lit")].into();
+        let fields = [("in".into(), Value::Entity(x("in-record")))].into();
+        let who = Entity::named(x("who"))
+            .parent(x("group"))
+            .attribute("named", x("named"))
+            .attribute("set", set([x("in-set")]))
+            .attribute("record", Value::Record(fields));
+        let loaded = Entity::named(x("loaded"));
+        let reads = Reads::These(["a".into(), "b".into()].into());
+        let mut into = vec![7; 3];
+        let alike = Alike::new(&literals, &[&who, &loaded], reads).key(resource, &mut into);
+        alike.then_some(into)
+    }
+
+    fn thing() -> Entity {
+        Entity::named(x("1"))
+    }
+
+    #[test]
+    fn strangers_in_the_same_places_are_alike() {
+        for (one, other) in [
+            (thing(), Entity::named(x("2"))),
+            (thing().attribute("a", x("3")), Entity::named(x("2")).attribute("a", x("4"))),
+            (thing().attribute("a", set([x("3"), x("4")])), thing().attribute("a", set([x("5"), x("6")]))),
+            (thing().parent(x("3")), thing().parent(x("4"))),
+            (thing().attribute("c", 1), thing().attribute("c", 2)),
+            (thing().attribute("a", x("loaded")), Entity::named(x("2")).attribute("a", x("loaded"))),
+            (thing().attribute("a", x("1")), Entity::named(x("2")).attribute("a", x("2"))),
+        ] {
+            let (one, other) = (key(&one), key(&other));
+            assert!(one.is_some() && one == other, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn what_policies_could_tell_apart_is_not_alike() {
+        let a = |value: EntityRef| thing().attribute("a", value);
+        let known = ["lit", "who", "group", "named", "in-set", "in-record", "loaded"];
+        let mut pairs: Vec<_> = known.iter().map(|known| (a(x(known)), a(x("3")))).collect();
+        pairs.extend(known.windows(2).map(|two| (a(x(two[0])), a(x(two[1])))));
+        // Where its own name is known its attributes can be got at otherwise.
+        pairs.extend(known.iter().map(|known| (Entity::named(x(known)).attribute("c", 1), Entity::named(x(known)))));
+        pairs.extend([
+            (thing(), Entity::named(y("1"))),
+            (a(x("3")), a(y("3"))),
+            (a(x("lit")), a(y("lit"))),
+            (a(x("3")), a(x("1"))),
+            (a(x("1")).attribute("c", 1), a(x("1")).attribute("c", 2)),
+            (a(x("3")).attribute("b", x("3")), a(x("3")).attribute("b", x("4"))),
+            (a(x("3")), thing().attribute("b", x("3"))),
+            (a(x("3")), thing()),
+            (thing().parent(x("group")), thing().parent(x("3"))),
+            (thing().parent(x("3")), thing().parent(y("3"))),
+            (thing().parent(x("3")), thing()),
+            (thing().attribute("a", "1bs2"), thing().attribute("a", "1").attribute("b", "2")),
+            (thing().attribute("a", 1), thing().attribute("a", 2)),
+            (thing().attribute("a", true), thing().attribute("a", false)),
+            (
+                thing().attribute("a", set([set([1]), set([2, 3])])),
+                thing().attribute("a", set([set([1, 2]), set([3])])),
+            ),
+            (
+                thing().attribute("a", Value::Set(vec![set([1]), Value::Long(2)])),
+                thing().attribute("a", Value::Set(vec![set([1, 2])])),
+            ),
+        ]);
+        for (one, other) in pairs {
+            let (key, of_other) = (key(&one), key(&other));
+            assert!(key.is_some() && key != of_other, "{one:?} {other:?} {key:?}");
+        }
+    }
+
+    #[test]
+    fn one_of_many_strangers_is_alike_to_none() {
+        let strangers = |count: usize| (0..count).map(|number| x(&format!("s-{number}")));
+        // It is one itself.
+        assert!(key(&thing().attribute("a", set(strangers(STRANGERS - 1)))).is_some());
+        assert!(key(&thing().attribute("a", set(strangers(STRANGERS)))).is_none());
+        assert!(key(&strangers(STRANGERS).fold(thing(), Entity::parent)).is_none());
+        assert!(key(&Entity::named(x("lit")).attribute("c", set(strangers(STRANGERS + 1)))).is_none());
     }
 }

@@ -2,22 +2,30 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::str::FromStr as _;
+use std::sync::Arc;
 
-use cedar_policy::{Context, Entities, EntityId, EntityTypeName, EntityUid, Request};
 use halfbyte_core::Principal;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
+use super::around;
 use super::decide;
 use super::decision::{Decision, EvaluationError};
 use super::entity::{Entity, EntityRef, Resource, Value};
+use super::index::Acting;
 use super::provider::Membership;
-use super::question::{Question, entity_of, entity_of_tenant, to_cedar, uid, unfit};
+use super::question::{Question, entity_of, entity_of_tenant, put, request, unfit};
 use super::rules::Rules;
+use super::schema;
+
+/// How many actions are named to who asks for one that is not there.
+const NAMED: usize = 50;
 
 /// Whether a principal may do something to a resource, with all that policies see of it: for [`Rules::explain`] and other tools.
+///
+/// It is written by hand, and knows what it is told. A running product is asked by [`Access::explain`](super::Access::explain), which
+/// asks the provider for the rest.
 ///
 /// ```
 /// # use halfbyte_core::Principal;
@@ -50,23 +58,17 @@ impl Asked {
             resource: resource.name().clone(),
             others: vec![entity_of_tenant(tenant.clone(), false)],
         };
-        if *resource.name() != tenant {
+        // Of what is known anyway, that counts: people may ask for themselves, and for their tenant.
+        if *resource.name() != tenant && resource.name() != asked.principal.name() {
             asked.others.push(resource);
         }
         asked
     }
 
-    /// As a decision saw it. `None` if the principal is not among `seen`.
-    pub(super) fn seen(principal: &EntityRef, action: &str, resource: &EntityRef, seen: &[&Entity]) -> Option<Self> {
-        let who = seen.iter().find(|entity| entity.name() == principal)?;
-        let mut others = Vec::<Entity>::with_capacity(seen.len());
-        for entity in seen.iter().filter(|entity| entity.name() != principal) {
-            // The tenant may be what is asked for.
-            if others.iter().all(|other| other.name() != entity.name()) {
-                others.push((*entity).clone());
-            }
-        }
-        Some(Self { principal: (*who).clone(), action: action.into(), resource: resource.clone(), others })
+    /// As a decision saw it: `others` are all things but the principal, each once.
+    pub(super) fn seen(principal: &Entity, action: &str, resource: &EntityRef, others: &[Arc<Entity>]) -> Self {
+        let others = others.iter().map(|thing| (**thing).clone()).collect();
+        Self { principal: principal.clone(), action: action.into(), resource: resource.clone(), others }
     }
 
     /// Adds what the product knows of the principal.
@@ -88,10 +90,13 @@ impl Asked {
         self
     }
 
-    /// Adds what the principal or the resource refers to, such as the folder that it stands in.
+    /// Adds what the principal or the resource refers to, such as the folder that it stands in. Of two things of one name the first
+    /// counts: the principal, his tenant and the resource are there already.
     #[must_use]
     pub fn entity(mut self, entity: Entity) -> Self {
-        self.others.push(entity);
+        if self.entities().all(|known| known.name() != entity.name()) {
+            self.others.push(entity);
+        }
         self
     }
 
@@ -100,65 +105,57 @@ impl Asked {
         std::iter::once(&self.principal).chain(&self.others)
     }
 
-    /// What `rules` say.
+    /// What `rules` say. What was given is all there is: where a running product would deny as its provider does not know something, this
+    /// does.
     pub(super) fn decide(&self, rules: &Rules) -> Decision {
-        match self.question(rules) {
-            Ok(question) => decide::by_all(rules, &question),
-            Err(error) => Decision::unfit(rules, error),
+        let decided = || {
+            self.lacking(action_named(rules, &self.action)?, rules).map_err(unfit)?;
+            Ok(decide::by_all(rules, &self.question(rules)?))
+        };
+        match self.named(&self.resource) {
+            Some(resource) => decide::of_base_if_foreign(rules, &self.principal, resource, decided()),
+            None => decided().unwrap_or_else(|error| Decision::unfit(rules, error)),
         }
     }
 
-    /// In the terms of `rules`, of whatever version.
+    fn named(&self, name: &EntityRef) -> Option<&Entity> {
+        self.entities().find(|thing| thing.name() == name)
+    }
+
+    fn lacking(&self, action: &Acting, rules: &Rules) -> Result<(), String> {
+        let tenant = match self.principal.get("tenant") {
+            Some(Value::Entity(of)) => self.named(of),
+            _ => None,
+        };
+        match (self.named(&self.resource), tenant) {
+            (Some(resource), Some(tenant)) => {
+                let follows = (rules, &action.follows);
+                around::lacking(follows, (&self.principal, tenant), resource, self.entities())
+            }
+            // The base set cannot be evaluated then.
+            _ => Ok(()),
+        }
+    }
+
+    /// In the terms of `rules`, of whatever version; checked as a request's question is.
     pub(super) fn question(&self, rules: &Rules) -> Result<Question, EvaluationError> {
-        let action = action_uid(rules, &self.action)?;
-        let (principal, resource) = (uid(rules, self.principal.name())?, uid(rules, &self.resource)?);
-        let request = Request::new(principal, action, resource, Context::empty(), Some(&rules.schema));
-        let request = request.map_err(|error| unfit(error.to_string()))?;
-        let entities = self.entities().map(|entity| to_cedar(rules, entity)).collect::<Result<Vec<_>, _>>()?;
-        let entities =
-            Entities::from_entities(entities, Some(&rules.schema)).map_err(|error| unfit(without_values(&error)))?;
-        Ok(Question { request, entities })
+        let action = action_named(rules, &self.action)?;
+        let request = request(rules, action, self.principal.name(), &self.resource)?;
+        let entities: Vec<_> = self.entities().collect();
+        Ok(Question { request, entities: put(rules, self.principal.name(), &action.entities, &entities)? })
     }
 }
 
-/// The action of that name, if the schema has it.
-pub(super) fn action_uid(rules: &Rules, name: &str) -> Result<EntityUid, EvaluationError> {
-    let (kind, id) = match name.rsplit_once("::") {
-        None => (Cow::Borrowed("Action"), name),
-        Some((namespace, id)) => (Cow::Owned(format!("{namespace}::Action")), id),
-    };
-    let kind =
-        EntityTypeName::from_str(&kind).map_err(|_| unfit(format!("{name:?} cannot be the name of an action")))?;
-    let uid = EntityUid::from_type_name_and_id(kind, EntityId::new(id));
-    if rules.schema.actions().any(|action| *action == uid) {
-        return Ok(uid);
-    }
-    let mut known: Vec<_> = rules.schema.actions().map(action_name).collect();
-    known.sort_unstable();
-    Err(unfit(format!("the schema has no action {name:?}; it has {}", known.join(", "))))
-}
-
-/// How an [`Action`](super::Action) is called: without `Action::`.
-pub(super) fn action_name(action: &EntityUid) -> String {
-    match &*action.type_name().namespace() {
-        "" => action.id().unescaped().to_owned(),
-        namespace => format!("{namespace}::{}", action.id().unescaped()),
-    }
-}
-
-/// What does not fit the schema. Cedar's own words for a value of another type show the value.
-fn without_values(error: &cedar_policy::entities_errors::EntitiesError) -> String {
-    use cedar_policy::entities_errors::EntitiesError;
-    let EntitiesError::InvalidEntity(error) = error else { return error.to_string() };
-    let text = error.to_string();
-    // `in attribute `sealed` on `Label::"l-1"`, type mismatch: value was expected to have type Bool, but it ...: `...`
-    match text.split_once("type mismatch") {
-        None => text,
-        Some((place, values)) => {
-            let expected = values.split(", but it").next().unwrap_or_default();
-            format!("{place}type mismatch{expected}")
-        }
-    }
+/// The action of that name, with its namespace, as [`Action`](super::Action) has it.
+pub(super) fn action_named<'a>(rules: &'a Rules, name: &str) -> Result<&'a Acting, EvaluationError> {
+    rules.index.action(name).ok_or_else(|| {
+        let mut known: Vec<_> = rules.schema.actions().map(schema::name_of).collect();
+        known.sort_unstable();
+        let more = known.len().saturating_sub(NAMED);
+        known.truncate(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        unfit(format!("the schema has no action {name:?}; it has {}{more}", known.join(", ")))
+    })
 }
 
 /// `{"type": "Label", "id": "l-1"}`
@@ -190,13 +187,24 @@ pub(super) fn to_json(entity: &Entity) -> serde_json::Value {
     json!({ "uid": entity.name(), "attrs": attrs, "parents": entity.parents() })
 }
 
+/// In Cedar's JSON format an object with one of these is no record. It has no way to write a record with such a field; ours has the last.
+const MARKS: [&str; 3] = ["__entity", "__extn", RECORD];
+
+/// A record whose fields are called as they like.
+const RECORD: &str = "__record";
+
 fn value_to_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Bool(value) => json!(value),
         Value::Long(value) => json!(value),
         Value::String(value) => json!(value),
         Value::Set(items) => items.iter().map(value_to_json).collect(),
-        Value::Record(fields) => fields.iter().map(|(name, value)| (name.to_string(), value_to_json(value))).collect(),
+        Value::Record(fields) => {
+            let json: serde_json::Value =
+                fields.iter().map(|(name, value)| (name.to_string(), value_to_json(value))).collect();
+            // Else it would be read as what such a name stands for.
+            if fields.keys().any(|name| MARKS.contains(&&**name)) { json!({ RECORD: json }) } else { json }
+        }
         Value::Entity(name) => json!({ "__entity": name }),
         Value::Ip(address) => json!({ "__extn": { "fn": "ip", "arg": address } }),
         Value::Time(time) => json!({ "__extn": { "fn": "datetime", "arg": time } }),
@@ -262,20 +270,29 @@ fn value_of(json: serde_json::Value) -> Result<Value, &'static str> {
         serde_json::Value::Number(value) => Value::Long(value.as_i64().ok_or("a number is no 64-bit integer")?),
         serde_json::Value::String(value) => Value::from(value),
         serde_json::Value::Array(items) => Value::Set(items.into_iter().map(value_of).collect::<Result<_, _>>()?),
-        serde_json::Value::Object(mut fields) if fields.contains_key("__entity") => {
-            let name = fields.remove("__entity").map(serde_json::from_value);
-            Value::Entity(name.and_then(Result::ok).ok_or("__entity is not a type and an id")?)
-        }
-        serde_json::Value::Object(mut fields) if fields.contains_key("__extn") => {
-            let value = fields.remove("__extn").map(serde_json::from_value);
-            match value.and_then(Result::ok).ok_or("__extn is neither ip nor datetime")? {
-                Extension::Ip(address) => Value::Ip(address),
-                Extension::Datetime(time) => Value::Time(time),
-            }
-        }
-        serde_json::Value::Object(fields) => {
-            let fields = fields.into_iter().map(|(name, value)| Ok((name.into(), value_of(value)?)));
-            Value::Record(fields.collect::<Result<_, &'static str>>()?)
-        }
+        serde_json::Value::Object(mut fields) => match MARKS.into_iter().find(|mark| fields.contains_key(*mark)) {
+            None => record_of(fields)?,
+            Some(_) if fields.len() > 1 => return Err("something stands beside __entity, __extn or __record"),
+            Some(mark) => marked(mark, fields.remove(mark).unwrap_or_default())?,
+        },
     })
+}
+
+fn marked(mark: &str, json: serde_json::Value) -> Result<Value, &'static str> {
+    match (mark, json) {
+        (RECORD, serde_json::Value::Object(fields)) => record_of(fields),
+        (RECORD, _) => Err("__record is no object"),
+        ("__entity", json) => {
+            serde_json::from_value(json).map(Value::Entity).map_err(|_| "__entity is not a type and an id")
+        }
+        (_, json) => match serde_json::from_value(json).map_err(|_| "__extn is neither ip nor datetime")? {
+            Extension::Ip(address) => Ok(Value::Ip(address)),
+            Extension::Datetime(time) => Ok(Value::Time(time)),
+        },
+    }
+}
+
+fn record_of(fields: serde_json::Map<String, serde_json::Value>) -> Result<Value, &'static str> {
+    let fields = fields.into_iter().map(|(name, value)| Ok((name.into(), value_of(value)?)));
+    fields.collect::<Result<_, _>>().map(Value::Record)
 }

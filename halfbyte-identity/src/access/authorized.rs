@@ -3,9 +3,11 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use halfbyte_core::Principal;
 use http::Extensions;
 
 use super::action::Action;
+use super::checks::is_same;
 use super::entity::Entity;
 
 /// What a layer of [`Access::authorize`](super::Access::authorize) has loaded and permitted, for the handler: nothing is loaded
@@ -22,6 +24,7 @@ pub struct Authorized<T = Entity> {
 /// What one layer has permitted.
 #[derive(Clone)]
 pub(super) struct Granted {
+    pub(super) principal: Principal,
     pub(super) action: Action,
     pub(super) thing: Arc<Entity>,
 }
@@ -37,10 +40,12 @@ impl AllGranted {
 }
 
 impl<T: Send + Sync + 'static> Authorized<T> {
-    /// What a layer has put into a request; `None` if there was no layer, or nothing that is a `T`.
+    /// What a layer has put into a request; `None` if there was no layer, or nothing that is a `T`, or if somebody else is the
+    /// request's [`Principal`] by now: what one may do is not what another may.
     pub fn of(extensions: &Extensions) -> Option<Self> {
-        let all: &AllGranted = extensions.get()?;
-        all.0.iter().rev().find_map(|granted| {
+        let (all, principal): (&AllGranted, _) = (extensions.get()?, extensions.get()?);
+        let mut his = all.0.iter().rev().filter(|granted| is_same(&granted.principal, principal));
+        his.find_map(|granted| {
             let itself: Arc<dyn Any + Send + Sync> = granted.thing.clone();
             let value = itself.downcast().ok().or_else(|| granted.thing.value())?;
             Some(Self { value, granted: granted.clone() })
@@ -82,7 +87,7 @@ impl<T> Clone for Authorized<T> {
 /// Shows what may be done to which thing, and not the value.
 impl<T> fmt::Debug for Authorized<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Granted { action, thing } = &self.granted;
+        let Granted { action, thing, .. } = &self.granted;
         f.debug_struct("Authorized").field("action", action).field("resource", thing.name()).finish_non_exhaustive()
     }
 }

@@ -10,6 +10,7 @@ use super::check::{Access, Asking, allowed, permitted};
 use super::decision::Decision;
 use super::denied::Denied;
 use super::entity::{Entity, EntityRef, Resource};
+use super::explain::Explanation;
 use super::target::Target;
 
 /// What one request of one principal asks of [`Access`]. What the provider answers, of the principal, of his tenant and of
@@ -38,18 +39,17 @@ impl Checks {
         Self(Arc::new(Inner { access: access.clone(), principal: principal.clone(), known: Known::default() }))
     }
 
-    /// Those that a layer has put into a request.
+    /// Those that a layer has put into a request; `None` also if somebody else is its [`Principal`] by now.
     pub fn of(extensions: &Extensions) -> Option<&Self> {
-        extensions.get()
+        let principal = extensions.get()?;
+        extensions.get().filter(|checks: &&Self| is_same(&checks.0.principal, principal))
     }
 
     /// Those that are in `extensions` already, of a layer further out, or new ones.
     pub(super) fn at(extensions: &mut Extensions, access: &Access, principal: &Principal) -> Self {
-        // The address of a part tells one principal from another: a layer between may have put in somebody else.
-        let fits = |known: &&Self| {
-            known.0.access.is_same(access) && std::ptr::eq(known.0.principal.tenant(), principal.tenant())
-        };
-        if let Some(known) = Self::of(extensions).filter(fits) {
+        // A layer between may have put in somebody else.
+        let fits = |known: &&Self| known.0.access.is_same(access) && is_same(&known.0.principal, principal);
+        if let Some(known) = extensions.get().filter(fits) {
             return known.clone();
         }
         let checks = Self::new(access, principal);
@@ -111,6 +111,16 @@ impl Checks {
         self.asking().find(action, name).await
     }
 
+    /// Why the principal may do `action` to `resource`, or may not, with what is known of the request already: as [`Access::explain`].
+    ///
+    /// # Errors
+    ///
+    /// [`Denied::Unavailable`].
+    pub async fn explain(&self, action: Action, resource: &(impl Resource + Sync)) -> Result<Explanation, Denied> {
+        let resource = resource.entity();
+        self.asking().explain(action, resource, false).await
+    }
+
     pub(super) async fn reach(&self, action: Action, target: Target) -> Result<Arc<Entity>, Denied> {
         match target {
             Target::Named(name) => self.asking().find(action, &name).await,
@@ -121,6 +131,11 @@ impl Checks {
     fn asking(&self) -> Asking<'_> {
         self.0.access.asking(&self.0.principal, &self.0.known)
     }
+}
+
+/// Whether one is a clone of the other: both are alive, so that the address of a part tells.
+pub(super) fn is_same(one: &Principal, other: &Principal) -> bool {
+    std::ptr::eq(one.tenant(), other.tenant())
 }
 
 /// Shows who asks, and nothing of what is known.

@@ -1,5 +1,6 @@
 //! Policies in words: what their scopes ask for, and what their conditions are made of.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use cedar_policy::{
@@ -9,6 +10,20 @@ use cedar_policy::{
 use serde_json::{Value as Json, json};
 
 use super::rules::Rules;
+
+/// How many lines of a policy are shown.
+const LINES: usize = 30;
+
+/// How much is shown of a line of a policy, of a condition and of a value, in bytes.
+const LONGEST: usize = 500;
+
+/// `text`, or as much of it as is shown.
+pub(super) fn clipped(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{}... ({} bytes in all)", &text[..text.floor_char_boundary(LONGEST)], text.len()))
+}
 
 /// A policy as it is shown: what names it, where it stands, what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,11 +62,16 @@ impl Cited {
         rules.policies.policy(&PolicyId::new(id)).map(|policy| Self::of(rules, policy))
     }
 
-    /// The text without annotations, each line after `indent`.
+    /// The text without annotations, each line after `indent`; no more of it than people read.
     pub(super) fn write_text(&self, f: &mut fmt::Formatter<'_>, indent: &str) -> fmt::Result {
         let is_annotation =
             |line: &&str| line.trim_start().starts_with('@') && !line.contains("permit") && !line.contains("forbid");
-        self.text.lines().skip_while(is_annotation).try_for_each(|line| writeln!(f, "{indent}{line}"))
+        let mut lines = self.text.lines().skip_while(is_annotation);
+        lines.by_ref().take(LINES).try_for_each(|line| writeln!(f, "{indent}{}", clipped(line)))?;
+        match lines.count() {
+            0 => Ok(()),
+            more => writeln!(f, "{indent}... and {more} more lines"),
+        }
     }
 }
 
@@ -149,8 +169,21 @@ pub(super) fn kind_name(kind: &EntityTypeName) -> String {
 pub(super) struct Clause {
     pub(super) is_when: bool,
     pub(super) text: String,
+    /// `None` if it cannot be read back from its text, and so not be evaluated by itself.
+    expression: Option<Expression>,
     /// The attributes that it looks at: `resource.owner`.
     pub(super) looks_at: Vec<String>,
+}
+
+/// Whether a clause holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    Yes,
+    No,
+    /// It has an error, such as an attribute that is not there.
+    Error,
+    /// It cannot be evaluated by itself.
+    Unknown,
 }
 
 impl Clause {
@@ -164,29 +197,27 @@ impl Clause {
             take_apart(&condition["body"], if is_when { "&&" } else { "||" }, &mut parts);
             parts.into_iter().map(move |part| (is_when, part))
         });
-        let clauses = parts.filter_map(|(is_when, part)| {
-            let mut looks_at = Vec::new();
-            attributes(part, &mut looks_at);
-            let looks_at = looks_at.into_iter().filter_map(text_of).collect();
-            Some(Self { is_when, text: text_of(part)?, looks_at })
-        });
-        clauses.collect()
+        parts.map(|(is_when, part)| Self::new(is_when, part)).collect()
+    }
+
+    fn new(is_when: bool, part: &Json) -> Self {
+        let mut looks_at = Vec::new();
+        attributes(part, &mut looks_at);
+        let looks_at = looks_at.into_iter().filter_map(text_of).collect();
+        let text = text_of(part);
+        let expression = text.as_ref().and_then(|text| text.parse().ok());
+        let text = text.unwrap_or_else(|| "a condition that has no text".to_owned());
+        Self { is_when, text, expression, looks_at }
     }
 
     /// Whether it holds.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be evaluated.
-    pub(super) fn holds(
-        &self,
-        request: &Request,
-        entities: &Entities,
-    ) -> Result<bool, Box<cedar_policy::EvaluationError>> {
-        // What was printed from a policy that was read can be read.
-        let Ok(expression) = self.text.parse::<Expression>() else { return Ok(true) };
-        let result = eval_expression(request, entities, &expression).map_err(Box::new)?;
-        Ok((result == EvalResult::Bool(true)) == self.is_when)
+    pub(super) fn holds(&self, request: &Request, entities: &Entities) -> Holds {
+        let Some(expression) = &self.expression else { return Holds::Unknown };
+        match eval_expression(request, entities, expression) {
+            Ok(result) if (result == EvalResult::Bool(true)) == self.is_when => Holds::Yes,
+            Ok(_) => Holds::No,
+            Err(_) => Holds::Error,
+        }
     }
 
     /// What the attributes are that it looks at: `resource.owner = User "acme/ann"`.
@@ -194,8 +225,8 @@ impl Clause {
         let value = |text: &String| {
             let result = eval_expression(request, entities, &text.parse::<Expression>().ok()?);
             Some(match result {
-                Ok(EvalResult::EntityUid(uid)) => format!("{text} is {}", name(&uid)),
-                Ok(value) => format!("{text} is {value}"),
+                Ok(EvalResult::EntityUid(uid)) => format!("{text} is {}", clipped(&name(&uid))),
+                Ok(value) => format!("{text} is {}", clipped(&value.to_string())),
                 Err(_) => format!("{text} is not there"),
             })
         };
@@ -206,7 +237,7 @@ impl Clause {
 /// `when { resource.sealed }`
 impl fmt::Display for Clause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {{ {} }}", if self.is_when { "when" } else { "unless" }, self.text)
+        write!(f, "{} {{ {} }}", if self.is_when { "when" } else { "unless" }, clipped(&self.text))
     }
 }
 
@@ -249,4 +280,51 @@ fn text_of(expression: &Json) -> Option<String> {
     let text = Policy::from_json(None, policy).ok()?.to_string();
     let text = text.split_once("when {")?.1.strip_suffix("};")?;
     Some(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clause(is_when: bool, body: &Json) -> (Clause, Holds) {
+        let clause = Clause::new(is_when, body);
+        let name = |text: &str| text.parse::<EntityUid>().expect("a name");
+        let request = Request::new(
+            name(r#"User::"ann""#),
+            name(r#"Action::"Read""#),
+            name(r#"Label::"l-1""#),
+            cedar_policy::Context::empty(),
+            None,
+        );
+        let holds = clause.holds(&request.expect("no schema"), &Entities::empty());
+        (clause, holds)
+    }
+
+    #[test]
+    fn a_clause_holds_or_not_or_has_an_error_and_what_cannot_be_read_back_is_unknown() {
+        let literal = |value: bool| json!({ "Value": value });
+        for (is_when, value, holds) in
+            [(true, true, Holds::Yes), (true, false, Holds::No), (false, true, Holds::No), (false, false, Holds::Yes)]
+        {
+            assert_eq!(clause(is_when, &literal(value)).1, holds, "{is_when} {value}");
+        }
+        let owner = json!({ ".": { "left": { "Var": "resource" }, "attr": "owner" } });
+        let (clause_of_owner, holds) = clause(true, &owner);
+        assert_eq!((holds, clause_of_owner.looks_at), (Holds::Error, vec!["resource.owner".to_owned()]));
+        for is_when in [true, false] {
+            let (unreadable, holds) = clause(is_when, &json!({ "made-up": 1 }));
+            assert_eq!(holds, Holds::Unknown);
+            assert!(unreadable.to_string().contains("a condition that has no text"), "{unreadable}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_shown_of_a_text_than_people_read() {
+        assert_eq!(clipped("short"), "short");
+        let long = "\u{e9}".repeat(LONGEST);
+        let shown = clipped(&long);
+        assert!(shown.len() < LONGEST + 40 && shown.ends_with("... (1000 bytes in all)"), "{shown}");
+        assert_eq!(clipped(&"x".repeat(LONGEST)).len(), LONGEST);
+        assert!(clipped(&"x".repeat(LONGEST + 1)).ends_with("(501 bytes in all)"));
+    }
 }

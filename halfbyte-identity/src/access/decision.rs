@@ -1,6 +1,5 @@
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What came of a question, and why.
 #[must_use = "a denial is a decision too"]
@@ -18,11 +17,12 @@ pub struct Decision {
     pub version: Arc<str>,
 }
 
-/// A policy that could not be evaluated, or a thing that does not fit the schema. Says where, and no value.
+/// A policy that could not be evaluated, a thing that does not fit the schema, or one that is not there. Says where, and no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EvaluationError {
-    /// The policy's id; `None` if the question itself does not fit the schema.
+    /// The policy's id; `None` if no policy was asked: the question does not fit the schema, or what policies look at is not there,
+    /// or is too much.
     pub policy: Option<Arc<str>>,
     /// What is wrong.
     pub reason: Box<str>,
@@ -35,11 +35,4 @@ impl fmt::Display for EvaluationError {
             None => f.write_str(&self.reason),
         }
     }
-}
-
-/// A decision with how long it took, as the decision log has it.
-#[derive(Clone, Debug)]
-pub(super) struct Timed {
-    pub(super) decision: Decision,
-    pub(super) took: Duration,
 }

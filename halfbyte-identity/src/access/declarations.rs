@@ -14,25 +14,34 @@ pub(super) enum Kind {
     Type,
 }
 
-/// File and line of each declaration, by its name with the namespace.
+/// File and line of each declaration, by its name with the namespace. In several files, or with several namespaces, there may be more than
+/// one.
 #[derive(Debug, Default)]
-pub(super) struct Declarations(HashMap<(Kind, String), (Arc<str>, usize)>);
+pub(super) struct Declarations(HashMap<(Kind, String), Vec<Place>>);
+
+/// A file and a line in it.
+type Place = (Arc<str>, usize);
 
 impl Declarations {
     /// Looks through files that parse; of others it finds what it can.
     pub(super) fn of(files: &[SourceFile]) -> Self {
-        let mut found = HashMap::new();
+        let mut found: HashMap<_, Vec<_>> = HashMap::new();
         for file in files {
             for (kind, name, line) in declarations(&file.text) {
-                found.entry((kind, name)).or_insert_with(|| (file.name.clone(), line));
+                found.entry((kind, name)).or_default().push((file.name.clone(), line));
             }
         }
         Self(found)
     }
 
-    /// Where it is declared; no file and line 0 if that is not known.
+    /// Where it is declared first; no file and line 0 if that is not known.
     pub(super) fn place(&self, kind: Kind, name: &str) -> (Arc<str>, usize) {
-        self.0.get(&(kind, name.to_owned())).cloned().unwrap_or_default()
+        self.places(kind, name).first().cloned().unwrap_or_default()
+    }
+
+    /// All places where it is declared.
+    pub(super) fn places(&self, kind: Kind, name: &str) -> &[Place] {
+        self.0.get(&(kind, name.to_owned())).map_or(&[], Vec::as_slice)
     }
 
     /// A finding at the place.

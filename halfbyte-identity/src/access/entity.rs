@@ -75,6 +75,18 @@ pub enum Value {
     Time(jiff::Timestamp),
 }
 
+impl Value {
+    /// Calls `each` with all things that are named in it, at any depth.
+    pub(super) fn names<'v>(&'v self, each: &mut dyn FnMut(&'v EntityRef)) {
+        match self {
+            Self::Entity(name) => each(name),
+            Self::Set(items) => items.iter().for_each(|item| item.names(each)),
+            Self::Record(fields) => fields.values().for_each(|value| value.names(each)),
+            _ => {}
+        }
+    }
+}
+
 impl From<bool> for Value {
     fn from(value: bool) -> Self {
         Self::Bool(value)
@@ -217,6 +229,11 @@ impl Entity {
         self.attributes.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
+    /// Its attribute of that name, if it has one.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.attributes.get(name)
+    }
+
     /// What it stands in directly.
     pub fn parents(&self) -> &[EntityRef] {
         &self.parents
@@ -235,7 +252,9 @@ impl fmt::Debug for Entity {
 
 /// What is asked for: a type of the product's that says what policies may look at.
 pub trait Resource {
-    /// The thing as policies see it.
+    /// The thing as policies see it, which counts before what an [`EntityProvider`](super::EntityProvider) says of one of that name. What
+    /// bears the name of the principal is the principal, as its token and the provider have it; it is denied if it says that it belongs to
+    /// another tenant than that one does.
     fn entity(&self) -> Entity;
 }
 

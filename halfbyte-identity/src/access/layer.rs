@@ -11,8 +11,7 @@ use tower_service::Service;
 use super::action::Action;
 use super::check::Access;
 use super::checks::Checks;
-use super::denied::forbidden;
-use super::future::AuthorizeFuture;
+use super::future::{AuthorizeFuture, Waiting};
 use super::target::{Place, Target};
 use crate::layers::path::PathPattern;
 
@@ -125,13 +124,14 @@ where
         let request = Request::from_parts(parts, body);
         let Some(target) = target else {
             tracing::debug!(%action, ?place, "a request does not say what it asks for");
-            return AuthorizeFuture::refused(forbidden(), &problem::Context::of(&request));
+            let denied = access.unclear(&principal, *action);
+            return AuthorizeFuture::refused(denied.problem(), &problem::Context::of(&request));
         };
         // The service that was polled ready is the one that is called; its clone stays for the next request.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         let action = *action;
         let decision = Box::pin(async move { checks.reach(action, target).await });
-        AuthorizeFuture::deciding(decision, action, request, ready)
+        AuthorizeFuture::deciding(decision, Waiting { principal, action, request, service: ready })
     }
 }

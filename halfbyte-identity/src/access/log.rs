@@ -1,23 +1,28 @@
 //! What is told of decisions, and to whom. Names and ids, never what an attribute says.
 
+use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use halfbyte_core::{Clock, Principal, TraceId};
+use halfbyte_core::{Clock, Principal, TraceId, error_chain};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::time::Instant;
 
-use super::asked::Asked;
+use super::action::Action;
 use super::decision::Decision;
 use super::entity::{Entity, EntityRef};
+use super::events::{is_severe, trace, trace_list, trace_row, trace_suppressed};
 use super::question::name_of;
 use super::recorder::Recorder;
+use super::seen::Seen;
+use super::throttle::{Kind, Seldom, Suppressed, Throttle};
 
-/// Asking for what is of another tenant is more than a missing role.
-const ISOLATION: &str = "halfbyte.tenant-isolation";
+/// How many denials of a principal and an action are logged in full in a second.
+const IN_FULL: u32 = 10;
 
 /// A decision as it is told of: names and ids alone. One line of JSON by its `Serialize`.
 ///
@@ -33,20 +38,34 @@ pub struct Record {
     pub tenant: Box<str>,
     /// What he would do.
     pub action: Box<str>,
-    /// To what.
+    /// To what. Of an empty type and id if the request did not say, or not clearly: see [`is_unclear`](Self::is_unclear).
     pub resource: EntityRef,
     /// Whether he may.
     #[serde(rename = "allowed")]
     pub is_allowed: bool,
     /// The ids of the policies that decided; none if it was denied because none permits.
     pub policies: Vec<Box<str>>,
-    /// The ids of the policies that could not be evaluated; `question` if what was asked does not fit the schema.
+    /// The ids of the policies that could not be evaluated; `question` if what was asked does not fit the schema, or is
+    /// not all there.
     pub errors: Vec<Box<str>>,
     /// Which set of policies decided.
     pub version: Box<str>,
     /// How long it took; whole nanoseconds in JSON.
     #[serde(rename = "took_ns", serialize_with = "to_nanos", deserialize_with = "of_nanos")]
     pub took: Duration,
+}
+
+impl Record {
+    /// Whether the request did not say what it asks for: a layer refused it, and no policy was asked. The
+    /// [resource](Self::resource) has an empty type then, as nothing else has, and an empty id.
+    pub fn is_unclear(&self) -> bool {
+        self.resource.kind().is_empty()
+    }
+
+    /// What is asked for by a request that does not say.
+    pub(super) fn nothing() -> EntityRef {
+        EntityRef::new("", "")
+    }
 }
 
 fn to_nanos<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -59,10 +78,12 @@ fn of_nanos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 
 type Listener = Box<dyn Fn(&Record) + Send + Sync>;
 
-/// Who is told of decisions: the log (`tracing`, target `halfbyte::decisions`) of each denial and of some that were allowed,
+/// Who is told of decisions: the log (`tracing`, target `halfbyte::decisions`) of denials and of some that were allowed,
 /// listeners and a [`Recorder`] of all.
 ///
-/// A denial is told of at INFO; at WARN if policies could not be evaluated, or somebody reached for another tenant's.
+/// Of **every denial** the metric `halfbyte.access.decisions` knows, each [listener](Self::listen), and the [recorder](Self::record) if a
+/// policy was asked. The log has the first 10 of a second in full, of each principal and action, and the number of the rest:
+/// [`denials_per_second`](Self::denials_per_second) with `u32::MAX` has it log all.
 ///
 /// ```
 /// # use halfbyte_identity::access::{Access, DecisionLog};
@@ -70,6 +91,23 @@ type Listener = Box<dyn Fn(&Record) + Send + Sync>;
 /// access.log(DecisionLog::new().sample_allowed(1000).listen(|record| if !record.is_allowed { /* count it */ }))
 /// # }
 /// ```
+///
+/// # What is logged
+///
+/// - A denial, of a layer or of one check, is an event `denied` at INFO; at WARN if policies could not be evaluated, or somebody
+///   reached for another tenant's. An attacker can ask as often as he likes: of one principal and action (and level) so many
+///   [a second](Self::denials_per_second) are logged in full, the rest is counted, and one event `suppressed` tells the count with the
+///   next decision on anything after that second, or when the log is dropped. So nobody hides another one's denials behind his own, as
+///   long as they are of fewer than 128 principals and actions in a tenant, and of 1,024 in all, in one second: those on top are
+///   counted together, by tenant and action, and then as `others`.
+/// - A request that a layer refuses because it does not say what it asks for, or not clearly, is a denial too, by no policy and with an
+///   empty resource. It is none to replay: a recorder leaves it out.
+/// - A list ([`filter`](super::Access::filter), [`check_all`](super::Access::check_all)) is one event `listed`, with how many rows
+///   there were, how many are hidden, and by which policies: what a list does not show, nobody was denied. It counts as a denial if
+///   something is hidden, for level and number, and as allowed if nothing is. Its hidden rows are events `hidden` at DEBUG.
+/// - Of what is allowed one in some, by [`sample_allowed`](Self::sample_allowed), as an event `allowed` at INFO.
+///
+/// Listeners and recorders are told of each single decision, rows of lists too, and none of them is held back.
 pub struct DecisionLog {
     clock: Clock,
     one_in: u32,
@@ -77,30 +115,48 @@ pub struct DecisionLog {
     recorder: Option<Recorder>,
     /// Allowed decisions outside of any trace, to count off.
     allowed: AtomicU64,
+    throttle: Throttle,
+    /// That nothing can be decided.
+    failing: Seldom,
 }
 
 impl Default for DecisionLog {
     fn default() -> Self {
-        Self { clock: Clock::system(), one_in: 100, listeners: Vec::new(), recorder: None, allowed: AtomicU64::new(0) }
+        Self {
+            clock: Clock::system(),
+            one_in: 100,
+            listeners: Vec::new(),
+            recorder: None,
+            allowed: AtomicU64::new(0),
+            throttle: Throttle::new(IN_FULL),
+            failing: Seldom::new(),
+        }
     }
 }
 
 impl DecisionLog {
-    /// Logs each denial, and 1 in 100 of what is allowed.
+    /// Logs denials, 10 a second of each principal and action in full, and 1 in 100 of what is allowed.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Logs one in `n` of what is allowed: 1 all, 0 none. Within a trace it is all or none, by the trace's id; outside of one, each
-    /// `n`th, beginning with the first. Denials are always logged.
+    /// `n`th, beginning with the first. Denials are not sampled.
     #[must_use]
     pub fn sample_allowed(mut self, n: u32) -> Self {
         self.one_in = n;
         self
     }
 
-    /// Tells `listener` of each decision, sampled or not. It must be quick, as the request waits for it; if it panics, that is logged
-    /// and the decision stands.
+    /// Logs `n` denials a second of each principal and action in full, and tells how many more there were: `u32::MAX` logs all.
+    #[must_use]
+    pub fn denials_per_second(mut self, n: u32) -> Self {
+        self.throttle = Throttle::new(n);
+        self
+    }
+
+    /// Tells `listener` of each decision, sampled or not. It must be quick, as the request waits for it; if it panics, that is logged,
+    /// the decision stands, and the others are told.
     #[must_use]
     pub fn listen(mut self, listener: impl Fn(&Record) + Send + Sync + 'static) -> Self {
         self.listeners.push(Box::new(listener));
@@ -121,17 +177,89 @@ impl DecisionLog {
         self
     }
 
-    /// Tells of a decision. That nobody is to be told of costs an atomic addition.
-    pub(super) fn concluded(&self, concluded: &Concluded<'_>) {
-        let is_logged = !concluded.decision.is_allowed || self.samples();
-        if !is_logged && self.listeners.is_empty() && self.recorder.is_none() {
+    /// Tells of a decision. That nobody is to be told of costs an atomic addition. `seen` is what policies saw, the principal first;
+    /// nothing if none was asked.
+    pub(super) fn concluded(
+        &self,
+        asker: &Asker<'_>,
+        resource: &EntityRef,
+        decision: &Decision,
+        seen: impl FnOnce() -> Vec<Arc<Entity>>,
+    ) {
+        self.tell_of_suppressed(self.throttle.due(asker.ended));
+        let is_logged = if decision.is_allowed {
+            self.samples()
+        } else {
+            self.throttle.admits(asker.kind([decision]), asker.ended)
+        };
+        if !is_logged && self.is_alone() {
             return;
         }
-        // Whoever panics at hearing it does no harm to the decision.
-        let told = catch_unwind(AssertUnwindSafe(|| self.tell(concluded, is_logged)));
-        if told.is_err() {
-            let warn = || tracing::error!(target: "halfbyte::decisions", "who listens to decisions has panicked");
-            let _panicked_again = catch_unwind(AssertUnwindSafe(warn));
+        let record = asker.record(self.clock.now(), resource, decision);
+        if is_logged {
+            isolated("the log of decisions", || trace(&record, decision));
+        }
+        self.pass_on(record, seen);
+    }
+
+    /// Warns that it cannot be decided: all requests fail then. Once in a second.
+    pub(super) fn unavailable(&self, action: Action, cause: &'static str, error: &(dyn Error + 'static)) {
+        if let Some(more) = self.failing.admits(Instant::now()) {
+            tracing::warn!(%action, cause, error = error_chain(error), more, "access cannot be decided");
+        }
+    }
+
+    /// Tells of the decisions on a list, each on one of `resources`.
+    pub(super) fn listed<'a>(
+        &self,
+        asker: &Asker<'_>,
+        resources: &[Entity],
+        decisions: &[Decision],
+        seen: impl FnOnce() -> Seen<'a>,
+    ) {
+        if decisions.is_empty() {
+            return;
+        }
+        self.tell_of_suppressed(self.throttle.due(asker.ended));
+        let hidden = || decisions.iter().filter(|decision| !decision.is_allowed);
+        let is_logged = match hidden().next() {
+            None => self.samples(),
+            Some(_) => self.throttle.admits(asker.kind(hidden()), asker.ended),
+        };
+        if is_logged {
+            isolated("the log of decisions", || trace_list(asker, decisions));
+        }
+        let shows_rows = tracing::enabled!(target: "halfbyte::decisions", tracing::Level::DEBUG);
+        if !shows_rows && self.is_alone() {
+            return;
+        }
+        let (now, seen) = (self.clock.now(), self.is_recorded().then(seen));
+        for (resource, decision) in resources.iter().zip(decisions) {
+            let record = asker.record(now, resource.name(), decision);
+            if shows_rows && !decision.is_allowed {
+                isolated("the log of decisions", || trace_row(&record, decision));
+            }
+            self.pass_on(record, || seen.as_ref().map(|seen| seen.of(resource)).unwrap_or_default());
+        }
+    }
+
+    /// Nobody but the log is to be told.
+    fn is_alone(&self) -> bool {
+        self.listeners.is_empty() && self.recorder.is_none()
+    }
+
+    fn pass_on(&self, record: Record, seen: impl FnOnce() -> Vec<Arc<Entity>>) {
+        for listener in &self.listeners {
+            isolated("who listens to decisions", || listener(&record));
+        }
+        if let Some(recorder) = &self.recorder {
+            isolated("the recorder of decisions", || recorder.record(record, seen()));
+        }
+    }
+
+    fn tell_of_suppressed(&self, suppressed: Vec<Suppressed>) {
+        for Suppressed { kind, count } in suppressed {
+            isolated("the log of decisions", || trace_suppressed(&kind, count));
         }
     }
 
@@ -153,43 +281,20 @@ impl DecisionLog {
             (n, None) => self.allowed.fetch_add(1, Ordering::Relaxed).is_multiple_of(n),
         }
     }
+}
 
-    fn tell(&self, concluded: &Concluded<'_>, is_logged: bool) {
-        let record = concluded.record(self.clock.now());
-        if is_logged {
-            trace(&record, concluded.decision);
-        }
-        for listener in &self.listeners {
-            listener(&record);
-        }
-        if let Some(recorder) = &self.recorder {
-            // What no policy decided, none can decide again.
-            if let Some(asked) = Asked::seen(&record.principal, concluded.action, concluded.resource, concluded.seen) {
-                recorder.record(record, asked);
-            }
-        }
+/// What is held back yet is told of.
+impl Drop for DecisionLog {
+    fn drop(&mut self) {
+        self.tell_of_suppressed(self.throttle.rest());
     }
 }
 
-/// The reasons of errors too, which hold no value.
-fn trace(record: &Record, decision: &Decision) {
-    let Record { principal, tenant, action, resource, is_allowed, version, took, .. } = record;
-    let errors: Vec<_> = decision.errors.iter().map(ToString::to_string).collect();
-    let (policies, errors) = (record.policies.join(" "), errors.join("; "));
-    let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    let outcome = if *is_allowed { "allowed" } else { "denied" };
-    if !errors.is_empty() || policies.split(' ').any(|id| id == ISOLATION) {
-        tracing::warn!(
-            target: "halfbyte::decisions",
-            outcome, %principal, %tenant, %action, %resource, policies, errors, %version, took_us = took,
-            "{outcome}: {action} on {resource}"
-        );
-    } else {
-        tracing::info!(
-            target: "halfbyte::decisions",
-            outcome, %principal, %tenant, %action, %resource, policies, errors, %version, took_us = took,
-            "{outcome}: {action} on {resource}"
-        );
+/// Whoever panics at hearing of a decision does no harm to it, nor to who is told after.
+fn isolated(who: &'static str, told: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(told)).is_err() {
+        let error = || tracing::error!(target: "halfbyte::decisions", "{who} has panicked");
+        let _panicked_again = catch_unwind(AssertUnwindSafe(error));
     }
 }
 
@@ -203,32 +308,36 @@ impl fmt::Debug for DecisionLog {
     }
 }
 
-/// A decision, and all that it was about.
-pub(super) struct Concluded<'a> {
+/// Who asked for what to be done, and when it was decided.
+pub(super) struct Asker<'a> {
     pub(super) principal: &'a Principal,
-    pub(super) action: &'a str,
-    pub(super) resource: &'a EntityRef,
-    /// All that policies saw, the principal too; nothing if none was asked.
-    pub(super) seen: &'a [&'a Entity],
-    pub(super) decision: &'a Decision,
+    pub(super) action: &'static str,
+    pub(super) ended: Instant,
+    /// For each decision.
     pub(super) took: Duration,
 }
 
-impl Concluded<'_> {
-    fn record(&self, time: Timestamp) -> Record {
-        let Decision { is_allowed, policies, errors, version } = self.decision;
+impl Asker<'_> {
+    fn record(&self, time: Timestamp, resource: &EntityRef, decision: &Decision) -> Record {
+        let Decision { is_allowed, policies, errors, version } = decision;
         Record {
             time,
             principal: name_of(self.principal),
             tenant: self.principal.tenant().as_str().into(),
             action: self.action.into(),
-            resource: self.resource.clone(),
+            resource: resource.clone(),
             is_allowed: *is_allowed,
             policies: policies.iter().map(|id| (&**id).into()).collect(),
             errors: errors.iter().map(|error| error.policy.as_deref().unwrap_or("question").into()).collect(),
             version: (&**version).into(),
             took: self.took,
         }
+    }
+
+    fn kind<'d>(&self, denials: impl IntoIterator<Item = &'d Decision>) -> Kind {
+        let is_severe = denials.into_iter().any(is_severe);
+        let (tenant, principal) = (Some(self.principal.tenant().clone()), Some(name_of(self.principal)));
+        Kind { tenant, principal, action: self.action, is_severe }
     }
 }
 

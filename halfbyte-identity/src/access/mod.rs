@@ -1,11 +1,13 @@
-//! What a caller may do: policies in Cedar, decided in the process, the same way in every product.
+#![doc = include_str!("../docs/access.md")]
 
 mod action;
 mod alike;
 mod around;
 mod asked;
 mod authorized;
+mod bases;
 mod check;
+mod checking;
 mod checks;
 mod cited;
 mod coverage;
@@ -13,13 +15,21 @@ mod decide;
 mod decision;
 mod declarations;
 mod denied;
+mod effort;
 mod entity;
 #[cfg(test)]
 mod equal;
+mod events;
 mod explain;
+mod extent;
 #[cfg(feature = "axum")]
 mod extract;
+#[cfg(test)]
+mod faithful;
+mod folder;
+mod follows;
 mod future;
+mod height;
 mod index;
 mod layer;
 mod log;
@@ -28,16 +38,21 @@ mod place;
 mod policies;
 mod provider;
 mod question;
+mod ready;
 mod recorder;
+mod remote;
 mod replay;
 mod rules;
 mod schema;
+mod seen;
 mod shape;
 mod source;
 mod statements;
+mod strangers;
 mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod throttle;
 mod tokens;
 mod who_can;
 mod words;

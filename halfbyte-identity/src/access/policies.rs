@@ -6,10 +6,13 @@ use std::time::Duration;
 use halfbyte_core::client::Client;
 use halfbyte_core::live::{Fetched, Policy, Source};
 use halfbyte_core::{BoxError, Lifecycle, Live};
+use secrecy::SecretString;
 use url::Url;
 
 use super::action::Action;
+use super::checking::Checking;
 use super::place::{Found, Looked, Place};
+use super::remote::Remote;
 use super::rules::{Rules, version};
 use super::source::{Finding, Invalid, SourceFile};
 
@@ -80,15 +83,29 @@ impl Policies {
         Self::at(Place::Files(files.into_iter().collect()), Duration::MAX)
     }
 
-    /// A folder: its `*.cedar` and `*.cedarschema` files, not those of folders in it. Looked at every second.
+    /// A folder: its `*.cedar` and `*.cedarschema` files, in which the links of a Kubernetes `ConfigMap` may lead. What is hidden is
+    /// left out, as are other files; a folder in it, a pipe, a link that leads out of it or anything else that is no file refuses the
+    /// set, since what is in there would not be in force. Looked at every second.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
         Self::at(Place::Folder(path.into()), Duration::from_secs(1))
     }
 
-    /// A URL, https or on this machine, that answers `{"files": {"parcel.cedarschema": "...", "parcel.cedar": "..."}}`, best with
-    /// an `ETag`, which is sent back as `If-None-Match`. Asked every 30 seconds.
+    /// A URL, https or on this machine (`localhost` or a loopback address), that answers
+    /// `{"files": {"parcel.cedarschema": "...", "parcel.cedar": "..."}}` as `application/json` and not compressed, best with an
+    /// `ETag`, which is sent back as `If-None-Match`. Asked every 30 seconds. A user name, a password and the query of the URL are
+    /// never shown; a [token](Self::bearer) is better than any of them.
     pub fn url(url: Url, client: Client) -> Self {
-        Self::at(Place::Url(url, client), Duration::from_secs(30))
+        Self::at(Place::Url(Remote { url, client, token: None }), Duration::from_secs(30))
+    }
+
+    /// Asks the URL with a bearer token. `token` is asked at each look, so that a rotated one is used from then on; it is sent to
+    /// that URL alone, as no redirect is followed. Files and folders need none.
+    #[must_use]
+    pub fn bearer(mut self, token: impl Fn() -> Result<SecretString, BoxError> + Send + Sync + 'static) -> Self {
+        if let Place::Url(remote) = &mut self.place {
+            remote.token = Some(Arc::new(token));
+        }
+        self
     }
 
     fn at(place: Place, every: Duration) -> Self {
@@ -141,7 +158,7 @@ impl Policies {
             fetch_timeout: Duration::from_secs(60),
             ..Policy::default()
         };
-        Live::start("access.policies", policy, Feed { policies: self, seen: Mutex::default() }, lifecycle)
+        Live::start("access.policies", policy, Feed::new(self), lifecycle)
     }
 }
 
@@ -160,6 +177,7 @@ impl fmt::Debug for Policies {
 struct Feed {
     policies: Policies,
     seen: Mutex<Seen>,
+    checking: Checking<Result<Rules, Invalid>>,
 }
 
 /// What earlier looks found. Sets are told apart by their [keys](key).
@@ -207,6 +225,10 @@ impl Source<Rules> for Feed {
 }
 
 impl Feed {
+    fn new(policies: Policies) -> Self {
+        Self { policies, seen: Mutex::default(), checking: Checking::default() }
+    }
+
     async fn look(&self, seen: &mut Seen) -> Result<Outcome, BoxError> {
         let (found, tag) = match self.policies.place.look(seen.tag.as_deref(), &self.policies.bounds).await? {
             Looked::Same => return Ok(seen.again()),
@@ -247,7 +269,7 @@ impl Feed {
             return Ok(Outcome::Same);
         }
         // Parsing and checking thousands of policies takes long enough to hold others up.
-        let checked = tokio::task::spawn_blocking(move || check(found)).await?;
+        let checked = self.checking.result(key, move || check(found)).await?;
         Ok(match checked {
             Ok(rules) => {
                 self.announce(&rules);
@@ -284,7 +306,7 @@ fn key(found: &Found) -> Arc<str> {
     }
 }
 
-fn check(found: Found) -> Result<Rules, Invalid> {
+pub(super) fn check(found: Found) -> Result<Rules, Invalid> {
     let rules = Rules::compile(&found.map_err(Invalid)?)?;
     if rules.of_product() == 0 {
         let reason = "there is no policy: add a .cedar file that permits something, or nobody may do anything";
@@ -305,7 +327,7 @@ mod tests {
 
     impl Looker {
         fn at(folder: &Path) -> Self {
-            Self(Feed { policies: Policies::folder(folder), seen: Mutex::default() }, Seen::default())
+            Self(Feed::new(Policies::folder(folder)), Seen::default())
         }
 
         async fn look(&mut self) -> String {
@@ -369,6 +391,28 @@ mod tests {
         assert!(looker.look().await.starts_with("refused: "), "not believed yet");
         assert_eq!(looker.look().await, "same", "what is in force");
         assert_eq!(looker.look().await, "same");
+    }
+
+    #[tokio::test]
+    async fn a_look_that_was_given_up_while_a_set_is_checked_leaves_its_result_to_the_next_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut looker = Looker::at(folder.path());
+        write(folder.path(), PERMIT);
+        let found = [SourceFile::new("p.cedar", PERMIT)];
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let slow = move || {
+            let _go = gone.recv();
+            Err(Invalid(vec![Finding { file: "p.cedar".into(), line: 0, reason: "of the first check".into() }]))
+        };
+        let key = key(&Ok(found.to_vec()));
+        tokio::select! { biased;
+            _ = looker.0.checking.result(&key, slow) => unreachable!("it waits"),
+            () = std::future::ready(()) => {}
+        }
+        go.send(()).expect("it waits");
+        let looked = looker.look().await;
+        assert!(looked.starts_with("refused: ") && looked.contains("of the first check"), "{looked}");
+        assert_eq!(looker.look().await, looked, "it is not checked again");
     }
 
     #[tokio::test]

@@ -14,12 +14,16 @@ use super::rules::Rules;
 
 const USER: &str = "HalfByte::User";
 const SERVICE: &str = "HalfByte::Service";
+/// Of the product's own making: teams, departments, projects.
+pub(super) const GROUP: &str = "HalfByte::Group";
 const ROLE: &str = "HalfByte::Role";
+pub(super) const IN_ITSELF: &str = "something stands in itself";
 
 /// What names a principal in policies: `HalfByte::User::"TENANT/SUBJECT"`, or `HalfByte::Service`. For attributes of what it owns:
 /// `resource.owner == principal`. A `/` in the tenant is written `%2F`, and a `%` `%25`, so that no two tenants have a name in common.
 ///
-/// The issuer is not in it: who two issuers of one tenant call the same is the same to policies.
+/// The issuer is not in it: all issuers configured for a tenant share one space of subjects, and whom two of them call the same is the
+/// same to policies. Where they do not, compare `principal.issuer` as well.
 pub fn name_of(principal: &Principal) -> EntityRef {
     let kind = match principal.kind() {
         PrincipalKind::User => USER,
@@ -57,21 +61,6 @@ pub(super) struct Question {
     pub(super) entities: Entities,
 }
 
-impl Question {
-    /// Whether `principal` may do `action` to `resource`; `entities` are those two and what they refer to.
-    pub(super) fn new(
-        rules: &Rules,
-        principal: &Entity,
-        action: Action,
-        resource: &EntityRef,
-        entities: &[&Entity],
-    ) -> Result<Self, EvaluationError> {
-        let action = acting(rules, action)?;
-        let request = request(rules, action, principal.name(), resource)?;
-        Ok(Self { request, entities: put(rules, principal.name(), &action.entities, entities)? })
-    }
-}
-
 pub(super) fn acting(rules: &Rules, action: Action) -> Result<&Acting, EvaluationError> {
     rules.index.action(action.name()).ok_or_else(|| unfit(format!("the schema has no action {action}")))
 }
@@ -105,7 +94,7 @@ pub(super) fn put(
     let entities = entities.iter().map(|entity| seen_of(rules, entity, seen)).collect::<Result<Vec<_>, _>>()?;
     // Its messages show names, and no attributes.
     there.clone().add_entities(entities, None).map_err(|error| match error {
-        EntitiesError::TransitiveClosureError(_) => unfit("something stands in itself".to_owned()),
+        EntitiesError::TransitiveClosureError(_) => unfit(IN_ITSELF.to_owned()),
         error => unfit(error.to_string()),
     })
 }
@@ -126,6 +115,7 @@ pub(super) fn uid(rules: &Rules, name: &EntityRef) -> Result<EntityUid, Evaluati
 }
 
 /// With all of its attributes.
+#[cfg(test)]
 pub(super) fn to_cedar(rules: &Rules, entity: &Entity) -> Result<cedar_policy::Entity, EvaluationError> {
     seen_of(rules, entity, None)
 }

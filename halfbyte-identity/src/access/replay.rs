@@ -4,13 +4,15 @@ use std::fmt;
 use std::io::{self, BufRead, Read as _};
 
 use super::asked::{Asked, Seen};
+use super::cited::clipped;
 use super::decision::Decision;
 use super::explain::short_name;
 use super::log::Record;
+use super::recorder::LONGEST;
 use super::rules::Rules;
 
-/// A longer line is nothing that a recorder wrote.
-const LONGEST: u64 = 4 << 20;
+/// How many policies that decided are shown of a change.
+const SHOWN: usize = 20;
 
 /// What came of a dry run: `Display` says it in lines for people.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +88,9 @@ fn read(line: &[u8]) -> Result<(Record, Asked), String> {
         format!("not a recorded decision ({:?} error at column {})", error.classify(), error.column())
     };
     let record: Record = serde_json::from_slice(line).map_err(wrong)?;
+    if record.is_unclear() {
+        return Err("the request did not say what it asked for: no policy was asked, and none can be now".to_owned());
+    }
     let seen: Seen = serde_json::from_slice(line)
         .map_err(|_| "it does not hold what policies saw: only what a Recorder wrote can be replayed".to_owned())?;
     let asked = seen.into_asked().ok_or("the principal is not among its entities")?;
@@ -161,7 +166,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { line, before, after } = self;
         let (who, what) = (short_name(&before.principal), short_name(&before.resource));
-        writeln!(f, "line {line}: {who}, {} {what}", before.action)?;
+        writeln!(f, "line {line}: {who}, {} {what}", clipped(&before.action))?;
         writeln!(f, "  was       {}", outcome(before.is_allowed, &before.policies, &before.errors))?;
         let errors: Vec<_> = after.errors.iter().map(ToString::to_string).collect();
         writeln!(f, "  would be  {}", outcome(after.is_allowed, &after.policies, &errors))
@@ -169,7 +174,12 @@ impl fmt::Display for Change {
 }
 
 fn outcome(is_allowed: bool, policies: &[impl AsRef<str>], errors: &[impl AsRef<str>]) -> String {
-    let joined = |items: &[&str]| items.join(", ");
+    let joined = |items: &[&str]| {
+        let mut shown: Vec<_> = items.iter().take(SHOWN).map(|item| clipped(item)).collect();
+        let more = items.len().saturating_sub(SHOWN);
+        shown.extend((more > 0).then(|| format!("and {more} more").into()));
+        shown.join(", ")
+    };
     let policies: Vec<_> = policies.iter().map(AsRef::as_ref).collect();
     let errors: Vec<_> = errors.iter().map(AsRef::as_ref).collect();
     match (is_allowed, policies.is_empty(), errors.is_empty()) {
@@ -177,5 +187,93 @@ fn outcome(is_allowed: bool, policies: &[impl AsRef<str>], errors: &[impl AsRef<
         (false, false, _) => format!("denied by {}", joined(&policies)),
         (false, true, true) => "denied: no policy permits it".to_owned(),
         (false, true, false) => format!("denied: cannot be evaluated: {}", joined(&errors)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::access::entity::{Entity, EntityRef, Value};
+    use crate::access::recorder::line_of;
+
+    fn name() -> impl Strategy<Value = String> {
+        // Those that stand for something in the format are names like others.
+        let special = proptest::sample::select(vec!["__entity", "__extn", "__record", "type", "id", "fn", "arg", ""]);
+        prop_oneof![special.prop_map(str::to_owned), any::<String>()]
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let time = (Timestamp::MIN.as_nanosecond()..=Timestamp::MAX.as_nanosecond())
+            .prop_map(|at| Value::Time(Timestamp::from_nanosecond(at).expect("in range")));
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Long),
+            any::<String>().prop_map(Value::from),
+            any::<std::net::IpAddr>().prop_map(Value::Ip),
+            (name(), name()).prop_map(|(kind, id)| Value::Entity(EntityRef::new(kind, id))),
+            time,
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let fields = proptest::collection::btree_map(name().prop_map(Box::from), inner.clone(), 0..4);
+            prop_oneof![proptest::collection::vec(inner, 0..4).prop_map(Value::Set), fields.prop_map(Value::Record)]
+        })
+    }
+
+    fn record(principal: EntityRef) -> Record {
+        Record {
+            time: Timestamp::UNIX_EPOCH,
+            principal,
+            tenant: "acme".into(),
+            action: "Read".into(),
+            resource: EntityRef::new("Label", "l-1"),
+            is_allowed: true,
+            policies: Vec::new(),
+            errors: Vec::new(),
+            version: "1".into(),
+            took: Duration::ZERO,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_recorded_comes_back_as_it_was(
+            attributes in proptest::collection::btree_map(name(), any_value(), 0..5),
+            (kind, id) in (name(), name()),
+        ) {
+            let mut ann = Entity::new("HalfByte::User", "acme/ann").parent(EntityRef::new(kind, id));
+            for (name, value) in attributes {
+                ann = ann.attribute(name, value);
+            }
+            let record = record(ann.name().clone());
+            let label = Entity::named(record.resource.clone());
+            let line = line_of(&record, &[Arc::new(ann.clone()), Arc::new(label.clone())]);
+            let (before, asked) = read(line.as_bytes()).map_err(TestCaseError::fail)?;
+            prop_assert_eq!(before, record);
+            prop_assert_eq!(asked.entities().collect::<Vec<_>>(), [&ann, &label]);
+        }
+    }
+
+    #[test]
+    fn what_stands_for_something_stands_alone() {
+        let ann = Entity::new("HalfByte::User", "acme/ann").attribute("note", "NOTE");
+        let line = line_of(&record(ann.name().clone()), &[Arc::new(ann)]);
+        for (note, is_read) in [
+            (r#"{"__entity":{"type":"Label","id":"l"}}"#, true),
+            (r#"{"__entity":{"type":"Label","id":"l"},"more":1}"#, false),
+            (r#"{"__extn":{"fn":"ip","arg":"::1"},"more":1}"#, false),
+            (r#"{"__record":{"__entity":1}}"#, true),
+            (r#"{"__record":{"a":1},"more":1}"#, false),
+            (r#"{"__record":1}"#, false),
+            (r#"{"__entity":1}"#, false),
+        ] {
+            let line = line.replace("\"NOTE\"", note);
+            assert_eq!(read(line.as_bytes()).is_ok(), is_read, "{note}");
+        }
     }
 }

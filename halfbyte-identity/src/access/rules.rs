@@ -8,21 +8,29 @@ use cedar_policy::{
 };
 
 use super::around;
+use super::bases::Bases;
+use super::effort::Effort;
 use super::index::Index;
 use super::schema::{self, Types};
 use super::shape::Shapes;
 use super::source::{Finding, Invalid, SourceFile};
 use super::statements::{Statement, statements};
+use super::strangers::asks_stranger;
 use super::tokens::too_deep;
 use super::words;
 
 /// The policies that every product has.
 const BASE_POLICIES: &str = include_str!("base.cedar");
 
+/// The name of a file that is none.
+const GRANTS: &str = "grants.cedar";
+
 /// The longest id of a policy, in bytes: ids are in every decision and its log.
 const LONGEST_ID: usize = 200;
 
-/// A set of policies with the schema that they were checked against: the product's and the base set. Does not change.
+/// A set of policies with the schema that they were checked against: the product's and the base set. Does not change. A clone is far
+/// cheaper than to compile the set again, and yet copies it.
+#[derive(Clone)]
 pub struct Rules {
     pub(super) policies: PolicySet,
     pub(super) schema: Schema,
@@ -30,12 +38,14 @@ pub struct Rules {
     pub(super) kinds: HashMap<Box<str>, EntityTypeName>,
     /// Types of which there is no more to know than a name: neither attributes nor what they stand in.
     pub(super) names_only: HashSet<Box<str>>,
-    pub(super) shapes: Shapes,
-    pub(super) index: Index,
+    pub(super) shapes: Arc<Shapes>,
+    pub(super) index: Arc<Index>,
+    pub(super) bases: Arc<Bases>,
     pub(super) origins: HashMap<PolicyId, Origin>,
     pub(super) warnings: Vec<Finding>,
     /// Actions that can be asked for, and where they are declared.
     pub(super) actions: BTreeMap<Box<str>, (Arc<str>, usize)>,
+    of_product: usize,
     version: Arc<str>,
 }
 
@@ -47,6 +57,12 @@ pub(super) struct Origin {
     pub(super) line: usize,
     /// It is of the base set.
     pub(super) is_base: bool,
+}
+
+impl Origin {
+    fn finding(&self, reason: String) -> Finding {
+        Finding { file: self.file.clone(), line: self.line, reason: reason.into() }
+    }
 }
 
 impl Rules {
@@ -63,11 +79,13 @@ impl Rules {
         }
         let types = Types::of(files).map_err(Invalid)?;
         // The base policies cannot be evaluated with such a schema: Cedar would say of them what was said better.
-        findings.extend(types.unfit());
+        let names_only = around::names_only(types.fragments());
+        let shapes = Arc::new(Shapes::new(types.fragments(), &names_only));
+        findings.extend(types.unfit(&shapes));
         let is_fit = findings.is_empty();
 
         let grants = if is_fit { types.grants() } else { String::new() };
-        let base = [SourceFile::new("base.cedar", BASE_POLICIES), SourceFile::new("grants.cedar", grants)];
+        let base = [SourceFile::new("base.cedar", BASE_POLICIES), SourceFile::new(GRANTS, grants)];
         let mut reader = Reader { policies: PolicySet::new(), origins: HashMap::new(), findings };
         for file in base.iter().filter(|_| is_fit) {
             reader.read(file, true);
@@ -77,7 +95,16 @@ impl Rules {
         }
         let Reader { policies, origins, mut findings } = reader;
 
-        let result = Validator::new(types.schema.clone()).validate(&policies, ValidationMode::Strict);
+        let effort = Effort::of(&types.schema);
+        // Grants are as the schema says, whatever it says, and there may be many.
+        let grants = |id: &PolicyId| origins.get(id).is_some_and(|origin| &*origin.file == GRANTS);
+        let checked = policies.policies().filter(|policy| !grants(policy.id())).cloned();
+        let checked = PolicySet::from_policies(checked).unwrap_or_else(|_| policies.clone());
+        if let Some((id, reason)) = effort.too_much(&checked) {
+            findings.extend(origins.get(&id).map(|origin| origin.finding(reason)));
+            return Err(Invalid(findings));
+        }
+        let result = Validator::new(types.schema.clone()).validate(&checked, ValidationMode::Strict);
         let texts: HashMap<&str, &str> = base.iter().chain(files).map(|file| (&*file.name, &*file.text)).collect();
         let found = |id: &PolicyId, error: &dyn miette::Diagnostic| {
             let origin = origins.get(id);
@@ -86,7 +113,8 @@ impl Rules {
         };
         findings.extend(result.validation_errors().map(|error| found(error.policy_id(), error)));
         if findings.is_empty() {
-            findings.extend(unchecked(&policies, &origins, &types.schema, &result));
+            findings.extend(unchecked(&checked, &origins, &types.schema, &result));
+            findings.extend(of_strangers(&checked, &origins, &shapes));
         }
         if !findings.is_empty() {
             findings.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
@@ -100,18 +128,19 @@ impl Rules {
         // What can never apply is said of a policy once, by its more telling reason.
         warnings.dedup_by(|next, first| !next.file.is_empty() && (&next.file, next.line) == (&first.file, first.line));
         let (kinds, actions) = (types.kinds(), types.actions());
-        let names_only = around::names_only(types.fragments());
-        let shapes = Shapes::new(types.fragments());
-        let index = Index::new(&policies, &types.schema);
+        let index = Arc::new(Index::new(&policies, &origins, &types.schema, &shapes.leads()));
+        let of_product = origins.values().filter(|origin| !origin.is_base).count();
         Ok(Self {
             policies,
             kinds,
             names_only,
             shapes,
             index,
+            bases: Arc::new(Bases::new()),
             origins,
             warnings,
             actions,
+            of_product,
             version: version(files),
             schema: types.schema,
         })
@@ -139,7 +168,12 @@ impl Rules {
 
     /// How many policies are the product's own.
     pub(super) fn of_product(&self) -> usize {
-        self.origins.values().filter(|origin| !origin.is_base).count()
+        self.of_product
+    }
+
+    /// Whether there is more than the base set. That one permits nothing: with it alone [`Access`](super::Access) is not ready.
+    pub fn has_product_policies(&self) -> bool {
+        self.of_product > 0
     }
 }
 
@@ -169,12 +203,22 @@ fn unchecked(
     let silent =
         policies.policies().filter(|policy| policy.has_non_scope_constraint() && !warned.contains(policy.id()));
     let silent = silent.filter(|policy| policy.get_valid_request_envs(schema).next().is_none());
-    let finding = |origin: &Origin| Finding {
-        file: origin.file.clone(),
-        line: origin.line,
-        reason: "it is too long to be checked against the schema: write more policies".into(),
-    };
-    silent.filter_map(|policy| origins.get(policy.id())).map(finding).collect()
+    let reason = "it is too long to be checked against the schema: write more policies";
+    silent.filter_map(|policy| origins.get(policy.id())).map(|origin| origin.finding(reason.to_owned())).collect()
+}
+
+/// Policies that ask with `has` what tenants have that are not there.
+fn of_strangers(policies: &PolicySet, origins: &HashMap<PolicyId, Origin>, shapes: &Shapes) -> Vec<Finding> {
+    let asking = policies.policies().filter(|policy| {
+        // Most ask nothing, and it takes long to make JSON of a policy.
+        let conditions =
+            || policy.to_json().ok().and_then(|mut json| json.get_mut("conditions").map(serde_json::Value::take));
+        policy.to_string().contains("has")
+            && conditions().is_none_or(|conditions| asks_stranger(&conditions, shapes.tenants()))
+    });
+    let reason = "it asks with `has` for an attribute of what may be another tenant, of which nothing is known, and so it would always be \
+                  false: a tenant's attributes can be looked at as principal.tenant alone, or as resource.tenant, which is the same";
+    asking.filter_map(|policy| origins.get(policy.id())).map(|origin| origin.finding(reason.to_owned())).collect()
 }
 
 /// What Cedar would overflow the stack with, and end the process: it is not shown to it.

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::{
-    EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Schema, SchemaFragment, ValidationError, ValidationMode,
-    Validator,
-};
+use cedar_policy::{EntityTypeName, EntityUid, Policy, Schema, SchemaFragment};
 
 use super::declarations::{Declarations, Kind};
+use super::entity::TENANT;
+use super::extent::too_far;
+use super::shape::Shapes;
 use super::source::{Finding, SourceFile};
 use super::words;
 
@@ -40,6 +40,7 @@ impl Types {
             match SchemaFragment::from_cedarschema_str(&file.text) {
                 Ok((fragment, _warnings)) => {
                     findings.extend(reserved(&fragment, file, &declarations));
+                    findings.extend(tagged(&fragment, file, &declarations));
                     fragments.push(fragment);
                 }
                 Err(error) => findings.extend(words::all_in_file(&error, file)),
@@ -58,6 +59,10 @@ impl Types {
                 Err(error) => findings.push(words::in_file(&error, &SourceFile::new("base.cedarschema", text))),
             }
         }
+        // Cedar would end the process.
+        if let Some((kind, name, reason)) = too_far(&fragments) {
+            return Err(vec![declarations.finding(kind, &name, reason)]);
+        }
         let schema = Schema::from_schema_fragments(fragments.iter().cloned()).map_err(|error| {
             files.push(SourceFile::new("base.cedarschema", BASE));
             vec![shadowing(words::in_one_of(&error, &files), &declarations)]
@@ -71,7 +76,7 @@ impl Types {
     }
 
     /// What the base policies could not be evaluated with, in words on the product's schema.
-    pub(super) fn unfit(&self) -> Vec<Finding> {
+    pub(super) fn unfit(&self, shapes: &Shapes) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut resources: BTreeMap<String, (EntityTypeName, EntityUid)> = BTreeMap::new();
         let mut strangers = BTreeSet::new();
@@ -91,7 +96,7 @@ impl Types {
             findings.push(self.declarations.finding(Kind::Action, &action, reason));
         }
         for (kind, (name, action)) in resources {
-            if let Some(what) = self.without_tenant(&name) {
+            if let Some(what) = without_tenant(&name, shapes) {
                 let reason = format!(
                     "{kind}, to which the action {} applies, {what}: what is asked for says whose it is, or nobody could be kept from \
                      another tenant's; give it `tenant: HalfByte::Tenant`, or have the action apply to HalfByte::Tenant",
@@ -100,6 +105,7 @@ impl Types {
                 findings.push(self.declarations.finding(Kind::Entity, &kind, reason));
             }
         }
+        findings.extend(self.of_one_name());
         for action in self.schema.actions() {
             if self.scope(action).is_some_and(|scope| !is_scope(scope)) {
                 let reason = format!(
@@ -112,21 +118,28 @@ impl Types {
         findings
     }
 
-    /// What is wrong with a type's attribute `tenant`.
-    fn without_tenant(&self, kind: &EntityTypeName) -> Option<&'static str> {
-        let probe = format!(
-            r#"forbid (principal, action, resource is {kind}) unless {{ resource.tenant == HalfByte::Tenant::"t" }};"#
-        );
-        let Ok(probe) = Policy::parse(Some(PolicyId::new("tenant")), probe) else {
-            return Some("has a name that cannot be asked for");
-        };
-        let Ok(probe) = PolicySet::from_policies([probe]) else { return None };
-        let result = Validator::new(self.schema.clone()).validate(&probe, ValidationMode::Strict);
-        result.validation_errors().next().map(|error| match error {
-            ValidationError::UnsafeAttributeAccess(_) => "has no attribute `tenant`",
-            ValidationError::UnsafeOptionalAttributeAccess(_) => "need not have its attribute `tenant`",
-            _ => "has an attribute `tenant` that is no HalfByte::Tenant",
-        })
+    /// Actions that a product could not tell apart: one with a namespace, and one that has it in its name.
+    fn of_one_name(&self) -> Vec<Finding> {
+        let (mut names, mut findings) = (BTreeMap::new(), Vec::new());
+        self.schema.actions().for_each(|action| *names.entry(name_of(action)).or_insert(0_usize) += 1);
+        for (name, count) in names.iter().filter(|(_, count)| **count > 1) {
+            let (first, others) = match self.declarations.places(Kind::Action, name) {
+                places @ [(file, line), others @ ..] if places.len() >= *count => {
+                    (format!("the one at {file}:{line}"), others.to_vec())
+                }
+                // A name that is written with escapes is not found.
+                [] => ("another one".to_owned(), vec![Default::default()]),
+                places if name.starts_with("HalfByte::") => ("one of the base set".to_owned(), places.to_vec()),
+                places => ("another one".to_owned(), places.to_vec()),
+            };
+            findings.extend(others.into_iter().map(|(file, line)| {
+                let reason = format!(
+                    "the action {name} has the same full name as {first}, and who asks for it could mean either: give it another name"
+                );
+                Finding { file, line, reason: reason.into() }
+            }));
+        }
+        findings
     }
 
     /// What services were granted: for each action the scope that the schema says; nothing where it says none.
@@ -185,6 +198,19 @@ impl Types {
     }
 }
 
+/// What is wrong with a type's attribute `tenant`. Cedar would go through all that can be asked, for each type.
+fn without_tenant(kind: &EntityTypeName, shapes: &Shapes) -> Option<&'static str> {
+    if Policy::parse(None, format!("forbid (principal, action, resource is {kind});")).is_err() {
+        return Some("has a name that cannot be asked for");
+    }
+    match shapes.attribute(&kind.to_string(), "tenant") {
+        None => Some("has no attribute `tenant`"),
+        Some(tenant) if !tenant.is_required => Some("need not have its attribute `tenant`"),
+        Some(tenant) if tenant.kind != Some(TENANT) => Some("has an attribute `tenant` that is no HalfByte::Tenant"),
+        Some(_) => None,
+    }
+}
+
 /// As constants of the product name it: `CreateLabel`, `Parcel::CreateLabel`.
 pub(super) fn name_of(action: &EntityUid) -> String {
     match &*action.type_name().namespace() {
@@ -226,6 +252,22 @@ fn reserved(fragment: &SchemaFragment, file: &SourceFile, declarations: &Declara
     findings
 }
 
+/// Types with tags: of things there are attributes to tell, and no tags, so that `hasTag` would always be false.
+fn tagged(fragment: &SchemaFragment, file: &SourceFile, declarations: &Declarations) -> Vec<Finding> {
+    let Ok(serde_json::Value::Object(namespaces)) = fragment.clone().to_json_value() else { return Vec::new() };
+    let mut findings = Vec::new();
+    for (namespace, content) in &namespaces {
+        let types = content.get("entityTypes").and_then(serde_json::Value::as_object).into_iter().flatten();
+        for (name, _) in types.filter(|(_, definition)| definition.get("tags").is_some_and(|tags| !tags.is_null())) {
+            let name = super::shape::qualified(namespace, name);
+            let line = declarations.place(Kind::Entity, &name).1;
+            let reason = format!("{name} has tags, which are not taken: use an attribute, of a record or a set");
+            findings.push(Finding { file: file.name.clone(), line, reason: reason.into() });
+        }
+    }
+    findings
+}
+
 /// Cedar's word on a name without namespace that the base set has too, said so that it helps.
 fn shadowing(finding: Finding, declarations: &Declarations) -> Finding {
     if !finding.reason.contains("shadow") {
@@ -249,6 +291,9 @@ fn shadowing(finding: Finding, declarations: &Declarations) -> Finding {
 mod tests {
     use std::str::FromStr as _;
 
+    use cedar_policy::{PolicySet, ValidationMode, Validator};
+
+    use super::super::around::names_only;
     use super::*;
 
     fn uid(text: &str) -> EntityUid {
@@ -269,5 +314,58 @@ mod tests {
         for bad in ["", " ", "a b", "a\"b", "a\\b", "é", "a\n"] {
             assert!(!is_scope(bad), "{bad:?}");
         }
+    }
+
+    /// What is found in a schema.
+    fn found(text: &str) -> Vec<String> {
+        let files = [SourceFile::new("p.cedarschema", text)];
+        let unfit = |types: Types| types.unfit(&Shapes::new(types.fragments(), &names_only(types.fragments())));
+        let findings = Types::of(&files).map_or_else(|findings| findings, unfit);
+        findings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_tenant_is_that_of_the_base_set_whatever_else_is_called_so() {
+        let schema = |tenant: &str| {
+            format!(
+                "namespace Parcel {{ entity Tenant = {{ suspended: Bool, tenant: HalfByte::Tenant }}; type Of = HalfByte::Tenant;
+                 entity Label = {{ tenant: {tenant} }};
+                 action Read appliesTo {{ principal: HalfByte::User, resource: Label }}; }}"
+            )
+        };
+        assert_eq!(found(&schema("HalfByte::Tenant")), [""; 0]);
+        assert_eq!(found(&schema("Of")), [""; 0]);
+        for other in ["Tenant", "Parcel::Tenant", "String", "Set<HalfByte::Tenant>", "HalfByte::User"] {
+            let found = found(&schema(other)).concat();
+            assert!(
+                found.starts_with("p.cedarschema:2: Parcel::Label, to which the action Parcel::Read applies, has an"),
+                "{found}"
+            );
+            assert!(found.contains("that is no HalfByte::Tenant"), "{found}");
+        }
+    }
+
+    #[test]
+    fn grants_fit_any_schema_and_so_need_no_check() {
+        let text = r#"@scope("a:b") action "odd \" \\ \u{1F600} name", plain appliesTo { principal: [HalfByte::Service, HalfByte::User], resource: HalfByte::Tenant };
+            namespace A::B { action none appliesTo { principal: [HalfByte::Service], resource: HalfByte::Tenant }; }"#;
+        let types =
+            Types::of(&[SourceFile::new("p.cedarschema", text)]).unwrap_or_else(|findings| panic!("{findings:?}"));
+        let grants = PolicySet::from_str(&types.grants()).expect("policies");
+        assert_eq!(grants.num_of_policies(), 3);
+        let result = Validator::new(types.schema).validate(&grants, ValidationMode::Strict);
+        assert_eq!(result.validation_errors().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
+        let impossible = result
+            .validation_warnings()
+            .filter(|warning| matches!(warning, cedar_policy::ValidationWarning::ImpossiblePolicy(_)));
+        assert_eq!(impossible.count(), 0);
+    }
+
+    #[test]
+    fn types_with_tags_are_refused_as_there_are_none_to_give() {
+        let found = found("entity Plain;\nnamespace Parcel { entity Box in [Plain] = { n: Long } tags String; }");
+        let expected =
+            "p.cedarschema:2: Parcel::Box has tags, which are not taken: use an attribute, of a record or a set";
+        assert_eq!(found, [expected]);
     }
 }

@@ -1,20 +1,22 @@
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use cedar_policy::SchemaFragment;
 use serde_json::Value as Json;
 
 use super::decision::EvaluationError;
-use super::entity::{Entity, EntityRef, Value};
+use super::entity::{Entity, EntityRef, TENANT, Value};
 use super::question::unfit;
 
 /// What the schema says of each type, to check things by. Cedar has such a check, which copies the schema's description of a type
 /// for each thing and each mention of one, and whose errors show values.
 #[derive(Default)]
-pub(super) struct Shapes(HashMap<Box<str>, Kind>);
+pub(super) struct Shapes(HashMap<Box<str>, Kind>, HashSet<Box<str>>);
 
 #[derive(Default)]
 struct Kind {
-    fields: Fields,
+    fields: Arc<Fields>,
     /// What it may stand in, at any remove.
     parents: HashSet<Box<str>>,
     /// The only ids there are, of an enumerated type.
@@ -25,6 +27,7 @@ struct Kind {
 struct Fields {
     by_name: HashMap<Box<str>, Field>,
     required: usize,
+    leads: bool,
 }
 
 struct Field {
@@ -32,26 +35,85 @@ struct Field {
     is_required: bool,
 }
 
+/// An attribute as a schema declares it.
+pub(super) struct Attribute<'a> {
+    /// The type of what it names, if it names a thing.
+    pub(super) kind: Option<&'a str>,
+    pub(super) is_required: bool,
+}
+
+/// Of one common type there is one record, however often it is named.
+#[derive(Clone)]
 enum Shape {
     Bool,
     Long,
     String,
     Ip,
     Time,
-    Set(Box<Shape>),
-    Record(Fields),
-    Entity(Box<str>),
+    Set(Arc<Shape>),
+    Record(Arc<Fields>),
+    Entity {
+        kind: Arc<str>,
+        leads: bool,
+    },
     /// A type that no [`Value`] is of.
     Other,
 }
 
+impl Shape {
+    /// Whether a value of it may name something of which there is more to know than the name.
+    fn leads(&self) -> bool {
+        match self {
+            Self::Set(element) => element.leads(),
+            Self::Record(fields) => fields.leads,
+            Self::Entity { leads, .. } => *leads,
+            _ => false,
+        }
+    }
+}
+
+/// Names of attributes, of whatever, that lead to something of which there is more to know than its name.
+#[derive(Default)]
+pub(super) struct Leads {
+    /// Those that name it, and those of records in which something does.
+    pub(super) names: HashSet<Box<str>>,
+    /// Those that name it themselves.
+    pub(super) steps: HashSet<Box<str>>,
+}
+
+impl Leads {
+    fn look(&mut self, fields: &Arc<Fields>, seen: &mut HashSet<*const Fields>) {
+        if !fields.leads || !seen.insert(Arc::as_ptr(fields)) {
+            return;
+        }
+        for (name, field) in fields.by_name.iter().filter(|(_, field)| field.shape.leads()) {
+            self.names.insert(name.clone());
+            let mut shape = &field.shape;
+            while let Shape::Set(element) = shape {
+                shape = element;
+            }
+            match shape {
+                Shape::Record(fields) => self.look(fields, seen),
+                _ => _ = self.steps.insert(name.clone()),
+            }
+        }
+    }
+}
+
 impl Shapes {
-    /// Those of a schema that Cedar has accepted.
-    pub(super) fn new<'a>(fragments: impl IntoIterator<Item = &'a SchemaFragment>) -> Self {
-        let (mut commons, mut entities) = (HashMap::new(), HashMap::new());
+    /// Those of a schema that Cedar has accepted; of the types that are `names_only` there is nothing else to know.
+    pub(super) fn new<'a>(
+        fragments: impl IntoIterator<Item = &'a SchemaFragment>,
+        names_only: &HashSet<Box<str>>,
+    ) -> Self {
+        let (mut commons, mut entities, mut contexts) = (HashMap::new(), HashMap::new(), Vec::new());
         for fragment in fragments {
             let Ok(Json::Object(namespaces)) = fragment.clone().to_json_value() else { continue };
             for (namespace, content) in namespaces {
+                for action in content.get("actions").and_then(Json::as_object).into_iter().flat_map(|all| all.values())
+                {
+                    contexts.extend(action.get("appliesTo").map(|applies| (namespace.clone(), applies.clone())));
+                }
                 for (all, part) in [(&mut commons, "commonTypes"), (&mut entities, "entityTypes")] {
                     for (name, definition) in content.get(part).and_then(Json::as_object).into_iter().flatten() {
                         all.insert(qualified(&namespace, name), (namespace.clone(), definition.clone()));
@@ -59,8 +121,33 @@ impl Shapes {
                 }
             }
         }
-        let source = Source { commons, entities };
-        Self(source.entities.keys().map(|name| (name.as_str().into(), source.kind(name))).collect())
+        let source = Source { commons, entities, names_only, made: RefCell::default() };
+        let mut tenants = HashSet::new();
+        let definitions = source.commons.values().chain(source.entities.values()).chain(&contexts);
+        definitions.for_each(|(namespace, definition)| source.tenants(namespace, definition, &mut tenants));
+        Self(source.entities.keys().map(|name| (name.as_str().into(), source.kind(name))).collect(), tenants)
+    }
+
+    /// The attributes that lead to other things.
+    pub(super) fn leads(&self) -> Leads {
+        let (mut leads, mut seen) = (Leads::default(), HashSet::new());
+        self.0.values().for_each(|kind| leads.look(&kind.fields, &mut seen));
+        leads
+    }
+
+    /// The attributes, of whatever, contexts too, that name a tenant.
+    pub(super) fn tenants(&self) -> &HashSet<Box<str>> {
+        &self.1
+    }
+
+    /// What things of the type `kind` have by the name `attribute`.
+    pub(super) fn attribute(&self, kind: &str, attribute: &str) -> Option<Attribute<'_>> {
+        let field = self.0.get(kind)?.fields.by_name.get(attribute)?;
+        let kind = match &field.shape {
+            Shape::Entity { kind, .. } => Some(&**kind),
+            _ => None,
+        };
+        Some(Attribute { kind, is_required: field.is_required })
     }
 
     /// Whether `entity` is as the schema says.
@@ -116,19 +203,22 @@ impl Shapes {
                 });
                 fit && required == fields.required
             }
-            (Value::Entity(name), Shape::Entity(kind)) => name.kind() == &**kind && self.is_id(name),
+            (Value::Entity(name), Shape::Entity { kind, .. }) => name.kind() == &**kind && self.is_id(name),
             _ => false,
         }
     }
 }
 
 /// Definitions by full name, each with the namespace that it stands in.
-struct Source {
+struct Source<'a> {
     commons: HashMap<String, (String, Json)>,
     entities: HashMap<String, (String, Json)>,
+    names_only: &'a HashSet<Box<str>>,
+    /// What became of common types.
+    made: RefCell<HashMap<String, Shape>>,
 }
 
-impl Source {
+impl Source<'_> {
     fn kind(&self, name: &str) -> Kind {
         let Some((namespace, definition)) = self.entities.get(name) else { return Kind::default() };
         let ids = definition.get("enum").and_then(Json::as_array);
@@ -136,30 +226,32 @@ impl Source {
         let shape = definition.get("shape").map(|shape| self.shape(namespace, shape));
         let fields = match shape {
             Some(Shape::Record(fields)) => fields,
-            _ => Fields::default(),
+            _ => Arc::default(),
         };
-        let mut parents = HashSet::new();
-        self.parents(name, &mut parents);
-        Kind { fields, parents, ids }
+        Kind { fields, parents: self.parents(name), ids }
     }
 
-    fn parents(&self, name: &str, found: &mut HashSet<Box<str>>) {
-        let Some((namespace, definition)) = self.entities.get(name) else { return };
-        for parent in definition.get("memberOfTypes").and_then(Json::as_array).into_iter().flatten() {
-            let parent = parent.as_str().and_then(|parent| self.resolve(namespace, parent, &self.entities));
-            if let Some(parent) = parent
-                && found.insert(parent.as_str().into())
-            {
-                self.parents(&parent, found);
+    fn parents(&self, name: &str) -> HashSet<Box<str>> {
+        let (mut found, mut next) = (HashSet::new(), vec![name.to_owned()]);
+        while let Some(name) = next.pop() {
+            let Some((namespace, definition)) = self.entities.get(&name) else { continue };
+            for parent in definition.get("memberOfTypes").and_then(Json::as_array).into_iter().flatten() {
+                let parent = parent.as_str().and_then(|parent| self.resolve(namespace, parent, &self.entities));
+                if let Some(parent) = parent
+                    && found.insert(parent.as_str().into())
+                {
+                    next.push(parent);
+                }
             }
         }
+        found
     }
 
     fn shape(&self, namespace: &str, definition: &Json) -> Shape {
         match definition.get("type").and_then(Json::as_str) {
             Some("Set") => {
                 let element = definition.get("element").map_or(Shape::Other, |element| self.shape(namespace, element));
-                Shape::Set(Box::new(element))
+                Shape::Set(Arc::new(element))
             }
             Some("Record") => {
                 let attributes = definition.get("attributes").and_then(Json::as_object);
@@ -169,7 +261,8 @@ impl Source {
                 };
                 let by_name: HashMap<Box<str>, Field> = attributes.into_iter().flatten().map(field).collect();
                 let required = by_name.values().filter(|field| field.is_required).count();
-                Shape::Record(Fields { by_name, required })
+                let leads = by_name.values().any(|field| field.shape.leads());
+                Shape::Record(Arc::new(Fields { by_name, required, leads }))
             }
             // All that Cedar's own syntax names without saying what it is.
             Some("EntityOrCommon") => match definition.get("name").and_then(Json::as_str) {
@@ -180,13 +273,32 @@ impl Source {
         }
     }
 
+    /// Adds the attributes that name a tenant, wherever they stand in a definition.
+    fn tenants(&self, namespace: &str, definition: &Json, found: &mut HashSet<Box<str>>) {
+        for (name, field) in definition.get("attributes").and_then(Json::as_object).into_iter().flatten() {
+            let kind = field.get("name").and_then(Json::as_str).map(|kind| self.named(namespace, kind));
+            if matches!(kind, Some(Shape::Entity { kind, .. }) if &*kind == TENANT) {
+                found.insert(name.as_str().into());
+            }
+        }
+        let parts = definition.as_object().into_iter().flat_map(|fields| fields.values());
+        parts.for_each(|part| self.tenants(namespace, part, found));
+    }
+
     fn named(&self, namespace: &str, name: &str) -> Shape {
-        let common = self.resolve(namespace, name, &self.commons);
-        if let Some((namespace, definition)) = common.and_then(|name| self.commons.get(&name)) {
-            return self.shape(namespace, definition);
+        if let Some(common) = self.resolve(namespace, name, &self.commons)
+            && let Some((namespace, definition)) = self.commons.get(&common)
+        {
+            if let Some(made) = self.made.borrow().get(&common) {
+                return made.clone();
+            }
+            let made = self.shape(namespace, definition);
+            self.made.borrow_mut().insert(common, made.clone());
+            return made;
         }
         if let Some(name) = self.resolve(namespace, name, &self.entities) {
-            return Shape::Entity(name.into());
+            let leads = name != TENANT && !self.names_only.contains(name.as_str());
+            return Shape::Entity { kind: name.into(), leads };
         }
         match name.strip_prefix("__cedar::").unwrap_or(name) {
             "Bool" => Shape::Bool,
@@ -206,6 +318,63 @@ impl Source {
     }
 }
 
-fn qualified(namespace: &str, name: &str) -> String {
+pub(super) fn qualified(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}::{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::around::names_only;
+    use super::*;
+
+    #[test]
+    fn attributes_lead_to_what_has_more_than_a_name() {
+        let text = r#"
+            namespace HalfByte { entity Tenant = { tenant: Tenant, suspended: Bool }; entity Role; }
+            entity Project = { tenant: HalfByte::Tenant, frozen: Bool };
+            type More = { project?: Project, note: String, deep: { also: Set<Project> } };
+            entity Task = {
+                tenant: HalfByte::Tenant, role: HalfByte::Role, roles: Set<HalfByte::Role>, n: Long, plain: { n: Long },
+                first: More, again: Set<More>, lead: Set<Set<Project>>,
+            };
+        "#;
+        let (fragment, _) = SchemaFragment::from_cedarschema_str(text).expect("a schema");
+        let Leads { names, steps } = Shapes::new([&fragment], &names_only([&fragment].into_iter())).leads();
+        let sorted = |names: HashSet<Box<str>>| {
+            let mut names: Vec<_> = names.into_iter().map(String::from).collect();
+            names.sort_unstable();
+            names.join(" ")
+        };
+        assert_eq!(sorted(names), "again also deep first lead project");
+        assert_eq!(sorted(steps), "also lead project");
+    }
+
+    #[test]
+    fn attributes_that_name_a_tenant_are_found_wherever_they_stand() {
+        let text = r#"
+            namespace HalfByte { entity Tenant = { tenant: Tenant, suspended: Bool }; }
+            namespace Parcel {
+                entity Tenant = { own: Tenant };
+                type Payer = HalfByte::Tenant; type Terms = { lender?: Payer, deep: { deeper: { by: Payer } } };
+                entity Label = { payer?: HalfByte::Tenant, all: Set<Payer>, terms: Terms, name: String };
+                action Pay appliesTo { principal: Label, resource: Label, context: { buyer: Payer } };
+            }
+        "#;
+        let (fragment, _) = SchemaFragment::from_cedarschema_str(text).expect("a schema");
+        let shapes = Shapes::new([&fragment], &HashSet::new());
+        let mut found: Vec<_> = shapes.tenants().iter().map(|name| &**name).collect();
+        found.sort_unstable();
+        assert_eq!(found, ["buyer", "by", "lender", "payer", "tenant"]);
+    }
+
+    #[test]
+    fn of_a_type_that_is_named_often_there_is_one_shape() {
+        let types: String = (1..=40).map(|at| format!("type T{at} = {{ a: T{0}, b: T{0} }};\n", at - 1)).collect();
+        let text = format!("type T0 = {{ n: Long }}; {types} entity Label = {{ of: T40 }};");
+        let (fragment, _) = SchemaFragment::from_cedarschema_str(&text).expect("a schema");
+        // Cedar would not come to an end with it: nothing but the check of shapes does.
+        let shapes = Shapes::new([&fragment], &HashSet::new());
+        assert!(shapes.leads().names.is_empty());
+        shapes.check(&Entity::new("Label", "l")).expect_err("it has none");
+    }
 }

@@ -1,5 +1,9 @@
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
+
+use super::folder;
+use super::policies::Bounds;
 
 /// One file of policies (`.cedar`) or of a schema (`.cedarschema`), by its name as findings show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -14,6 +18,28 @@ impl SourceFile {
     /// A file by name and text: `SourceFile::new("parcel.cedar", include_str!("../policies/parcel.cedar"))`.
     pub fn new(name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), text: text.into() }
+    }
+
+    /// The policies of a folder, read as [`Policies::folder`](super::Policies::folder) reads them, within the default
+    /// [`Bounds`](super::Bounds): for tests and tools. Blocks on the file system.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the folder: it cannot be read or has no policies, or something in it is not taken.
+    pub fn folder(path: impl AsRef<Path>) -> Result<Vec<Self>, Invalid> {
+        Self::folder_within(path.as_ref(), &Bounds::default())
+    }
+
+    /// The same, within other bounds.
+    pub(super) fn folder_within(path: &Path, bounds: &Bounds) -> Result<Vec<Self>, Invalid> {
+        let refused = |reason: String| Invalid(vec![Finding { file: Arc::default(), line: 0, reason: reason.into() }]);
+        let found = folder::read(path, bounds).map_err(|error| refused(format!("they cannot be read: {error}")))?;
+        match found.and_then(|files| bounds.within(files)) {
+            Ok(files) if files.is_empty() => {
+                Err(refused(format!("there are no policies in {}: no .cedar and no .cedarschema file", path.display())))
+            }
+            found => found.map_err(Invalid),
+        }
     }
 
     /// It is a schema, and not policies.

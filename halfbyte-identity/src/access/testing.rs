@@ -1,23 +1,24 @@
 #![doc = include_str!("../docs/access_policies.md")]
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
-use std::fs;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use cedar_policy::{Policy, PolicyId};
+use cedar_policy::PolicyId;
 use futures_util::FutureExt as _;
 use halfbyte_core::{BoxError, Live, Principal, PrincipalKind, TenantId};
 use jiff::Timestamp;
 
 use super::action::Action;
+use super::around::Known;
 use super::check::Access;
 use super::decision::Decision;
 use super::entity::{Entity, EntityRef, Resource, Value};
+use super::explain::{Explanation, Near};
+use super::policies::{self, Bounds};
 use super::provider::{EntityProvider, Membership};
-use super::question::name_of;
+use super::question::{entity_of, name_of};
 use super::rules::{Origin, Rules};
-use super::schema;
 use super::source::SourceFile;
 
 /// Policies under test. Its assertions decide as a running product does, and say why where they fail.
@@ -35,18 +36,30 @@ impl Kit {
     /// next to the product's `Cargo.toml`, wherever the test runs.
     #[track_caller]
     pub fn folder(path: impl AsRef<Path>) -> Self {
+        Self::folder_within(path, &Bounds::default())
+    }
+
+    /// The same, for a product that takes [more or less](super::Policies::bounds) than others.
+    #[track_caller]
+    pub fn folder_within(path: impl AsRef<Path>, bounds: &Bounds) -> Self {
         let path = path.as_ref();
-        match read(path) {
-            Ok(files) if files.is_empty() => panic!("there are no policies in {}", path.display()),
-            Ok(files) => Self::files(&files),
-            Err(error) => panic!("the policies in {} cannot be read: {error}", path.display()),
+        match SourceFile::folder_within(path, bounds) {
+            Ok(files) => Self::files_within(&files, bounds),
+            Err(invalid) => panic!("{}: {invalid}", path.display()),
         }
     }
 
-    /// The policies of these files.
+    /// The policies of these files: they are judged as a running product judges them before it puts them in force.
     #[track_caller]
     pub fn files(files: &[SourceFile]) -> Self {
-        match Rules::compile(files) {
+        Self::files_within(files, &Bounds::default())
+    }
+
+    /// The same, for a product that takes [more or less](super::Policies::bounds) than others.
+    #[track_caller]
+    pub fn files_within(files: &[SourceFile], bounds: &Bounds) -> Self {
+        let findings = bounds.exceeded(files);
+        match policies::check(if findings.is_empty() { Ok(files.to_vec()) } else { Err(findings) }) {
             Ok(rules) => {
                 Self { rules: Live::fixed("access.policies", rules), suspended: HashSet::new(), things: HashMap::new() }
             }
@@ -62,10 +75,17 @@ impl Kit {
         self
     }
 
-    /// With a thing that others stand in, or that is asked for by its name, as the product's own database would have it.
+    /// With a thing that others stand in, or that an attribute names, as the product's own database would have it: a folder, a
+    /// [group], [somebody](Who::entity) else.
     #[must_use]
-    pub fn with(mut self, thing: Entity) -> Self {
-        self.things.insert(thing.name().clone(), thing);
+    pub fn with(self, thing: Entity) -> Self {
+        self.with_all([thing])
+    }
+
+    /// With all of these.
+    #[must_use]
+    pub fn with_all(mut self, things: impl IntoIterator<Item = Entity>) -> Self {
+        self.things.extend(things.into_iter().map(|thing| (thing.name().clone(), thing)));
         self
     }
 
@@ -116,19 +136,33 @@ impl Kit {
     /// The decision, for what the assertions do not say.
     #[track_caller]
     pub fn decide(&self, who: &Who, action: Action, resource: &(impl Resource + Sync)) -> Decision {
-        let provider = Known { kit: self.clone(), membership: who.membership.clone() };
-        let access = Access::new(self.rules.clone(), provider);
-        let decision = access.decide(&who.principal(), action, resource).now_or_never();
+        let decision = self.access(who).decide(&who.principal(), action, resource).now_or_never();
         match decision.expect("nothing that the kit knows has to be waited for") {
             Ok(decision) => decision,
             Err(denied) => panic!("{denied}"),
         }
     }
 
+    /// Why, with the values of attributes that decide.
+    #[track_caller]
+    pub fn explain(&self, who: &Who, action: Action, resource: &impl Resource) -> Explanation {
+        let (access, principal, known) = (self.access(who), who.principal(), Known::default());
+        let explanation = access.asking(&principal, &known).explain(action, resource.entity(), true).now_or_never();
+        match explanation.expect("nothing that the kit knows has to be waited for") {
+            Ok(explanation) => explanation,
+            Err(denied) => panic!("{denied}"),
+        }
+    }
+
+    fn access(&self, who: &Who) -> Access {
+        Access::new(self.rules.clone(), Database { kit: self.clone(), membership: who.membership.clone() })
+    }
+
     fn rules(&self) -> halfbyte_core::live::Snapshot<Rules> {
         self.rules.load().expect("fixed rules are always there")
     }
 
+    #[track_caller]
     fn explained(
         &self,
         should: &str,
@@ -137,59 +171,48 @@ impl Kit {
         resource: &impl Resource,
         decision: &Decision,
     ) -> String {
-        let (rules, resource) = (self.rules(), resource.entity());
+        let (rules, resource_name) = (self.rules(), resource.entity().name().clone());
+        let why = self.explain(who, action, resource);
         let name = name_of(&who.principal());
-        let mut text = format!("{name} {should} {action} on {}, and is ", resource.name());
+        let mut text = format!("{name} {should} {action} on {resource_name}, and is ");
         match (decision.is_allowed, decision.policies.is_empty()) {
             (true, _) => text.push_str("allowed by"),
             (false, false) => text.push_str("forbidden by"),
             (false, true) if !decision.errors.is_empty() => text.push_str("denied because of an error:"),
             (false, true) => text.push_str("not: no policy permits it."),
         }
-        for id in &decision.policies {
-            show(&mut text, &rules, &PolicyId::new(&**id));
+        for policy in &why.decided {
+            show(&mut text, &rules, &PolicyId::new(&*policy.policy.id));
         }
-        for error in &decision.errors {
-            let _infallible = write!(text, "\n  {error}");
+        for (error, said) in decision.errors.iter().zip(&why.errors) {
+            let _infallible = write!(text, "\n  {said}");
             if let Some(id) = &error.policy {
                 show(&mut text, &rules, &PolicyId::new(&**id));
             }
         }
-        if !decision.is_allowed && decision.policies.is_empty() && decision.errors.is_empty() {
-            rules.suggest(&mut text, &name, action, resource.name());
+        if decision.is_allowed || !decision.errors.is_empty() {
+            return text;
+        }
+        if !why.outweighed.is_empty() {
+            text.push_str("\nBut for that, it would be permitted by:");
+            why.outweighed.iter().for_each(|policy| _ = write!(text, "\n  {policy}"));
+        } else if why.nearest.is_empty() {
+            let (principal, resource) = (name.kind(), resource_name.kind());
+            let _infallible = write!(text, " No policy is about {action} by a {principal} on a {resource}.");
+        } else {
+            text.push_str(if decision.policies.is_empty() { " " } else { "\nNor does any policy permit it. " });
+            text.push_str("These could, nearest first:");
+            for Near { policy, lacks, .. } in &why.nearest {
+                let _infallible = write!(text, "\n  {policy}");
+                lacks.iter().for_each(|lack| _ = write!(text, "\n    - {}", lack.replace('\n', "\n    ")));
+            }
+            if why.further > 0 {
+                let _infallible = write!(text, "\n  and {} more", why.further);
+            }
         }
         text
     }
 }
-
-impl Rules {
-    /// Names the policies that could have permitted it.
-    fn suggest(&self, text: &mut String, principal: &EntityRef, action: Action, resource: &EntityRef) {
-        let is_about = |policy: &Policy| {
-            self.environments(policy).any(|environment| {
-                environment.principal().to_string() == principal.kind()
-                    && schema::name_of(environment.action()) == action.name()
-                    && environment.resource().to_string() == resource.kind()
-            })
-        };
-        let permits: Vec<_> = self.permits().into_iter().filter(|(policy, _)| is_about(policy)).collect();
-        if permits.is_empty() {
-            let (principal, resource) = (principal.kind(), resource.kind());
-            let _infallible = write!(text, " No policy is about {action} by a {principal} on a {resource}.");
-            return;
-        }
-        text.push_str(" These could, and their conditions are not met:");
-        for (policy, _) in permits.iter().take(SUGGESTED) {
-            show(text, self, policy.id());
-        }
-        if permits.len() > SUGGESTED {
-            let _infallible = write!(text, "\n  and {} more", permits.len() - SUGGESTED);
-        }
-    }
-}
-
-/// How many policies that could have permitted are shown.
-const SUGGESTED: usize = 8;
 
 /// A policy with its place, its reason and its text.
 fn show(text: &mut String, rules: &Rules, id: &PolicyId) {
@@ -210,21 +233,10 @@ fn listed(findings: &[super::source::Finding]) -> String {
     findings.iter().map(|finding| format!("\n  {finding}")).collect()
 }
 
-fn read(folder: &Path) -> std::io::Result<Vec<SourceFile>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if !name.starts_with('.') && (name.ends_with(".cedar") || name.ends_with(".cedarschema")) {
-            files.push(SourceFile::new(name, fs::read_to_string(&path)?));
-        }
-    }
-    files.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(files)
-}
-
 /// Somebody who asks, in a line of a test: `Who::user("ann").of("acme").role("clerk")`.
-#[derive(Clone, Debug)]
+///
+/// `Debug` shows names, and no value of an attribute.
+#[derive(Clone)]
 pub struct Who {
     subject: Box<str>,
     tenant: TenantId,
@@ -313,12 +325,37 @@ impl Who {
     pub fn name(&self) -> EntityRef {
         name_of(&self.principal())
     }
+
+    /// As the product's database would have it: for [`Kit::with`], where policies look at somebody whom an attribute names, as in
+    /// `resource.owner.profile.department`. Whoever asks is known already.
+    pub fn entity(&self) -> Entity {
+        let Membership { profile, groups } = self.membership.clone();
+        let profile = profile.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let entity = entity_of(&self.principal()).attribute("profile", Value::Record(profile));
+        groups.into_iter().fold(entity, Entity::parent)
+    }
+}
+
+impl fmt::Debug for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Who")
+            .field("name", &self.name())
+            .field("roles", &self.roles)
+            .field("groups", &self.membership.groups)
+            .field("profile", &self.membership.profile.iter().map(|(field, _)| field).collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A thing of a tenant, to which attributes are added: `thing("Label", "l-1", "acme").attribute("sealed", true)`.
 #[track_caller]
 pub fn thing(kind: &'static str, id: &str, of: &str) -> Entity {
     Entity::new(kind, id).of_tenant(&tenant(of))
+}
+
+/// A `HalfByte::Group`, for [`Kit::with`] if it stands in another: `group("juniors").parent(group("packers").name().clone())`.
+pub fn group(id: &str) -> Entity {
+    Entity::new("HalfByte::Group", id)
 }
 
 /// A tenant as a whole, for what is not there yet.
@@ -331,12 +368,12 @@ pub fn tenant(name: &str) -> TenantId {
 }
 
 /// What the product would know.
-struct Known {
+struct Database {
     kit: Kit,
     membership: Membership,
 }
 
-impl EntityProvider for Known {
+impl EntityProvider for Database {
     async fn principal(&self, _principal: &Principal) -> Result<Membership, BoxError> {
         Ok(self.membership.clone())
     }

@@ -90,20 +90,26 @@ const DEEPEST: usize = 20;
 /// The most `if`s in one policy, at a tenth of that.
 const MOST_IFS: usize = 40;
 
-/// The most operators in one policy, where `||` and `&&` count twice: each makes a tree one deeper, though no bracket shows it.
+/// The most operators in one policy, where `||` and `&&` count twice, and a clause and an attribute in brackets (`resource["a"]`) once:
+/// each makes a tree one deeper, though no bracket in a bracket shows it.
 const MOST_OPERATORS: usize = 64;
 
 /// Where a text is nested deeper than it may be, and what to do.
 pub(super) fn too_deep(text: &str, is_schema: bool) -> Option<(usize, String)> {
     let (mut depth, mut ifs, mut operators) = (0usize, 0, 0);
+    let mut before = Token::Mark(';');
     for (token, _, line) in Tokens::of(text) {
+        let is_index = !is_schema && token == Token::Mark('[') && ends_a_value(before);
+        before = token;
         match token {
+            Token::Mark('[') if is_index => (depth, operators) = (depth + 1, operators + 1),
             Token::Mark('(' | '[' | '{') => depth += 1,
             Token::Mark('<') if is_schema => depth += 1,
             Token::Mark(')' | ']' | '}') => depth = depth.saturating_sub(1),
             Token::Mark('>') if is_schema => depth = depth.saturating_sub(1),
             Token::Mark(';') => (ifs, operators) = (0, 0),
             Token::Mark('|' | '&' | '+' | '-' | '*' | '.') if !is_schema => operators += 1,
+            Token::Word("when" | "unless") if !is_schema => operators += 1,
             Token::Word("if") => ifs += 1,
             _ => {}
         }
@@ -119,6 +125,16 @@ pub(super) fn too_deep(text: &str, is_schema: bool) -> Option<(usize, String)> {
         }
     }
     None
+}
+
+/// A bracket after it takes an attribute of it, and begins no set.
+fn ends_a_value(token: Token<'_>) -> bool {
+    match token {
+        Token::Word(word) => !matches!(word, "in" | "if" | "then" | "else"),
+        // It has none.
+        Token::String(_) => false,
+        Token::Mark(mark) => matches!(mark, ')' | ']' | '}'),
+    }
 }
 
 #[cfg(test)]
@@ -149,10 +165,28 @@ mod tests {
         let ifs = |count| "if ".repeat(count);
         assert_eq!(too_deep(&format!("{};{}", ifs(MOST_IFS), ifs(MOST_IFS)), false), None);
         assert!(too_deep(&ifs(MOST_IFS + 1), false).is_some());
-        for (operator, count) in [("a || ", 32), ("a && ", 32), (".x", 64), (" + 1", 64), (" * 1", 64), (" - 1", 64)] {
+        for (operator, count) in [
+            ("a || ", 32),
+            ("a && ", 32),
+            (".x", 64),
+            (" + 1", 64),
+            (" * 1", 64),
+            (" - 1", 64),
+            ("x[\"a\"]", 64),
+            (")[\"a\"]", 64),
+            ("}[\"a\"]", 64),
+            ("when { true }", 64),
+            ("unless { true }", 64),
+        ] {
             assert_eq!(too_deep(&format!("{};", operator.repeat(count)).repeat(3), false), None, "{operator}");
             assert!(too_deep(&operator.repeat(count + 1), false).is_some(), "{operator}");
         }
+        let index = |count| format!("x{}", "[\"a\"]".repeat(count));
+        assert_eq!((too_deep(&index(64), false), too_deep(&index(65), false).is_some()), (None, true));
+        for set in ["in [1, 2] ", "== [1] ", "if [1] then [1] else [1] == ", "([1], [1]) "] {
+            assert_eq!(too_deep(&set.repeat(40), false), None, "{set}");
+        }
+        assert_eq!(too_deep(&"entity when in [unless] = { a: b };".repeat(100), true), None);
         let less = "<".repeat(DEEPEST + 1);
         assert_eq!((too_deep(&less, false), too_deep(&less, true).is_some()), (None, true));
         assert_eq!(too_deep(&format!("\"{}\" // {}", nested(99), nested(99)), false), None);

@@ -2,12 +2,15 @@ use std::fmt;
 
 use cedar_policy::{Effect, Policy};
 
-use super::asked::action_uid;
+use super::asked::action_named;
 use super::cited::{Cited, Clause, Scope, kind_name};
 use super::decision::EvaluationError;
 use super::explain::is_about;
 use super::question::unfit;
 use super::rules::Rules;
+
+/// How many policies are shown, of those that permit and of those that forbid, and how many conditions of one.
+const SHOWN: usize = 50;
 
 /// Who could do something to a type of resource, by the policies alone: `Display` says it in lines for people.
 #[derive(Clone, Debug)]
@@ -45,18 +48,19 @@ impl Rules {
     ///
     /// The schema has no such action or type, or the action is not about that type; with those that it has.
     pub fn who_can(&self, action: &str, resource: &str) -> Result<WhoCan, EvaluationError> {
-        let uid = action_uid(self, action)?;
+        let acting = action_named(self, action)?;
+        let uid = &acting.uid;
         let kind = self.kinds.get(resource).ok_or_else(|| unfit(format!("the schema has no entity {resource}")))?;
-        let mut about: Vec<_> = self.schema.resources_for_action(&uid).into_iter().flatten().collect();
+        let mut about: Vec<_> = self.schema.resources_for_action(uid).into_iter().flatten().collect();
         if !about.contains(&kind) {
             about.sort_unstable();
             let about = about.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Err(unfit(format!("{action} is not about {resource}, but about {about}")));
         }
         let mut found = WhoCan { action: action.into(), resource: resource.into(), permits: vec![], forbids: vec![] };
-        for policy in self.policies.policies().filter(|policy| is_about(self, policy, action)) {
+        for policy in self.policies.policies().filter(|policy| is_about(policy, acting)) {
             let fits = policy.get_valid_request_envs(&self.schema);
-            let fits = fits.filter(|fit| *fit.action() == uid && fit.resource() == kind);
+            let fits = fits.filter(|fit| fit.action() == uid && fit.resource() == kind);
             let mut principals: Vec<_> = fits.map(|fit| kind_name(fit.principal())).collect();
             if principals.is_empty() {
                 continue;
@@ -97,12 +101,20 @@ impl fmt::Display for WhoCan {
             return writeln!(f, "Nobody can {action} a {resource}: no policy permits it.");
         }
         writeln!(f, "Who can {action} a {resource}:")?;
-        permits.iter().try_for_each(|grant| write!(f, "{grant}"))?;
+        shown(f, permits)?;
         if !forbids.is_empty() {
             writeln!(f, "\nBut not where one of these forbids it:")?;
-            forbids.iter().try_for_each(|grant| write!(f, "{grant}"))?;
+            shown(f, forbids)?;
         }
         Ok(())
+    }
+}
+
+fn shown(f: &mut fmt::Formatter<'_>, grants: &[Grant]) -> fmt::Result {
+    grants.iter().take(SHOWN).try_for_each(|grant| write!(f, "{grant}"))?;
+    match grants.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => writeln!(f, "  and {more} more"),
     }
 }
 
@@ -112,7 +124,11 @@ impl fmt::Display for Grant {
         write!(f, "  {who}")?;
         what.as_ref().map_or(Ok(()), |what| write!(f, ", for {what}"))?;
         writeln!(f)?;
-        conditions.iter().try_for_each(|condition| writeln!(f, "      {condition}"))?;
+        conditions.iter().take(SHOWN).try_for_each(|condition| writeln!(f, "      {condition}"))?;
+        match conditions.len().saturating_sub(SHOWN) {
+            0 => {}
+            more => writeln!(f, "      and {more} more conditions")?,
+        }
         writeln!(f, "      by {policy}")
     }
 }

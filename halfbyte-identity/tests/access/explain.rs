@@ -1,4 +1,4 @@
-use halfbyte_identity::access::{Asked, Entity, EntityRef, Membership, Value};
+use halfbyte_identity::access::{Asked, Entity, EntityRef, Membership, Rules, SourceFile, Value};
 
 use crate::office::{in_folder, label, rules, rules_with, service, tenant, user};
 
@@ -153,7 +153,7 @@ fn a_question_that_does_not_fit_the_schema_is_explained_and_shows_no_value() {
     let text = explained(&Asked::new(&ann, "ReadLabel", &Entity::new("Parcel", "p-1")));
     assert!(text.contains("the schema has no entity Parcel"), "{text}");
     let text = explained(&Asked::new(&ann, "ReadLabel", &label("acme", &ann).attribute("weight", "canary")));
-    assert!(text.contains("`weight` on `Label::\"l-1\"`") && text.contains("expected to have type long"), "{text}");
+    assert!(text.contains("the attribute weight of Label::\"l-1\" is not of the type that the schema says"), "{text}");
     assert!(!text.contains("canary"), "{text}");
 }
 
@@ -169,6 +169,106 @@ fn an_action_that_no_policy_is_about_says_so_and_no_more_than_a_handful_is_shown
     let explanation = rules_with(&many).explain(&Asked::new(&ann, "Ship", &label("acme", &ann)));
     assert_eq!((explanation.nearest.len(), explanation.further), (5, 3));
     assert!(explanation.to_string().ends_with("  and 3 more\n"), "{explanation}");
+}
+
+#[test]
+fn the_conditions_of_a_policy_for_another_type_are_not_held_against_it() {
+    let policy = r#"@id("programs") permit (principal is HalfByte::Service, action == Action::"Ship", resource) when { resource has note };"#;
+    let ann = user("ann", "acme", &[]);
+    let why = rules_with(policy).explain(&Asked::new(&ann, "Ship", &label("acme", &ann)));
+    let lacks: Vec<_> = why.nearest.iter().flat_map(|near| &near.lacks).map(|lack| &**lack).collect();
+    assert_eq!(lacks, ["it is for a Service, and the principal is a User"]);
+    let programs = rules_with(policy).explain(&Asked::new(&service(&[]), "Ship", &label("acme", &ann)));
+    assert_eq!(programs.nearest.len(), 1, "{programs}");
+    assert!(programs.nearest[0].lacks[0].contains("resource has note"), "{programs}");
+}
+
+#[test]
+fn of_what_is_another_tenants_nothing_else_is_said() {
+    let (ann, bob) = (user("ann", "acme", &[]), user("bob", "globex", &[]));
+    let why = rules().explain(&Asked::new(&ann, "ReadLabel", &label("globex", &bob)));
+    assert!(why.nearest.is_empty() && why.outweighed.is_empty(), "{why}");
+    assert!(!why.to_string().contains("permit"), "{why}");
+}
+
+#[test]
+fn an_action_is_known_by_its_whole_name_as_a_decision_knows_it() {
+    let action = |name: &str| {
+        format!("action {name} appliesTo {{ principal: [HalfByte::User], resource: [HalfByte::Tenant] }};")
+    };
+    let schema = format!(
+        "{} namespace Parcel {{ {} }} namespace Mail {{ {} }}",
+        action("\"Odd::Send\""),
+        action("Send"),
+        action("Send")
+    );
+    let policies = r#"
+        @id("odd") permit (principal, action == Action::"Odd::Send", resource);
+        @id("mail") permit (principal, action == Mail::Action::"Send", resource);
+    "#;
+    let files = [SourceFile::new("p.cedarschema", schema), SourceFile::new("p.cedar", policies)];
+    let rules = Rules::compile(&files).unwrap_or_else(|invalid| panic!("{invalid}"));
+    let ann = user("ann", "acme", &[]);
+    let by = |action| {
+        let why = rules.explain(&Asked::new(&ann, action, &tenant("acme")));
+        assert!(why.errors.is_empty(), "{why}");
+        why.decision.policies.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (by("Odd::Send"), by("Mail::Send"), by("Parcel::Send")),
+        (vec!["odd".into()], vec!["mail".into()], vec![])
+    );
+    let who = |action| rules.who_can(action, "HalfByte::Tenant").expect("an answer").permits.len();
+    assert_eq!((who("Odd::Send"), who("Mail::Send"), who("Parcel::Send")), (1, 1, 0));
+    let why = rules.explain(&Asked::new(&ann, "Send", &tenant("acme")));
+    assert!(why.to_string().contains("it has HalfByte::Read, Mail::Send, Odd::Send, Parcel::Send"), "{why}");
+}
+
+#[test]
+fn however_much_there_is_what_is_shown_is_bounded() {
+    let ann = user("ann", "acme", &["driver"]);
+    let shipped = label("acme", &ann);
+    let lines =
+        |policy: &str, count: usize| (0..count).map(|n| policy.replace("NUMBER", &n.to_string())).collect::<String>();
+    // Policies that decide, that are outweighed, and errors.
+    let permit = "@id(\"p-NUMBER\") permit (principal, action == Action::\"Ship\", resource) when { resource.weight > NUMBER - 900 };\n";
+    let forbid = "@id(\"f-NUMBER\") forbid (principal, action == Action::\"Ship\", resource) when { resource.weight > NUMBER - 900 };\n";
+    let wrong = "@id(\"e-NUMBER\") forbid (principal, action == Action::\"Ship\", resource) when { resource.weight + 9223372036854775807 > NUMBER };\n";
+    let why = rules_with(&[lines(permit, 30), lines(forbid, 25)].concat());
+    let why = why.explain(&Asked::new(&ann, "Ship", &shipped));
+    assert_eq!((why.decided.len(), why.outweighed.len(), why.outweighed_further), (20, 20, 10));
+    let text = why.to_string();
+    assert!(text.contains("  and 5 more\n") && text.ends_with("  and 10 more\n"), "{text}");
+    let why = rules_with(&lines(wrong, 30)).explain(&Asked::new(&ann, "Ship", &shipped));
+    assert_eq!((why.errors.len(), why.decision.errors.len()), (20, 30));
+    assert!(why.to_string().contains("  and 10 more\n"), "{why}");
+    // Conditions, a long one, and roles.
+    let conditions: String = (0..15).map(|n| format!("when {{ resource.weight > {} }}\n", n + 1000)).collect();
+    let long =
+        format!("unless {{ [{}].contains(resource.weight) || !resource.sealed }}", "1234567, ".repeat(500) + "3");
+    let policy = format!(
+        "@id(\"long\") permit (principal in HalfByte::Role::\"chief\", action == Action::\"Ship\", resource)\n{long}\n{conditions};"
+    );
+    let roles: Vec<String> = (0..30).map(|n| format!("role-{n}")).collect();
+    let chief = user("ann", "acme", &roles.iter().map(String::as_str).collect::<Vec<_>>());
+    let rules = rules_with(&policy);
+    let asked = Asked::new(&chief, "Ship", &shipped.clone().attribute("note", "x".repeat(100_000)));
+    let text = rules.explain_with_values(&asked).to_string();
+    assert!(text.contains("\"role-19\", and 10 more") && text.contains("    - and 7 more conditions"), "{text}");
+    assert!(text.contains(" bytes in all)") && text.len() < 8000, "{} bytes: {text}", text.len());
+    let text = rules.who_can("Ship", "Label").expect("an answer").to_string();
+    assert!(text.contains(" bytes in all)"), "{text}");
+    let text = rules_with(&lines(permit, 60)).who_can("Ship", "Label").expect("an answer").to_string();
+    assert!(text.contains("  and 10 more\n") && text.matches("by p-").count() == 50, "{text}");
+    let tall = format!(
+        "permit (principal, action == Action::\"Ship\", resource)\nwhen {{ [{}].contains(resource.weight) }};",
+        "3,\n".repeat(40) + "3"
+    );
+    let text = rules_with(&tall).explain(&Asked::new(&ann, "Ship", &shipped)).to_string();
+    assert!(text.ends_with("      ... and 12 more lines\n") && text.lines().count() == 35, "{text}");
+    // What is asked, however it is called.
+    let text = rules.explain(&Asked::new(&chief, &"Ship".repeat(10_000), &shipped)).to_string();
+    assert!(text.len() < 4000, "{} bytes", text.len());
 }
 
 #[test]

@@ -271,10 +271,120 @@ fn a_schema_that_is_nested_without_end_is_refused_and_harms_nobody() {
 }
 
 #[test]
+fn a_policy_of_clauses_or_attributes_without_end_is_refused_and_harms_nobody() {
+    for condition in [
+        "when { principal == resource }".repeat(20_000),
+        "unless { false }".repeat(20_000),
+        format!("when {{ resource{} }}", "[\"a\"]".repeat(20_000)),
+        format!("when {{ {{ a: resource }}{} }}", "[\"a\"]".repeat(20_000)),
+    ] {
+        let policy = format!("permit(principal, action, resource) {condition};");
+        let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || found("", &policy));
+        let found = thread.expect("a thread").join().expect("no overflow");
+        assert!(found[0].contains("operators"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_schema_of_names_without_end_is_refused_and_harms_nobody() {
+    let chain = |link: &dyn Fn(usize) -> String| (1..20_000).map(link).collect::<String>();
+    let doubling =
+        (1..45).map(|at| format!("type T{at} = {{ a: T{next}, b: T{next} }};", next = at + 1)).collect::<String>();
+    for schema in [
+        chain(&|at| format!("type T{at} = T{};", at + 1)),
+        chain(&|at| format!("entity T{at} in [T{}];", at + 1)),
+        chain(&|at| format!("action T{at} in [T{}];", at + 1)),
+        doubling + "type T45 = Long;",
+    ] {
+        let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || found(&schema, ""));
+        let found = thread.expect("a thread").join().expect("no overflow");
+        let said = ["types deep", "each in the next", "parts, with those of"];
+        assert!(said.iter().any(|said| found[0].contains(said)), "{found:?}");
+    }
+}
+
+#[test]
+fn a_policy_that_asks_what_another_tenant_has_is_refused_as_it_would_never_forbid() {
+    let schema = "entity Project = { tenant: HalfByte::Tenant };
+        entity Label = { tenant: HalfByte::Tenant, payer?: HalfByte::Tenant, project: Project };
+        action Send appliesTo { principal: HalfByte::User, resource: Label };";
+    for good in [
+        "resource.tenant has suspended && resource.tenant.suspended",
+        "resource has payer && resource.payer.suspended",
+        "resource has payer && resource.payer != principal.tenant",
+        "resource.project.tenant == resource.tenant",
+    ] {
+        assert_eq!(
+            found(schema, &format!("forbid (principal, action, resource) when {{ {good} }};")),
+            [""; 0],
+            "{good}"
+        );
+    }
+    for bad in [
+        "resource has payer && resource.payer has suspended && resource.payer.suspended",
+        "resource.project.tenant has suspended && resource.project.tenant.suspended",
+        "HalfByte::Tenant::\"x\" has suspended && HalfByte::Tenant::\"x\".suspended",
+    ] {
+        let found = found(schema, &format!("\nforbid (principal, action, resource) when {{ {bad} }};"));
+        assert!(
+            found.len() == 1 && found[0].starts_with("p.cedar:2: it asks with `has` for an attribute"),
+            "{found:?}"
+        );
+        assert!(found[0].contains("a tenant's attributes can be looked at as principal.tenant alone"), "{found:?}");
+    }
+}
+
+#[test]
 fn policies_without_an_id_are_called_by_their_place_also_where_there_are_two_on_a_line() {
     let schema = SCHEMA.replace("Read, Write", "Get, Write");
     let one = "permit(principal, action, resource);";
     assert_eq!(compiled(&schema, &format!("{one} {one}\n{one} {one}{one}")).len(), 4 + 5);
     let found = found(&schema, &format!("{one}{one}\n@id(\"p.cedar:1.2\") {one}"));
     assert_eq!(found, ["p.cedar:2: the id p.cedar:1.2 is taken by the policy at p.cedar:1: give it another one"]);
+}
+
+#[test]
+fn actions_of_one_full_name_are_refused_and_each_place_is_named() {
+    let of =
+        |name: &str| format!("action {name} appliesTo {{ principal: HalfByte::User, resource: HalfByte::Tenant }};");
+    let twice = |one: String, other: String| {
+        let files = [
+            SourceFile::new("one.cedarschema", format!("\n{one}")),
+            SourceFile::new("other.cedarschema", other),
+            SourceFile::new("p.cedar", "permit (principal, action, resource);"),
+        ];
+        let found = Rules::compile(&files).map(|_| ()).map_err(|invalid| invalid.to_string());
+        found.err().unwrap_or_default()
+    };
+    let in_a = |action: &str| format!("namespace A {{\n{} }}", of(action));
+    let said = twice(of("\"A::B\""), in_a("B"));
+    assert!(
+        said.contains("other.cedarschema:2: the action A::B has the same full name as the one at one.cedarschema:2"),
+        "{said}"
+    );
+    let said = twice(format!("namespace A::B {{ {} }}", of("C")), in_a("\"B::C\""));
+    assert!(
+        said.contains("other.cedarschema:2: the action A::B::C has the same full name as the one at one.cedarschema:2"),
+        "{said}"
+    );
+    // In one file, and three of them.
+    let said = twice([of("\"A::B::C\""), in_a("\"B::C\"")].join("\n"), format!("namespace A::B {{ {} }}", of("C")));
+    assert!(
+        said.contains("one.cedarschema:4: the action A::B::C")
+            && said.contains("other.cedarschema:1: the action A::B::C"),
+        "{said}"
+    );
+    // A group of actions, and what the base set has.
+    let said = twice("action \"A::B\";".to_owned(), in_a("B"));
+    assert!(said.contains("other.cedarschema:2: the action A::B has"), "{said}");
+    let said = twice(of("\"HalfByte::Read\""), of("B"));
+    assert!(
+        said.contains("one.cedarschema:2: the action HalfByte::Read has the same full name as one of the base set"),
+        "{said}"
+    );
+    // Written otherwise, and yet the same.
+    let said = twice(of("\"A::\\u{42}\""), in_a("B"));
+    assert!(said.contains("other.cedarschema:2: the action A::B has the same full name as another one"), "{said}");
+    assert_eq!(twice(of("C"), in_a("B")), "");
+    assert_eq!(twice(of("\"A::C\""), in_a("B")), "");
 }

@@ -2,8 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use halfbyte_identity::access::testing::{Kit, Who, tenant, thing};
-use halfbyte_identity::access::{Action, Entity, SourceFile};
+use halfbyte_identity::access::testing::{Kit, Who, group, tenant, thing};
+use halfbyte_identity::access::{Action, Bounds, Entity, SourceFile, Value};
 
 const CREATE: Action = Action::new("CreateLabel");
 const READ: Action = Action::new("ReadLabel");
@@ -80,7 +80,9 @@ fn a_denial_that_should_not_be_shows_the_policy_that_forbids_with_its_reason_lin
       @id("no-sales")
       @reason("sales people do not create labels")
       forbid (principal, action == Action::"CreateLabel", resource)
-      when { principal.profile has department && principal.profile.department == "sales" };"#;
+      when { principal.profile has department && principal.profile.department == "sales" };
+But for that, it would be permitted by:
+  clerks-create (parcel.cedar:2)"#;
     assert_eq!(said, expected);
 }
 
@@ -88,8 +90,15 @@ fn a_denial_that_should_not_be_shows_the_policy_that_forbids_with_its_reason_lin
 fn a_denial_that_nothing_permits_shows_what_could_have() {
     let (ann, bob) = (Who::user("ann"), Who::user("bob"));
     let said = failure(|| kit().allow(&bob, READ, &label(&ann)));
-    assert!(said.contains("and is not: no policy permits it. These could, and their conditions are not met:\n  owners-read (parcel.cedar:8)\n"), "{said}");
-    assert!(said.contains("\n  packers-read (parcel.cedar:10)\n") && !said.contains("clerks-create"), "{said}");
+    let expected = r#"HalfByte::User::"acme/bob" should be allowed ReadLabel on Label::"l-1", and is not: no policy permits it. These could, nearest first:
+  owners-read (parcel.cedar:8)
+    - this does not hold: when { resource.owner == principal }
+        resource.owner is User "acme/ann"
+  packers-read (parcel.cedar:10)
+    - the principal is not in the group "packers"; it is in: none"#;
+    assert_eq!(said, expected);
+    let said = failure(|| kit().allow(&bob.clone().profile("department", "sales"), CREATE, &tenant("acme")));
+    assert!(said.contains("forbidden by\n  no-sales (parcel.cedar:4)") && said.contains("\nNor does any policy permit it. These could, nearest first:\n  clerks-create (parcel.cedar:2)\n    - the principal has not the role \"clerk\"; it has: none"), "{said}");
 
     let policies = "forbid(principal, action, resource) when { principal.subject == \"\" };";
     let kit = Kit::files(&[SourceFile::new("parcel.cedarschema", SCHEMA), SourceFile::new("parcel.cedar", policies)]);
@@ -146,4 +155,45 @@ fn a_folder_is_read_and_one_without_policies_fails_a_test() {
         std::fs::write(folder.path().join(name), text).expect("written");
     }
     Kit::folder(folder.path()).allow(&Who::user("ann").role("clerk"), CREATE, &tenant("acme"));
+}
+
+#[test]
+fn policies_are_judged_as_a_running_product_judges_them() {
+    let schema = || SourceFile::new("parcel.cedarschema", SCHEMA);
+    let said = failure(|| drop(Kit::files(&[schema()])));
+    assert!(said.contains("there is no policy: add a .cedar file that permits something"), "{said}");
+    let files = [schema(), SourceFile::new("parcel.cedar", POLICIES)];
+    let bounds = Bounds { policies: 3, ..Bounds::default() };
+    let said = failure(|| drop(Kit::files_within(&files, &bounds)));
+    assert!(said.contains("there are 4 policies, more than the 3 that are taken"), "{said}");
+    let many = [schema(), SourceFile::new("parcel.cedar", "// long\n".repeat(2 << 20))];
+    let said = failure(|| drop(Kit::files(&many)));
+    assert!(said.contains("bytes, more than the"), "{said}");
+    let said = failure(|| drop(Kit::files(&[SourceFile::new("parcel.txt", POLICIES)])));
+    assert!(said.contains("neither a .cedar nor a .cedarschema file"), "{said}");
+}
+
+#[test]
+fn groups_in_groups_and_things_of_the_database_are_said_as_a_list() {
+    let (ann, jim) = (Who::user("ann"), Who::user("jim").group("juniors"));
+    kit().deny(&jim, READ, &label(&ann));
+    let kit = kit().with_all([group("juniors").parent(group("packers").name().clone()), ann.entity()]);
+    kit.allow(&jim, READ, &label(&ann));
+    let why = kit.explain(&jim, READ, &label(&ann));
+    assert!(why.to_string().contains("Permitted by:\n  packers-read"), "{why}");
+}
+
+#[test]
+fn somebody_is_known_as_a_product_would_know_him_and_shown_by_names_alone() {
+    let ann = Who::user("ann").role("clerk").group("packers").scope("canary-scope").issuer("https://canary.example");
+    let ann = ann.profile("department", "canary-law");
+    let entity = ann.entity();
+    assert_eq!(*entity.name(), ann.name());
+    let parents: Vec<_> = entity.parents().iter().map(ToString::to_string).collect();
+    assert_eq!(parents, [r#"HalfByte::Role::"clerk""#, r#"HalfByte::Group::"packers""#]);
+    let profile = entity.attributes().find(|(name, _)| *name == "profile").expect("a profile");
+    assert_eq!(*profile.1, Value::Record([("department".into(), Value::from("canary-law"))].into()));
+    let shown = format!("{ann:?}");
+    assert!(shown.contains("acme/ann") && shown.contains("clerk") && shown.contains("packers"), "{shown}");
+    assert!(shown.contains("department") && !shown.contains("canary"), "{shown}");
 }

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::get as route;
 use halfbyte_core::Principal;
-use halfbyte_identity::access::{Authorized, Checks, Denied, EntityRef};
+use halfbyte_identity::access::{Authorized, Checks, Denied, Entity, EntityRef, Membership};
 use http::Request;
 
 use crate::parcel::{CREATE, Desk, READ, folder, get, label, named, send, user};
@@ -53,6 +53,32 @@ async fn what_is_known_of_one_principal_answers_for_no_other() {
 }
 
 #[tokio::test]
+async fn what_one_principal_was_granted_is_not_anothers() {
+    let access = Desk::with_labels().access();
+    let become_bob = tower::util::MapRequestLayer::new(|mut request: Request<_>| {
+        request.extensions_mut().insert(user("bob", "acme", &["clerk"]));
+        request
+    });
+    let handler = async |request: Request<axum::body::Body>| {
+        let extensions = request.extensions();
+        let (granted, checks) = (Authorized::<Entity>::of(extensions), Checks::of(extensions));
+        format!("{} {}", granted.is_some(), checks.is_some())
+    };
+    let ann = user("ann", "acme", &["clerk"]);
+    let inside = Router::new().route("/", route(handler)).layer(become_bob.clone()).layer(access.authorize(CREATE));
+    assert_eq!(send(&inside, get("/", Some(&ann))).await.body, "false false");
+    let outside = Router::new().route("/", route(handler)).layer(access.authorize(CREATE)).layer(become_bob);
+    assert_eq!(send(&outside, get("/", Some(&ann))).await.body, "true true");
+}
+
+#[test]
+fn what_is_known_of_a_principal_is_not_shown() {
+    let groups = vec![EntityRef::new("HalfByte::Group", "night")];
+    let known = Membership { profile: vec![("department", "hunter2".into())], groups };
+    assert_eq!(format!("{known:?}"), r#"Membership { profile: ["department"], groups: [HalfByte::Group::"night"] }"#);
+}
+
+#[tokio::test]
 async fn what_is_known_to_one_access_is_not_to_another() {
     let (one, other) = (Desk::with_labels(), Desk::with_labels());
     let routes = Router::new()
@@ -89,6 +115,7 @@ async fn what_a_thing_stands_in_is_asked_for_level_by_level() {
 #[tokio::test]
 async fn groups_stand_in_groups() {
     let desk = Desk::default();
+    desk.put(folder("a", &[]));
     desk.group("ann", "juniors");
     let ann = user("ann", "acme", &[]);
     desk.access().check(&ann, READ, &inside("a")).await.expect_err("juniors are no auditors yet");
@@ -120,10 +147,13 @@ async fn what_is_too_far_out_or_too_much_or_in_itself_is_denied() {
     chain(&desk, 15);
     desk.access().check(&ann, READ, &inside("1")).await.expect("16 steps");
     chain(&desk, 16);
-    assert_eq!(reason(&desk, &ann, "1").await, "what it stands in is more than 16 steps away");
+    let label = r#"Label::"l-9""#;
+    let far = format!("what {label} stands in or leads to is more than 16 steps away");
+    assert_eq!(reason(&desk, &ann, "1").await, far);
 
     let many = |count: usize| {
         let names: Vec<_> = (0..count).map(|number| format!("f-{number}")).collect();
+        names.iter().for_each(|name| desk.put(folder(name, &[])));
         let mut inside: Vec<_> = names.iter().map(String::as_str).collect();
         inside.push("open");
         folder("wide", &inside)
@@ -132,7 +162,7 @@ async fn what_is_too_far_out_or_too_much_or_in_itself_is_denied() {
     desk.put(many(254));
     desk.access().check(&ann, READ, &inside("wide")).await.expect("256 things");
     desk.put(many(255));
-    assert_eq!(reason(&desk, &ann, "wide").await, "it stands in more than 256 things");
+    assert_eq!(reason(&desk, &ann, "wide").await, format!("{label} stands in or leads to more than 256 things"));
 
     desk.put(folder("x", &["y"]));
     desk.put(folder("y", &["x"]));
@@ -147,7 +177,7 @@ async fn one_thing_of_a_list_that_is_out_of_bounds_is_denied_alone() {
     let list = [inside("open"), inside("1"), inside("2"), inside("elsewhere")];
     let decisions = access.check_all(&ann, READ, &list).await.expect("decisions");
     assert_eq!(decisions.iter().map(|it| it.is_allowed).collect::<Vec<_>>(), [true, false, true, false]);
-    assert_eq!(decisions.iter().map(|it| it.errors.len()).collect::<Vec<_>>(), [0, 1, 0, 0]);
+    assert_eq!(decisions.iter().map(|it| it.errors.len()).collect::<Vec<_>>(), [0, 1, 0, 1]);
     // Here nothing helps the long way out.
     let decisions = access.check_all(&ann, READ, &[list[1].clone(), list[0].clone()]).await.expect("decisions");
     assert_eq!(decisions.iter().map(|it| it.is_allowed).collect::<Vec<_>>(), [false, true]);

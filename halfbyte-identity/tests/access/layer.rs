@@ -68,7 +68,7 @@ async fn the_handler_is_given_what_was_loaded_and_it_is_loaded_once() {
     let desk = Desk::with_labels();
     let seen = send(&labels(&desk.access()), get("/labels/l-1", Some(&user("ann", "acme", &[])))).await;
     assert_eq!((seen.status.as_u16(), seen.body.as_str()), (200, r#"l-1 Label::"l-1" ReadLabel"#));
-    assert_eq!(desk.calls(), [r#"Label::"l-1""#, "ann", "acme"]);
+    assert_eq!(desk.calls(), ["ann", "acme", r#"Label::"l-1""#]);
 }
 
 #[tokio::test]
@@ -293,4 +293,61 @@ async fn grpc_calls_are_refused_by_a_status() {
         let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
         assert_eq!(answer.as_ref().err().map(|status| status.code()), expected, "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_handler_that_returns_a_denial_refuses_as_the_layer_does() {
+    let desk = Desk::with_labels();
+    let (access, ann) = (desk.access(), user("ann", "acme", &["clerk"]));
+    let handler = async |checks: Checks| -> Result<&'static str, halfbyte_identity::access::Denied> {
+        checks.check(READ, &label("acme", "l-7", &user("bob", "acme", &[]))).await?;
+        Ok("read")
+    };
+    let routes = |access: &Access| Router::new().route("/", route(handler)).layer(access.authorize(CREATE));
+    let ask = |grpc: bool| {
+        let mut request = get("/", Some(&ann));
+        let id = halfbyte_core::RequestId::random();
+        request.extensions_mut().insert(id);
+        if grpc {
+            request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+        }
+        (request, id)
+    };
+    let (request, id) = ask(false);
+    let seen = send(&routes(&access), request).await;
+    assert_eq!((seen.status.as_u16(), seen.problem().as_str()), (403, "forbidden"));
+    let body: serde_json::Value = serde_json::from_str(&seen.body).expect("JSON");
+    assert_eq!(body["request_id"], id.as_str(), "{body}");
+    assert_eq!(seen.header("content-length"), seen.body.len().to_string());
+    let by_layer = send(&labels(&access), get("/labels/b-1", Some(&ann))).await;
+    let by_layer: serde_json::Value = serde_json::from_str(&by_layer.body).expect("JSON");
+    assert_eq!((&body["type"], &body["detail"]), (&by_layer["type"], &by_layer["detail"]));
+    let seen = send(&routes(&access), ask(true).0).await;
+    assert_eq!((seen.status.as_u16(), seen.header("grpc-status"), seen.body.as_str()), (200, "7", ""));
+    assert_eq!(seen.header("content-type"), "application/grpc");
+    assert!(["", "0"].contains(&seen.header("content-length")));
+
+    // Without a layer it is the same refusal, with no id to name.
+    let bare = Router::new().route("/", route(handler)).layer(axum::Extension(access.checks(&ann)));
+    let seen = send(&bare, ask(false).0).await;
+    assert_eq!((seen.status.as_u16(), seen.problem().as_str()), (403, "forbidden"));
+    let denied =
+        access.check(&ann, READ, &label("acme", "l-7", &user("bob", "acme", &[]))).await.expect_err("not hers");
+    assert_eq!(halfbyte_core::Problem::from(denied).kind().status(), 403);
+}
+
+#[tokio::test]
+async fn what_layers_inside_have_added_to_a_denial_stays() {
+    let access = Desk::with_labels().access();
+    let handler = async |checks: Checks| -> Result<(), halfbyte_identity::access::Denied> {
+        checks.check(READ, &label("acme", "l-7", &user("bob", "acme", &[]))).await
+    };
+    let add = tower::util::MapResponseLayer::new(|mut response: Response<Body>| {
+        response.headers_mut().insert("x-added", http::HeaderValue::from_static("yes"));
+        response.headers_mut().insert("cache-control", http::HeaderValue::from_static("max-age=60"));
+        response
+    });
+    let routes = Router::new().route("/", route(handler)).layer(add).layer(access.authorize(CREATE));
+    let seen = send(&routes, get("/", Some(&user("ann", "acme", &["clerk"])))).await;
+    assert_eq!((seen.header("x-added"), seen.header("cache-control")), ("yes", "no-store"));
 }

@@ -53,9 +53,17 @@ pub struct Label {
     pub id: String,
 }
 
-/// The product's database.
-#[derive(Clone, Default)]
+/// The product's database. It has the open folder from the start.
+#[derive(Clone)]
 pub struct Desk(Arc<State>);
+
+impl Default for Desk {
+    fn default() -> Self {
+        let desk = Self(Arc::default());
+        desk.put(folder("open", &[]));
+        desk
+    }
+}
 
 #[derive(Default)]
 struct State {

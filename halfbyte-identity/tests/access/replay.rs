@@ -101,6 +101,36 @@ fn lines_that_are_no_recorded_decisions_are_counted_and_never_quoted() {
 }
 
 #[test]
+fn however_many_policies_decided_a_handful_is_named() {
+    let log = recorded(access(), &office()[2..3]);
+    let mut line: serde_json::Value = serde_json::from_str(&log).expect("JSON");
+    line["policies"] = (0..30).map(|n| serde_json::json!(format!("p-{n}"))).collect();
+    line["action"] = "EditLabel".into();
+    line["allowed"] = false.into();
+    let replay = replayed(&rules(), &format!("{line}\n"));
+    assert!(
+        replay.to_string().contains("denied by p-0, p-1, ") && replay.to_string().contains("p-19, and 10 more\n"),
+        "{replay}"
+    );
+    line["action"] = "Edit".repeat(10_000).into();
+    line["allowed"] = true.into();
+    let text = replayed(&rules(), &format!("{line}\n")).to_string();
+    assert!(text.contains("would be  denied: cannot be evaluated") && text.len() < 4000, "{} bytes", text.len());
+}
+
+#[test]
+fn a_line_that_is_nested_without_end_is_unreadable_or_does_not_fit_and_harms_nobody() {
+    let log = recorded(access(), &office()[2..3]);
+    for depth in [50, 100, 5000] {
+        let note = format!("\"note\":{}1{},", "[".repeat(depth), "]".repeat(depth));
+        let line = log.replace("\"attrs\":{\"owner\"", &format!("\"attrs\":{{{note}\"owner\""));
+        assert_ne!(line, log);
+        let replay = replayed(&rules(), &line);
+        assert_eq!(replay.newly_denied + replay.unreadable, 1, "{depth}: {replay}");
+    }
+}
+
+#[test]
 fn a_set_whose_schema_no_longer_has_the_action_denies_it() {
     let log = recorded(access(), &office()).replace("\"CreateLabel\"", "\"MakeLabel\"");
     let replay = replayed(&rules(), &log);
