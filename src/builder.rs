@@ -7,7 +7,7 @@ use halfbyte_core::config::{ApiKeysBackend, BillingBackend, Config, IdentityBack
 use halfbyte_core::home::Home;
 use halfbyte_core::{BoxError, Clock, Lifecycle, Live, ProductId};
 use halfbyte_identity::Identity;
-use halfbyte_identity::access::{Access, EntityProvider, Policies, Rules, SourceFile};
+use halfbyte_identity::access::{Access, Action, DecisionLog, EntityProvider, Policies, Rules, SourceFile};
 use halfbyte_secrets::Secrets;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -18,11 +18,13 @@ use crate::demo::Demo;
 use crate::error::{Error, ErrorKind};
 use crate::manifest::Manifest;
 use crate::platform::{Held, Platform, Systems};
+use crate::policies::InForce;
+use crate::tenants::WithBilling;
 use crate::vitals;
 
 /// Puts a [`Platform`] together, from [`Platform::builder`].
 #[must_use = "nothing happens before `start`"]
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Builder {
     name: String,
     contract: Contract,
@@ -30,7 +32,9 @@ pub struct Builder {
     catalog: Option<Plans>,
     policies: Vec<SourceFile>,
     policies_from: Option<Policies>,
+    actions: Vec<Action>,
     entities: Entities,
+    decisions: Option<DecisionLog>,
     demo: Option<Demo>,
     config: Option<Config>,
 }
@@ -42,9 +46,16 @@ enum Plans {
     Source(CatalogSource),
 }
 
-/// What makes the access control of its rules, with what the product knows.
+/// What makes the access control of its rules, with what the product and billing know.
 #[derive(Clone)]
-struct Entities(Arc<dyn Fn(Live<Rules>) -> Access + Send + Sync>);
+struct Entities(Arc<dyn Fn(Live<Rules>, Billing) -> Access + Send + Sync>);
+
+impl Entities {
+    fn new(product: impl EntityProvider) -> Self {
+        let product = Arc::new(product);
+        Self(Arc::new(move |rules, billing| Access::new(rules, WithBilling { product: product.clone(), billing })))
+    }
+}
 
 impl fmt::Debug for Entities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,8 +66,7 @@ impl fmt::Debug for Entities {
 impl Builder {
     pub(crate) fn new(name: &str, contract: Contract) -> Self {
         let version = "0.0.0".to_owned();
-        let entities = Entities(Arc::new(|rules| Access::new(rules, ())));
-        let (name, policies) = (name.to_owned(), Vec::new());
+        let (name, policies, actions, entities) = (name.to_owned(), Vec::new(), Vec::new(), Entities::new(()));
         Self {
             name,
             contract,
@@ -64,7 +74,9 @@ impl Builder {
             catalog: None,
             policies,
             policies_from: None,
+            actions,
             entities,
+            decisions: None,
             demo: None,
             config: None,
         }
@@ -95,7 +107,7 @@ impl Builder {
     }
 
     /// The policies and the schema of what callers may do, by name and text: `include_str!` of files in the product's repository.
-    /// Without any nothing is permitted that a route asks for by [`Guard::authorize`](crate::Guard::authorize).
+    /// Without any a product does not serve whose routes ask for something by [`Guard::authorize`](crate::Guard::authorize).
     pub fn policies(mut self, files: impl IntoIterator<Item = SourceFile>) -> Self {
         self.policies = files.into_iter().collect();
         self
@@ -113,10 +125,30 @@ impl Builder {
         self
     }
 
-    /// What the product knows of principals, tenants and things that policies look at.
+    /// Actions that handlers ask for by themselves, with [`Checks`](halfbyte_identity::access::Checks) say, besides those of the
+    /// [guards](crate::Guard::authorize). When the product begins to serve, all of them are compared with schema and policies.
+    pub fn actions(mut self, actions: impl IntoIterator<Item = Action>) -> Self {
+        self.actions = actions.into_iter().collect();
+        self
+    }
+
+    /// What the product knows of principals, tenants and things that policies look at. That a tenant is suspended whose subscription
+    /// is [paused](halfbyte_billing::Operation::Pause), the platform knows.
     pub fn entities(mut self, provider: impl EntityProvider) -> Self {
-        let provider = Arc::new(provider);
-        self.entities = Entities(Arc::new(move |rules| Access::new(rules, provider.clone())));
+        self.entities = Entities::new(provider);
+        self
+    }
+
+    /// How decisions are told of: how many allowed ones are logged, who listens, where they are recorded to be
+    /// [replayed](halfbyte_identity::access::Replay). Denials are logged without it.
+    ///
+    /// ```no_run
+    /// # use halfbyte::{Contract, Platform, identity::access::DecisionLog};
+    /// let log = DecisionLog::new().listen(|record| println!("{} {}", record.action, record.is_allowed));
+    /// let builder = Platform::builder("parcel", Contract::V1).decisions(log);
+    /// ```
+    pub fn decisions(mut self, log: DecisionLog) -> Self {
+        self.decisions = Some(log);
         self
     }
 
@@ -178,16 +210,22 @@ impl Builder {
         let secrets = Secrets::configured(&config)?.who(product.as_str()).build(&lifecycle);
         let settings = identity_settings(&self.name, &config, &public_url, &home, &secrets);
         let identity = Identity::open(settings, client.clone(), &lifecycle).await?;
-        let rules = match self.policies_from {
-            Some(policies) => policies.start(&lifecycle),
-            None => Live::fixed("access.policies", rules),
-        };
-        let access = (self.entities.0)(rules).resource_metadata(identity.resource_metadata());
         let settings = halfbyte_billing::Settings::new(&config.billing, &home, product.clone(), catalog);
         let billing = Billing::open(settings, &lifecycle).await?;
+        let policies = match self.policies_from {
+            Some(policies) => InForce { rules: policies.start(&lifecycle), are_built_in: false },
+            None => InForce { rules: Live::fixed("access.policies", rules), are_built_in: true },
+        };
+        let access = (self.entities.0)(policies.rules.clone(), billing.clone());
+        let access = access.resource_metadata(identity.resource_metadata());
+        let access = match self.decisions {
+            Some(log) => access.log(log),
+            None => access,
+        };
 
         let manifest = Manifest::new(&product, &self.version, self.contract, &config, &public_url);
-        let systems = Systems { lifecycle, client, secrets, identity, access, billing };
+        self.actions.into_iter().for_each(|action| manifest.add_action(action));
+        let systems = Systems { lifecycle, client, secrets, identity, access, policies, billing };
         let platform = Platform::new(
             product,
             self.contract,

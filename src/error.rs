@@ -9,7 +9,7 @@ use halfbyte_core::{BoxError, error_chain};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The environment or the catalogue cannot be used. Exit code 78.
+    /// The environment, the catalogue or the policies that are built in cannot be used. Exit code 78.
     Configuration,
     /// A system that must be there is not: a store, a folder, a port. Exit code 69.
     Unavailable,

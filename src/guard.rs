@@ -75,7 +75,7 @@ impl Guard {
     /// # }
     /// ```
     pub fn authorize(self, action: Action) -> Guard<AuthorizeLayer> {
-        self.platform.manifest().add_action(action.name());
+        self.platform.manifest().add_action(action);
         let authorize = self.platform.access().authorize(action);
         Guard { platform: self.platform, require: self.require, authorize }
     }

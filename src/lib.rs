@@ -11,8 +11,10 @@ mod guard;
 pub mod layers;
 mod manifest;
 mod platform;
+mod policies;
 mod serve;
 mod stack;
+mod tenants;
 mod vitals;
 
 pub use halfbyte_billing as billing;

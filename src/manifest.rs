@@ -1,10 +1,11 @@
 //! What a running process is made of, for people and for comparing products.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use halfbyte_core::ProductId;
 use halfbyte_core::config::{ApiKeysBackend, BillingBackend, Config, IdentityBackend, Preset, SecretsBackend};
+use halfbyte_identity::access::Action;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -21,7 +22,7 @@ pub(crate) struct Manifest {
 #[derive(Debug, Default)]
 struct Asked {
     scopes: BTreeSet<String>,
-    actions: BTreeSet<&'static str>,
+    actions: BTreeMap<&'static str, Action>,
     features: BTreeSet<String>,
 }
 
@@ -69,8 +70,13 @@ impl Manifest {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).scopes.extend(scopes.iter().map(|s| (*s).to_owned()));
     }
 
-    pub(crate) fn add_action(&self, action: &'static str) {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).actions.insert(action);
+    pub(crate) fn add_action(&self, action: Action) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).actions.insert(action.name(), action);
+    }
+
+    /// In the order of their names.
+    pub(crate) fn actions(&self) -> Vec<Action> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).actions.values().copied().collect()
     }
 
     pub(crate) fn add_feature(&self, feature: &str) {
@@ -82,7 +88,7 @@ impl Manifest {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut manifest = self.fixed.clone();
         manifest["scopes"] = json!(asked.scopes);
-        manifest["actions"] = json!(asked.actions);
+        manifest["actions"] = json!(asked.actions.keys().collect::<Vec<_>>());
         manifest["features"] = json!(asked.features);
         manifest["secrets"] = json!(secrets);
         manifest

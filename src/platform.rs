@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind};
 use crate::guard::Guard;
 use crate::layers::{CatchPanicLayer, DeadlineLayer, DrainGateLayer, LoadShedLayer};
 use crate::manifest::Manifest;
+use crate::policies::InForce;
 use crate::serve::{self, Sendable, Servable};
 use crate::stack::{Stack, Stacked};
 
@@ -68,6 +69,7 @@ pub(crate) struct Systems {
     pub(crate) secrets: Secrets,
     pub(crate) identity: Identity,
     pub(crate) access: Access,
+    pub(crate) policies: InForce,
     pub(crate) billing: Billing,
 }
 
@@ -263,6 +265,10 @@ impl Platform {
         move || Some(inner.upgrade()?.systems.billing.stats())
     }
 
+    pub(crate) fn policies(&self) -> &InForce {
+        &self.0.systems.policies
+    }
+
     pub(crate) fn manifest(&self) -> &Manifest {
         &self.0.manifest
     }
@@ -286,7 +292,8 @@ impl Platform {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Drain`](crate::ErrorKind::Drain) when something was not done within its budget; what, is in the log. Usage is then in the
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when routes ask policies that are built in, and there are none, or
+    /// none that know the action. [`ErrorKind::Drain`](crate::ErrorKind::Drain) when something was not done within its budget; what, is in the log. Usage is then in the
     /// journal and is counted by the next process.
     #[cfg(feature = "axum")]
     pub async fn serve(self, routes: axum::Router) -> Result<(), Error> {

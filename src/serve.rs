@@ -51,11 +51,15 @@ pub trait Sendable: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send 
 impl<B> Sendable for B where B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
 
 pub(crate) async fn run<S: Servable<B>, B: Sendable>(platform: &Platform, service: S) -> Result<(), Error> {
+    // Whoever has made the routes has said by now all that they ask.
+    let actions = platform.manifest().actions();
+    platform.policies().check(&actions)?;
     let Some(Held { telemetry, public, admin }) = platform.take_held() else {
         return Err(Error::new(ErrorKind::Unavailable, "the platform serves once; it has been served before"));
     };
     let life = platform.lifecycle();
     let mut background = JoinSet::new();
+    background.spawn(platform.policies().clone().watch(actions));
     background.spawn(admin::serve(platform.clone(), admin.listen()?));
     background.spawn(drain::conduct(life.clone(), drain::Signals::listen()?, platform.config().lame_duck));
 

@@ -8,15 +8,20 @@ use std::process::ExitCode;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use halfbyte::{Contract, Demo, Platform, Principal, Problem, problem};
+use halfbyte::identity::access::{Checks, name_of};
+use halfbyte::{Builder, Contract, Demo, Platform, Principal, Problem, problem};
 
+#[path = "access.rs"]
+pub(crate) mod access;
 #[path = "appointments.rs"]
 mod appointments;
 #[path = "parcel_client.rs"]
 mod parcel_client;
-use appointments::{Appointment, Appointments, Request};
+use access::{BOOK_APPOINTMENT, LIST_APPOINTMENTS, READ_APPOINTMENT};
+use appointments::{Appointment, Appointments, Draft, Request};
 use parcel_client::ParcelClient;
 
 #[tokio::main]
@@ -28,24 +33,30 @@ async fn run() -> Result<(), halfbyte::Error> {
     let demo = Demo::new("globex", "business")
         .scopes(&["appointments:read", "appointments:write"])
         .request("/appointments -H 'Idempotency-Key: first' --json '{\"patient\":\"Ann\",\"at\":\"2030-01-01T09:00\",\"home_kit\":true}'");
-    let platform = Platform::builder("clinic", Contract::V1)
+    let platform = builder().demo(demo).start().await?;
+    let routes = routes(&platform).await?;
+    platform.serve(routes).await
+}
+
+pub(crate) fn builder() -> Builder {
+    Platform::builder("clinic", Contract::V1)
         .version(env!("CARGO_PKG_VERSION"))
         .catalog("catalog.toml", include_str!("../catalog.toml"))
-        .demo(demo)
-        .start()
-        .await?;
+        .policies(access::policies())
+        .actions([READ_APPOINTMENT])
+}
+
+pub(crate) async fn routes(platform: &Platform) -> Result<Router, halfbyte::Error> {
     let parcel = platform.setting("PARCEL_URL").unwrap_or("http://127.0.0.1:8080");
     let tokens = platform.calls("parcel", &["labels:write"]).await?;
     let app = App {
         appointments: Appointments::default(),
         parcel: ParcelClient::new(parcel, platform.client().clone(), tokens)?,
     };
-    let write = platform.require(&["appointments:write"]).feature("booking")?;
-    let read = platform.require(&["appointments:read"]);
-    let routes = Router::new()
-        .route("/appointments", post(book).route_layer(write).merge(get(list).route_layer(read)))
-        .with_state(app);
-    platform.serve(routes).await
+    let may_book = platform.require(&["appointments:write"]).authorize(BOOK_APPOINTMENT).feature("booking")?;
+    let may_list = platform.require(&["appointments:read"]).authorize(LIST_APPOINTMENTS);
+    let appointments = post(book).route_layer(may_book).merge(get(list).route_layer(may_list));
+    Ok(Router::new().route("/appointments", appointments).with_state(app))
 }
 
 #[derive(Clone)]
@@ -60,18 +71,29 @@ async fn book(
     context: problem::Context,
     headers: HeaderMap,
     Json(request): Json<Request>,
-) -> Result<(StatusCode, Json<Appointment>), axum::response::Response> {
+) -> Result<(StatusCode, Json<Appointment>), Response> {
     let key = headers.get("idempotency-key").map(|key| key.as_bytes());
-    let mut appointment = app.appointments.draft(caller.tenant(), key, request);
+    let mut appointment = match app.appointments.draft(caller.tenant(), name_of(&caller), key, request) {
+        Draft::New(appointment) => appointment,
+        Draft::Booked(appointment) => return Ok((StatusCode::CREATED, Json(appointment))),
+        Draft::KeyIsTaken => return Err(StatusCode::UNPROCESSABLE_ENTITY.into_response()),
+    };
     if appointment.wants_label() {
         // Ordered under the appointment's id: a retry orders nothing twice.
         let label = app.parcel.order(&appointment.id, &appointment.patient).await;
         appointment.label = Some(label.map_err(|retry_in| Problem::unavailable(retry_in).refuse(&context))?);
     }
-    app.appointments.book(caller.tenant(), appointment.clone());
+    app.appointments.book(appointment.clone());
     Ok((StatusCode::CREATED, Json(appointment)))
 }
 
-async fn list(State(app): State<App>, caller: Principal) -> Json<Vec<Appointment>> {
-    Json(app.appointments.of(caller.tenant()))
+/// Those that the caller may read.
+async fn list(
+    State(app): State<App>,
+    checks: Checks,
+    context: problem::Context,
+) -> Result<Json<Vec<Appointment>>, Response> {
+    let appointments = app.appointments.of(checks.principal().tenant());
+    let appointments = checks.filter(READ_APPOINTMENT, appointments).await;
+    appointments.map(Json).map_err(|denied| denied.problem().refuse(&context))
 }

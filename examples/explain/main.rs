@@ -1,4 +1,4 @@
-//! Asks policies, with no product running: `cargo run --features access --example explain` is a tour; `-- why`, `-- who-can` and
+//! Asks policies, with no product running: `cargo run --example explain` is a tour; `-- why`, `-- who-can` and
 //! `-- dry-run` ask a folder of policies.
 
 mod folder;
@@ -39,7 +39,7 @@ enum Command {
         #[arg(long)]
         policies: PathBuf,
         #[command(flatten)]
-        question: question::Question,
+        question: Box<question::Question>,
         /// Show the values of the attributes that decide, too
         #[arg(long)]
         values: bool,

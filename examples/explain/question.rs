@@ -1,5 +1,7 @@
 //! A question from the command line.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use halfbyte::core::{Principal, PrincipalKind, TenantId};
 use halfbyte::identity::access::{Asked, Entity, EntityRef, Membership, Value};
@@ -45,6 +47,10 @@ pub struct Question {
     /// What the resource stands in: TYPE::"ID"; any number
     #[arg(long = "in", value_parser = name)]
     parents: Vec<EntityRef>,
+    /// What the product knows of another thing that policies look at, such as what the resource stands in: TYPE::"ID", or one of its
+    /// attributes: TYPE::"ID".NAME=VALUE; any number
+    #[arg(long = "known", value_parser = known)]
+    known: Vec<(EntityRef, Option<(String, Value)>)>,
 }
 
 impl Question {
@@ -71,6 +77,13 @@ impl Question {
         // Names of a profile are constants in a product; this program ends in a moment.
         let profile = self.profile.into_iter().map(|(name, value)| (&*name.leak(), value)).collect();
         let asked = asked.member(Membership { profile, groups });
+        let mut things = BTreeMap::new();
+        for (name, attribute) in self.known {
+            let thing = things.remove(&name).unwrap_or_else(|| Entity::named(name.clone()));
+            let thing = attribute.into_iter().fold(thing, |thing, (name, value)| thing.attribute(name, value));
+            things.insert(name, thing);
+        }
+        let asked = things.into_values().fold(asked, Asked::entity);
         Ok(if self.suspended { asked.suspended() } else { asked })
     }
 }
@@ -81,6 +94,13 @@ fn name(text: &str) -> Result<EntityRef, String> {
         .and_then(|text| text.split_once("::\""))
         .ok_or_else(|| format!("{text} is no TYPE::\"ID\", such as Label::\"l-1\""))?;
     Ok(EntityRef::new(kind.to_owned(), id))
+}
+
+fn known(text: &str) -> Result<(EntityRef, Option<(String, Value)>), String> {
+    match text.split_once("\".") {
+        Some((thing, rest)) => Ok((name(&format!("{thing}\""))?, Some(attribute(rest)?))),
+        None => Ok((name(text)?, None)),
+    }
 }
 
 fn attribute(text: &str) -> Result<(String, Value), String> {

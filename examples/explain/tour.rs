@@ -3,9 +3,10 @@
 use std::fs;
 use std::io::BufReader;
 
-use halfbyte::core::{Principal, PrincipalKind, TenantId};
+use halfbyte::core::{BoxError, Live, Principal, PrincipalKind, TenantId};
 use halfbyte::identity::access::{
-    Access, Action, Asked, DecisionLog, Entity, EntityRef, Recorder, Rules, SourceFile, name_of,
+    Access, Action, Asked, DecisionLog, Entity, EntityProvider, EntityRef, Membership, Recorder, Rules, SourceFile,
+    name_of,
 };
 use jiff::Timestamp;
 
@@ -35,11 +36,13 @@ pub async fn run() -> Outcome {
     let billing = billing.kind(PrincipalKind::Service).scopes(["labels:read"]).build();
     why(&rules, "A service lacks a scope", &Asked::new(&billing, "CreateLabel", billing.tenant()), false)?;
 
+    running(&rules, &bob, &own).await?;
+
     title("Who can read a label");
     print!("{}", rules.who_can("ReadLabel", "Label").map_err(|error| error.to_string())?);
 
     dry_run(rules, &[ann, bob], &sealed).await?;
-    println!("\nAll of it went as it should. Try: cargo run --features access --example explain -- --help");
+    println!("\nAll of it went as it should. Try: cargo run --example explain -- --help");
     Ok(())
 }
 
@@ -70,6 +73,26 @@ fn why(rules: &Rules, what: &str, asked: &Asked, is_allowed: bool) -> Outcome {
 
 fn check(holds: bool, otherwise: &str) -> Outcome {
     if holds { Ok(()) } else { Err(otherwise.into()) }
+}
+
+/// What the product's database would know: bob is of the desk.
+struct Staff;
+
+impl EntityProvider for Staff {
+    async fn principal(&self, principal: &Principal) -> Result<Membership, BoxError> {
+        let desk = (principal.subject() == "bob").then(|| EntityRef::new("HalfByte::Group", "desk"));
+        Ok(Membership { groups: desk.into_iter().collect(), ..Membership::default() })
+    }
+}
+
+/// A running product asks its provider; what is asked by hand knows what it is told.
+async fn running(rules: &Rules, bob: &Principal, of_ann: &Entity) -> Outcome {
+    why(rules, "Bob reads one that is not sealed, asked by hand", &Asked::new(bob, "ReadLabel", of_ann), false)?;
+    title("The same, asked of a running product, which knows that he is of the desk");
+    let access = Access::new(Live::fixed("access", rules.clone()), Staff);
+    let explanation = access.explain(bob, Action::new("ReadLabel"), of_ann).await?;
+    print!("{explanation}");
+    check(explanation.decision.is_allowed, "another decision was expected")
 }
 
 async fn dry_run(rules: Rules, people: &[Principal], sealed: &Entity) -> Outcome {

@@ -5,17 +5,24 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use halfbyte::billing::Usage;
-use halfbyte::{Contract, Demo, Platform, Principal, Problem, problem};
+use halfbyte::identity::access::{Authorized, name_of};
+use halfbyte::secrets::Secret;
+use halfbyte::{Builder, Contract, Demo, Platform, Principal, Problem, problem};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
+#[path = "access.rs"]
+pub(crate) mod access;
 #[path = "labels.rs"]
-mod labels;
-use labels::{Label, Labels, Order};
+pub(crate) mod labels;
+use access::{CREATE_LABEL, READ_LABEL, READ_USAGE};
+use labels::{Label, Labels, Order, Unmade};
 
 #[tokio::main]
 pub(crate) async fn main() -> ExitCode {
@@ -27,32 +34,44 @@ async fn run() -> Result<(), halfbyte::Error> {
         .scopes(&["labels:read", "labels:write"])
         .secret("label-seal")
         .request("/labels -H 'Idempotency-Key: first' --json '{\"to\":\"1 Main Street\"}'");
-    let platform = Platform::builder("parcel", Contract::V1)
+    let labels = Labels::default();
+    let platform = builder(&labels).demo(demo).start().await?;
+    let routes = routes(&platform, labels)?;
+    platform.serve(routes).await
+}
+
+pub(crate) fn builder(labels: &Labels) -> Builder {
+    Platform::builder("parcel", Contract::V1)
         .version(env!("CARGO_PKG_VERSION"))
         .catalog("catalog.toml", include_str!("../catalog.toml"))
-        .demo(demo)
-        .start()
-        .await?;
-    let read = platform.require(&["labels:read"]);
-    let write = platform.require(&["labels:write"]).feature("labels")?;
-    let routes = Router::new()
+        .policies(access::policies())
+        .entities(labels.clone())
+}
+
+pub(crate) fn routes(platform: &Platform, labels: Labels) -> Result<Router, halfbyte::Error> {
+    let may_create = platform.require(&["labels:write"]).authorize(CREATE_LABEL).feature("labels")?;
+    let may_read = platform.require(&["labels:read"]).authorize(READ_LABEL).in_path("Label", "/labels/{id}");
+    let may_read_usage = platform.require(&["labels:read"]).authorize(READ_USAGE);
+    let seal = platform.secrets().get("label-seal");
+    Ok(Router::new()
+        // For everybody: it is about nobody's things, so there is nothing to ask policies.
         .route("/", get("Parcel makes shipping labels. POST /labels\n"))
-        .route("/labels", post(make).route_layer(write))
-        .route("/labels/{id}", get(show).route_layer(read))
-        .route("/usage", get(usage).route_layer(platform.require(&[])))
-        .with_state(App { labels: Labels::new(platform.secrets().get("label-seal")), platform: platform.clone() });
-    platform.serve(routes).await
+        .route("/labels", post(make).route_layer(may_create))
+        .route("/labels/{id}", get(show).route_layer(may_read))
+        .route("/usage", get(usage).route_layer(may_read_usage))
+        .with_state(App { labels, seal, platform: platform.clone() }))
 }
 
 #[derive(Clone)]
 struct App {
     labels: Labels,
+    seal: Secret<SecretString>,
     platform: Platform,
 }
 
-type Refusable<T> = Result<T, axum::response::Response>;
+type Refusable<T> = Result<T, Response>;
 
-/// The same `Idempotency-Key` gives the same label, and the platform counts it once.
+/// The same `Idempotency-Key` gives its maker the same label, and the platform counts it once.
 async fn make(
     State(app): State<App>,
     caller: Principal,
@@ -61,14 +80,16 @@ async fn make(
     Json(order): Json<Order>,
 ) -> Refusable<(StatusCode, Json<Label>)> {
     let key = headers.get("idempotency-key").map(|key| key.as_bytes());
-    let label = app.labels.make(caller.tenant(), key, order);
-    label
-        .map(|label| (StatusCode::CREATED, Json(label)))
-        .map_err(|retry_in| Problem::unavailable(retry_in).refuse(&context))
+    match app.labels.make(caller.tenant(), name_of(&caller), key, order, &app.seal) {
+        Ok(label) => Ok((StatusCode::CREATED, Json((*label).clone()))),
+        Err(Unmade::KeyIsTaken) => Err(StatusCode::UNPROCESSABLE_ENTITY.into_response()),
+        Err(Unmade::NoSeal { retry_in }) => Err(Problem::unavailable(retry_in).refuse(&context)),
+    }
 }
 
-async fn show(State(app): State<App>, caller: Principal, Path(id): Path<String>) -> Result<Json<Label>, StatusCode> {
-    app.labels.find(caller.tenant(), &id).map(Json).ok_or(StatusCode::NOT_FOUND)
+/// The label was found for the policies; whoever gets here may see it.
+async fn show(label: Authorized<Label>) -> Json<Label> {
+    Json((*label).clone())
 }
 
 async fn usage(State(app): State<App>, caller: Principal, context: problem::Context) -> Refusable<Json<Vec<Value>>> {

@@ -1,5 +1,5 @@
-//! A tour of the platform: starts two products and drives them over real HTTP, through refusals, rotations, a
-//! shared quota, a crash and a drain. Exits with 1 if anything went otherwise than it says.
+//! A tour of the platform: starts two products and drives them over real HTTP, through refusals, policies, rotations,
+//! a shared quota, a crash and a drain. Exits with 1 if anything went otherwise than it says.
 //!
 //! `cargo run --example tour`; a database password is rotated too where `HB_TEST_POSTGRES_URL` is set, as
 //! `cargo xtask backends up` prints it. With `-- --with-postgres` the tour fails without.
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+mod access;
 mod company;
 mod credentials;
 mod database;
@@ -73,6 +74,7 @@ async fn tour() -> ExitCode {
 async fn walk(screen: &mut Screen, folder: &Path) -> Outcome {
     let mut company = Company::found(screen, folder).await?;
     refusals::show(screen, &mut company).await?;
+    access::show(screen, &company).await?;
     credentials::show(screen, &company).await?;
     trace::show(screen, &company).await?;
     rotation::show(screen, &company).await?;

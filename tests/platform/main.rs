@@ -5,5 +5,6 @@ mod access;
 mod credentials;
 mod layers;
 mod product;
+mod products;
 mod start;
 mod usage;
