@@ -32,7 +32,7 @@ pub(crate) async fn serve(platform: Platform, listener: TcpListener) {
                     let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&platform, &request))));
                     let connection = hyper::server::conn::http1::Builder::new()
                         .timer(TokioTimer::new())
-                        .header_read_timeout(platform.contract().limits().first_byte)
+                        .header_read_timeout(platform.limits().first_byte)
                         .serve_connection(TokioIo::new(stream), service);
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, "an admin connection ended");
@@ -59,7 +59,7 @@ fn answer(platform: &Platform, request: &Request<Incoming>) -> Response<Full<Byt
             let checks: Vec<Value> = checks.iter().map(show).collect();
             respond(status, &json!({ "ready": ready, "phase": phase.as_str(), "checks": checks }))
         }
-        "/manifest" => respond(StatusCode::OK, &platform.manifest().to_json(&platform.secrets().declared())),
+        "/manifest" => respond(StatusCode::OK, &json!(platform.manifest())),
         _ => respond(StatusCode::NOT_FOUND, &json!({ "error": "there are /livez, /readyz and /manifest" })),
     }
 }

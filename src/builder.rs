@@ -15,8 +15,9 @@ use url::Url;
 use crate::bound::Bound;
 use crate::contract::Contract;
 use crate::demo::Demo;
+use crate::deviation::{self, Deviation};
 use crate::error::{Error, ErrorKind};
-use crate::manifest::Manifest;
+use crate::manifest::Declared;
 use crate::platform::{Held, Platform, Systems};
 use crate::policies::InForce;
 use crate::tenants::WithBilling;
@@ -35,6 +36,7 @@ pub struct Builder {
     actions: Vec<Action>,
     entities: Entities,
     decisions: Option<DecisionLog>,
+    deviations: Vec<deviation::Declared>,
     demo: Option<Demo>,
     config: Option<Config>,
 }
@@ -77,6 +79,7 @@ impl Builder {
             actions,
             entities,
             decisions: None,
+            deviations: Vec::new(),
             demo: None,
             config: None,
         }
@@ -152,6 +155,24 @@ impl Builder {
         self
     }
 
+    /// Departs from a limit of the contract, for a reason that is told in the manifest, until the end of a day in UTC. After it the
+    /// limit stays as it is, and the product warns at each start and does not conform.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use halfbyte::{Contract, Deviation, Platform};
+    ///
+    /// let builder = Platform::builder("parcel", Contract::V1).deviate(
+    ///     Deviation::Deadline(Duration::from_secs(120)),
+    ///     "customs documents are made while the caller waits; PARCEL-311 makes them ahead",
+    ///     jiff::civil::date(2027, 3, 1),
+    /// );
+    /// ```
+    pub fn deviate(mut self, deviation: Deviation, reason: &str, until: jiff::civil::Date) -> Self {
+        self.deviations.push(deviation::Declared { deviation, reason: reason.to_owned(), until });
+        self
+    }
+
     /// A customer to try the product with, in development with an embedded issuer: see [`Demo`].
     pub fn demo(mut self, demo: Demo) -> Self {
         self.demo = Some(demo);
@@ -182,6 +203,7 @@ impl Builder {
         let config = self.config.map_or_else(Config::from_env, Ok).map_err(|error| configuration(error.into()))?;
         let catalog = catalog(self.catalog, &product).map_err(|error| configuration(error.into()))?;
         let rules = Rules::compile(&self.policies).map_err(|error| configuration(error.into()))?;
+        let limits = deviation::limits(self.contract, &self.deviations).map_err(|fault| configuration(fault.into()))?;
 
         let settings = halfbyte_observe::Settings::new(&product, &self.version, &config);
         let telemetry = match halfbyte_observe::init(settings) {
@@ -194,6 +216,9 @@ impl Builder {
 
         for warning in rules.warnings() {
             tracing::warn!(target: "halfbyte::decisions", "{warning}");
+        }
+        for deviation in &self.deviations {
+            deviation.tell(Clock::system().now());
         }
         let public = Bound::new("HALFBYTE_LISTEN", config.listen)?;
         let admin = Bound::new("HALFBYTE_ADMIN_LISTEN", config.admin_listen)?;
@@ -223,17 +248,18 @@ impl Builder {
             None => access,
         };
 
-        let manifest = Manifest::new(&product, &self.version, self.contract, &config, &public_url);
-        self.actions.into_iter().for_each(|action| manifest.add_action(action));
+        let declared =
+            Declared::new(&product, &self.version, (self.contract, &limits), &self.deviations, &config, &public_url);
+        self.actions.into_iter().for_each(|action| declared.add_action(action));
         let systems = Systems { lifecycle, client, secrets, identity, access, policies, billing };
         let platform = Platform::new(
             product,
-            self.contract,
+            (self.contract, limits),
             config,
             public_url,
             home,
             systems,
-            manifest,
+            declared,
             Held { telemetry, public, admin },
         );
         vitals::register_usage(platform.usage_stats());

@@ -1,4 +1,9 @@
+use std::fmt::Write as _;
 use std::time::Duration;
+
+use halfbyte_core::problem::Kind;
+
+use crate::{names, stack};
 
 /// A dated version of everything that `CONTRACT.md` fixes: layer order, refusals, names, budgets and limits.
 ///
@@ -46,6 +51,32 @@ impl Contract {
         }
     }
 
+    /// Everything that this version pins, a line each: layers, refusals, limits, names of attributes and metrics. A product whose
+    /// text differs behaves otherwise.
+    ///
+    /// ```
+    /// use halfbyte::Contract;
+    ///
+    /// assert!(Contract::V1.pinned().contains("layer 1 request-id\n"));
+    /// assert!(Contract::V1.pinned().contains("limit deadline_ms 30000\n"));
+    /// ```
+    pub fn pinned(self) -> String {
+        let mut text = format!("contract {}\n", self.as_str());
+        let mut line = |what: &str, which: &dyn std::fmt::Display, value: &dyn std::fmt::Display| {
+            // Writing to a string does not fail.
+            _ = writeln!(text, "{what} {which} {value}");
+        };
+        stack::ORDER.iter().zip(1..).for_each(|(layer, place)| line("layer", &place, layer));
+        for kind in Kind::all() {
+            let row = format!("{} {} grpc={} {:?}", kind.urn(), kind.status().as_u16(), kind.grpc_code(), kind.title());
+            line("refusal", &kind.slug(), &row);
+        }
+        self.limits().each().iter().for_each(|(name, value)| line("limit", name, value));
+        names::METRICS.iter().for_each(|(name, unit)| line("metric", name, unit));
+        names::ATTRIBUTES.iter().for_each(|(name, on)| line("attribute", name, on));
+        text
+    }
+
     pub(crate) fn limits(self) -> Limits {
         match self {
             Contract::V1 => Limits {
@@ -63,4 +94,46 @@ impl Contract {
             },
         }
     }
+}
+
+impl Limits {
+    /// All of them by name, durations in milliseconds.
+    pub(crate) fn each(&self) -> [(&'static str, u64); 11] {
+        // Named one by one, so that a limit that is new is not forgotten here.
+        let Self {
+            deadline,
+            in_flight,
+            overload_pause,
+            warm_up,
+            first_byte,
+            next_head,
+            connections,
+            drain_in_flight,
+            drain_usage,
+            drain_tasks,
+            drain_telemetry,
+        } = *self;
+        [
+            ("deadline_ms", millis(deadline)),
+            ("requests_in_flight", in_flight as u64),
+            ("overload_pause_ms", millis(overload_pause)),
+            ("warm_up_ms", millis(warm_up)),
+            ("first_byte_ms", millis(first_byte)),
+            ("next_head_ms", millis(next_head)),
+            ("connections", connections as u64),
+            ("drain_in_flight_ms", millis(drain_in_flight)),
+            ("drain_usage_ms", millis(drain_usage)),
+            ("drain_tasks_ms", millis(drain_tasks)),
+            ("drain_telemetry_ms", millis(drain_telemetry)),
+        ]
+    }
+
+    /// From the end of the lame duck to the end of the process, at most.
+    pub(crate) fn drain(&self) -> Duration {
+        self.drain_in_flight + self.drain_usage + self.drain_tasks + self.drain_telemetry
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

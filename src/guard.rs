@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use tower::Layer;
 use tower::layer::util::Identity;
 
+use crate::asks::Asks;
 use crate::error::Error;
 use crate::platform::Platform;
 
@@ -35,6 +36,7 @@ pub struct Guard<A = Identity> {
     pub(crate) platform: Platform,
     pub(crate) require: RequireLayer,
     pub(crate) authorize: A,
+    pub(crate) asks: Asks,
 }
 
 /// What a route asks of its caller, from [`Guard::feature`]: a principal with scopes, whose plan has a feature.
@@ -60,6 +62,7 @@ pub struct FeatureGuard<A = Identity> {
     authorize: A,
     entitle: EntitleLayer,
     meter: MeterLayer,
+    pub(crate) asks: Asks,
 }
 
 impl Guard {
@@ -75,9 +78,10 @@ impl Guard {
     /// # }
     /// ```
     pub fn authorize(self, action: Action) -> Guard<AuthorizeLayer> {
-        self.platform.manifest().add_action(action);
+        self.platform.declared().add_action(action);
         let authorize = self.platform.access().authorize(action);
-        Guard { platform: self.platform, require: self.require, authorize }
+        let asks = Asks { action: Some(action.name().to_owned()), ..self.asks };
+        Guard { platform: self.platform, require: self.require, authorize, asks }
     }
 }
 
@@ -89,39 +93,45 @@ impl Guard<AuthorizeLayer> {
     /// `pattern` does not begin with `/`, or has not exactly one segment `{id}`.
     #[must_use]
     pub fn in_path(self, kind: &'static str, pattern: &str) -> Self {
-        Self { authorize: self.authorize.in_path(kind, pattern), ..self }
+        let asks = self.asks.found(Some(kind), format!("path {pattern}"));
+        Self { authorize: self.authorize.in_path(kind, pattern), asks, ..self }
     }
 
     /// To the thing whose id stands in a header: see [`AuthorizeLayer::in_header`].
     #[must_use]
     pub fn in_header(self, kind: &'static str, name: HeaderName) -> Self {
-        Self { authorize: self.authorize.in_header(kind, name), ..self }
+        let asks = self.asks.found(Some(kind), format!("header {name}"));
+        Self { authorize: self.authorize.in_header(kind, name), asks, ..self }
     }
 
     /// To what `find` says: see [`AuthorizeLayer::found_by`].
     #[must_use]
     pub fn found_by<T: Into<Target>>(self, find: impl Fn(&Parts) -> Option<T> + Send + Sync + 'static) -> Self {
-        Self { authorize: self.authorize.found_by(find), ..self }
+        let asks = self.asks.found(None, "code".to_owned());
+        Self { authorize: self.authorize.found_by(find), asks, ..self }
     }
 }
 
 impl<A: Clone> Guard<A> {
     /// Asks for a role as well; called again, for that one too.
     #[must_use]
-    pub fn role(self, role: &str) -> Self {
+    pub fn role(mut self, role: &str) -> Self {
+        self.asks.roles.push(role.to_owned());
         Self { require: self.require.role(role), ..self }
     }
 
     /// Asks for a sign-in as strong as one of `values` (`acr`), the preferred one first.
     #[must_use]
     pub fn acr(self, values: &[&str]) -> Self {
-        Self { require: self.require.acr(values), ..self }
+        let asks = Asks { acr: values.iter().map(|value| (*value).to_owned()).collect(), ..self.asks };
+        Self { require: self.require.acr(values), asks, ..self }
     }
 
     /// Asks for a sign-in that is not longer ago (`auth_time`); see [`RequireLayer::max_age`].
     #[must_use]
     pub fn max_age(self, age: Duration) -> Self {
-        Self { require: self.require.max_age(age), ..self }
+        let asks = Asks { max_age_seconds: Some(age.as_secs()), ..self.asks };
+        Self { require: self.require.max_age(age), asks, ..self }
     }
 
     /// Asks that the tenant in the path is the principal's; see [`RequireLayer::tenant_in_path`].
@@ -131,7 +141,8 @@ impl<A: Clone> Guard<A> {
     /// `pattern` does not begin with `/`, or has not exactly one segment `{tenant}`.
     #[must_use]
     pub fn tenant_in_path(self, pattern: &str) -> Self {
-        Self { require: self.require.tenant_in_path(pattern), ..self }
+        let asks = Asks { tenant_in_path: Some(pattern.to_owned()), ..self.asks };
+        Self { require: self.require.tenant_in_path(pattern), asks, ..self }
     }
 
     /// Asks for `feature` of the catalogue as well.
@@ -142,9 +153,11 @@ impl<A: Clone> Guard<A> {
     pub fn feature(&self, feature: &str) -> Result<FeatureGuard<A>, Error> {
         let billing = self.platform.billing();
         let entitle = billing.entitle(feature)?;
-        self.platform.manifest().add_feature(feature);
+        self.platform.declared().add_feature(feature);
+        let meter = entitle.meter().map(str::to_owned);
+        let asks = Asks { feature: Some(feature.to_owned()), meter, ..self.asks.clone() };
         let (require, authorize) = (self.require.clone(), self.authorize.clone());
-        Ok(FeatureGuard { require, authorize, entitle, meter: billing.meter() })
+        Ok(FeatureGuard { require, authorize, entitle, meter: billing.meter(), asks })
     }
 }
 

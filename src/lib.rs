@@ -1,17 +1,23 @@
 #![doc = include_str!("docs/crate.md")]
 
 mod admin;
+mod asks;
 mod bound;
 mod builder;
 mod contract;
 mod demo;
+mod deviation;
 mod drain;
 mod error;
 mod guard;
 pub mod layers;
-mod manifest;
+pub mod manifest;
+mod names;
 mod platform;
 mod policies;
+mod public;
+#[cfg(feature = "axum")]
+mod routes;
 mod serve;
 mod stack;
 mod tenants;
@@ -24,11 +30,17 @@ pub use halfbyte_identity as identity;
 pub use halfbyte_observe as observe;
 pub use halfbyte_secrets as secrets;
 
+pub use self::asks::{Asks, Resource};
 pub use self::builder::Builder;
 pub use self::contract::Contract;
 pub use self::demo::Demo;
+pub use self::deviation::Deviation;
 pub use self::error::{Error, ErrorKind, exit_code};
 pub use self::guard::{FeatureGuard, Guard};
+pub use self::manifest::Manifest;
 pub use self::platform::Platform;
+pub use self::public::{Public, RouteGuard};
+#[cfg(feature = "axum")]
+pub use self::routes::Routes;
 pub use self::serve::{Sendable, Servable};
 pub use self::stack::{Stack, Stacked};

@@ -17,14 +17,17 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tower::Layer as _;
 use url::Url;
 
+use crate::asks::Asks;
 use crate::bound::Bound;
 use crate::builder::Builder;
-use crate::contract::Contract;
+use crate::contract::{Contract, Limits};
 use crate::error::{Error, ErrorKind};
 use crate::guard::Guard;
 use crate::layers::{CatchPanicLayer, DeadlineLayer, DrainGateLayer, LoadShedLayer};
-use crate::manifest::Manifest;
+use crate::manifest::{Declared, Manifest};
 use crate::policies::InForce;
+#[cfg(feature = "axum")]
+use crate::routes::Routes;
 use crate::serve::{self, Sendable, Servable};
 use crate::stack::{Stack, Stacked};
 
@@ -36,11 +39,12 @@ pub struct Platform(Arc<Inner>);
 struct Inner {
     product: ProductId,
     contract: Contract,
+    limits: Limits,
     config: Config,
     public_url: Url,
     home: Home,
     systems: Systems,
-    manifest: Manifest,
+    declared: Declared,
     addresses: (SocketAddr, SocketAddr),
     load_shed: LoadShedLayer,
     observe: ServerLayer,
@@ -82,16 +86,15 @@ impl Platform {
     #[expect(clippy::too_many_arguments, reason = "one caller, which has just made them all")]
     pub(crate) fn new(
         product: ProductId,
-        contract: Contract,
+        (contract, limits): (Contract, Limits),
         config: Config,
         public_url: Url,
         home: Home,
         systems: Systems,
-        manifest: Manifest,
+        declared: Declared,
         held: Held,
     ) -> Self {
         let addresses = (held.public.address(), held.admin.address());
-        let limits = contract.limits();
         let load_shed = LoadShedLayer::new(limits.in_flight, limits.overload_pause);
         let observe = ServerLayer::new()
             .trusted_proxies(config.trusted_proxies.clone())
@@ -100,11 +103,12 @@ impl Platform {
         Self(Arc::new(Inner {
             product,
             contract,
+            limits,
             config,
             public_url,
             home,
             systems,
-            manifest,
+            declared,
             addresses,
             load_shed,
             observe,
@@ -115,11 +119,13 @@ impl Platform {
 
     /// What a route asks of its caller: a principal with all of `scopes`. Put it around the route as a layer.
     pub fn require(&self, scopes: &[&str]) -> Guard {
-        self.manifest().add_scopes(scopes);
+        self.declared().add_scopes(scopes);
+        let scopes_asked = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         Guard {
             platform: self.clone(),
             require: self.identity().require(scopes),
             authorize: tower::layer::util::Identity::new(),
+            asks: Asks { scopes: scopes_asked, ..Asks::default() },
         }
     }
 
@@ -269,13 +275,29 @@ impl Platform {
         &self.0.systems.policies
     }
 
-    pub(crate) fn manifest(&self) -> &Manifest {
-        &self.0.manifest
+    pub(crate) fn declared(&self) -> &Declared {
+        &self.0.declared
+    }
+
+    /// The contract's, but for what the product departs from.
+    pub(crate) fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// What this build is made of and needs, as far as its routes have been made.
+    pub fn manifest(&self) -> Manifest {
+        self.declared().manifest(self.secrets().declared())
+    }
+
+    /// Begins the routes of the product, each of which says what it asks of its callers: see [`Routes`].
+    #[cfg(feature = "axum")]
+    pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Routes<S> {
+        Routes::new(self.clone())
     }
 
     /// The layers around every product, in the one order.
     pub fn stack(&self) -> Stack {
-        let limits = self.contract().limits();
+        let limits = self.limits();
         Stack {
             request_id: RequestIdLayer::new(),
             observe: self.0.observe.clone(),
@@ -296,8 +318,8 @@ impl Platform {
     /// none that know the action. [`ErrorKind::Drain`](crate::ErrorKind::Drain) when something was not done within its budget; what, is in the log. Usage is then in the
     /// journal and is counted by the next process.
     #[cfg(feature = "axum")]
-    pub async fn serve(self, routes: axum::Router) -> Result<(), Error> {
-        serve::run(&self, routes.layer(self.stack())).await
+    pub async fn serve(self, routes: impl Into<axum::Router>) -> Result<(), Error> {
+        serve::run(&self, routes.into().layer(self.stack())).await
     }
 
     /// As [`serve`](Self::serve), for any service.

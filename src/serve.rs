@@ -52,7 +52,7 @@ impl<B> Sendable for B where B: http_body::Body<Data = Bytes, Error: Into<BoxErr
 
 pub(crate) async fn run<S: Servable<B>, B: Sendable>(platform: &Platform, service: S) -> Result<(), Error> {
     // Whoever has made the routes has said by now all that they ask.
-    let actions = platform.manifest().actions();
+    let actions = platform.declared().actions();
     platform.policies().check(&actions)?;
     let Some(Held { telemetry, public, admin }) = platform.take_held() else {
         return Err(Error::new(ErrorKind::Unavailable, "the platform serves once; it has been served before"));
@@ -63,7 +63,7 @@ pub(crate) async fn run<S: Servable<B>, B: Sendable>(platform: &Platform, servic
     background.spawn(admin::serve(platform.clone(), admin.listen()?));
     background.spawn(drain::conduct(life.clone(), drain::Signals::listen()?, platform.config().lame_duck));
 
-    let limits = platform.contract().limits();
+    let limits = platform.limits();
     warm_up(life, limits.warm_up).await;
     let public = public.listen()?;
     life.enter(Phase::Ready);

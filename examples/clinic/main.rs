@@ -6,13 +6,12 @@
 
 use std::process::ExitCode;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use halfbyte::identity::access::{Checks, name_of};
-use halfbyte::{Builder, Contract, Demo, Platform, Principal, Problem, problem};
+use halfbyte::{Builder, Contract, Demo, Platform, Principal, Problem, Routes, problem};
 
 #[path = "access.rs"]
 pub(crate) mod access;
@@ -46,7 +45,7 @@ pub(crate) fn builder() -> Builder {
         .actions([READ_APPOINTMENT])
 }
 
-pub(crate) async fn routes(platform: &Platform) -> Result<Router, halfbyte::Error> {
+pub(crate) async fn routes(platform: &Platform) -> Result<Routes, halfbyte::Error> {
     let parcel = platform.setting("PARCEL_URL").unwrap_or("http://127.0.0.1:8080");
     let tokens = platform.calls("parcel", &["labels:write"]).await?;
     let app = App {
@@ -55,8 +54,9 @@ pub(crate) async fn routes(platform: &Platform) -> Result<Router, halfbyte::Erro
     };
     let may_book = platform.require(&["appointments:write"]).authorize(BOOK_APPOINTMENT).feature("booking")?;
     let may_list = platform.require(&["appointments:read"]).authorize(LIST_APPOINTMENTS);
-    let appointments = post(book).route_layer(may_book).merge(get(list).route_layer(may_list));
-    Ok(Router::new().route("/appointments", appointments).with_state(app))
+    let routes =
+        platform.routes().route("POST /appointments", may_book, book).route("GET /appointments", may_list, list);
+    Ok(routes.with_state(app))
 }
 
 #[derive(Clone)]

@@ -5,15 +5,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use halfbyte::billing::Usage;
 use halfbyte::identity::access::{Authorized, name_of};
 use halfbyte::secrets::Secret;
-use halfbyte::{Builder, Contract, Demo, Platform, Principal, Problem, problem};
+use halfbyte::{Builder, Contract, Demo, Platform, Principal, Problem, Public, Routes, problem};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -48,17 +47,18 @@ pub(crate) fn builder(labels: &Labels) -> Builder {
         .entities(labels.clone())
 }
 
-pub(crate) fn routes(platform: &Platform, labels: Labels) -> Result<Router, halfbyte::Error> {
+pub(crate) fn routes(platform: &Platform, labels: Labels) -> Result<Routes, halfbyte::Error> {
     let may_create = platform.require(&["labels:write"]).authorize(CREATE_LABEL).feature("labels")?;
     let may_read = platform.require(&["labels:read"]).authorize(READ_LABEL).in_path("Label", "/labels/{id}");
     let may_read_usage = platform.require(&["labels:read"]).authorize(READ_USAGE);
     let seal = platform.secrets().get("label-seal");
-    Ok(Router::new()
-        // For everybody: it is about nobody's things, so there is nothing to ask policies.
-        .route("/", get("Parcel makes shipping labels. POST /labels\n"))
-        .route("/labels", post(make).route_layer(may_create))
-        .route("/labels/{id}", get(show).route_layer(may_read))
-        .route("/usage", get(usage).route_layer(may_read_usage))
+    Ok(platform
+        .routes()
+        // It is about nobody's things, so there is nothing to ask policies.
+        .route("GET /", Public, "Parcel makes shipping labels. POST /labels\n")
+        .route("POST /labels", may_create, make)
+        .route("GET /labels/{id}", may_read, show)
+        .route("GET /usage", may_read_usage, usage)
         .with_state(App { labels, seal, platform: platform.clone() }))
 }
 

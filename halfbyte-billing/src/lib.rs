@@ -60,3 +60,6 @@ pub use self::reserve::{Reservation, Reserved};
 pub use self::settings::Settings;
 pub use self::store::{OperationRecord, Published};
 pub use self::usage::Usage;
+
+/// The version of this crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

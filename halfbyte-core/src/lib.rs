@@ -49,3 +49,6 @@ pub use self::lifecycle::Lifecycle;
 pub use self::live::Live;
 pub use self::principal::{Actor, ClaimsError, Principal, PrincipalBuilder, PrincipalKind};
 pub use self::problem::Problem;
+
+/// The version of this crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

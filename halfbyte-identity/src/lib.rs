@@ -36,3 +36,6 @@ pub use self::outbound::{ClientAuthentication, OAuthClient, TokenLayer, TokenSou
 pub use self::revocation::Revocations;
 pub use self::settings::Settings;
 pub use self::tie::Tie;
+
+/// The version of this crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -50,3 +50,6 @@ pub use self::telemetry::{Failure, Flushed, Telemetry};
 
 /// The instrumentation scope of what this crate itself records.
 pub(crate) const SCOPE: &str = env!("CARGO_PKG_NAME");
+
+/// The version of this crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

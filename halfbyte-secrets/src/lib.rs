@@ -72,3 +72,6 @@ pub use self::provider::{Ask, Env, Files, Lease, Provider, Reading, Stage, Versi
 pub use self::secrets::{Builder, Secrets};
 #[cfg(feature = "snapshot")]
 pub use self::snapshot::BootSnapshot;
+
+/// The version of this crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

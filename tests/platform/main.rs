@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect fails there")]
 
 mod access;
+mod contract;
 mod credentials;
 mod layers;
 mod product;
 mod products;
+mod routes;
 mod start;
 mod usage;

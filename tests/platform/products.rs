@@ -125,7 +125,7 @@ async fn parcel_shows_a_label_to_who_may_read_it_and_tells_the_others_nothing() 
     let labels = parcel::labels::Labels::default();
     let platform = parcel::builder(&labels).config(start::config(folder.path(), &[]).unwrap()).start().await.unwrap();
     platform.secrets().get::<secrecy::SecretString>("label-seal").ready().await.unwrap();
-    let routes = parcel::routes(&platform, labels).unwrap();
+    let routes = parcel::routes(&platform, labels).unwrap().into();
 
     let scoped = |who: Who| who.scope("labels:read").scope("labels:write");
     let (ann, bob) = (scoped(Who::user("ann").role("shipper")), scoped(Who::user("bob").role("shipper")));
@@ -155,7 +155,7 @@ async fn parcel_shows_a_label_to_who_may_read_it_and_tells_the_others_nothing() 
 async fn clinic_lists_the_appointments_that_one_may_read() {
     let folder = tempfile::tempdir().unwrap();
     let platform = clinic::builder().config(start::config(folder.path(), &[]).unwrap()).start().await.unwrap();
-    let routes = clinic::routes(&platform).await.unwrap();
+    let routes = clinic::routes(&platform).await.unwrap().into();
     let customers = platform.billing().customers();
     for name in ["acme", "globex"] {
         customers.create(&tenant(name)).await.unwrap();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use super::{Asked, Entitle, Gate, Units};
+use crate::FeatureKind;
 
 /// Lets in only tenants whose plan has a feature; made by [`Billing::entitle`](crate::Billing::entitle).
 ///
@@ -35,6 +36,14 @@ pub struct EntitleLayer {
 impl EntitleLayer {
     pub(crate) fn new(gate: Gate) -> Self {
         Self { gate: Arc::new(gate), units: None }
+    }
+
+    /// The meter that counts the feature's use, if one does.
+    pub fn meter(&self) -> Option<&str> {
+        match &self.gate.feature_of().kind {
+            FeatureKind::Metered(meter) => Some(meter),
+            _ => None,
+        }
     }
 
     /// Reserves as many units as `units` says of a request, in place of one. They are there for the handler, all or none:

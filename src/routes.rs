@@ -1,0 +1,124 @@
+use std::convert::Infallible;
+use std::fmt;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::response::IntoResponse;
+use axum::routing::{MethodFilter, Route as AxumRoute, on};
+use http::Method;
+use tower::{Layer, Service};
+
+use crate::manifest::Route;
+use crate::platform::Platform;
+use crate::public::RouteGuard;
+
+/// The routes of a product, each with what it asks of its callers, from [`Platform::routes`].
+///
+/// A thin layer over [`axum::Router`]: what is declared here stands in the manifest, where operators, the conformance suite and
+/// deployments find it, and no route can be left without a guard by mistake: one for everybody says [`Public`](crate::Public).
+///
+/// ```no_run
+/// use halfbyte::{Platform, Public, Routes};
+///
+/// # fn example(platform: &Platform) -> Result<Routes, halfbyte::Error> {
+/// let may_write = platform.require(&["labels:write"]).feature("labels")?;
+/// let routes = platform
+///     .routes()
+///     .route("GET /", Public, "Parcel makes shipping labels")
+///     .route("POST /labels", may_write, async || "a label");
+/// # Ok(routes) }
+/// ```
+#[must_use = "routes do nothing before they are served"]
+pub struct Routes<S = ()> {
+    platform: Platform,
+    router: Router<S>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Routes<S> {
+    pub(crate) fn new(platform: Platform) -> Self {
+        Self { platform, router: Router::new() }
+    }
+
+    /// Adds a route: `METHOD /path`, with the path as axum has it, behind `guard`. `GET` answers `HEAD` as well.
+    ///
+    /// # Panics
+    ///
+    /// `route` is not of that form, its method is not one of RFC 9110 or `PATCH`, or there is such a route already.
+    pub fn route<H, T, G>(self, route: &str, guard: G, handler: H) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        G: RouteGuard + Layer<AxumRoute> + Clone + Send + Sync + 'static,
+        G::Service: Service<Request, Response: IntoResponse + 'static, Error = Infallible, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        <G::Service as Service<Request>>::Future: 'static,
+    {
+        let (method, path) = parts(route);
+        self.platform.declared().add_route(Route::new(method.as_str(), path, guard.asks()));
+        let filter = MethodFilter::try_from(method.clone())
+            .unwrap_or_else(|_| panic!("{route:?}: {method} is no method that a route can have"));
+        Self { router: self.router.route(path, on(filter, handler).route_layer(guard)), ..self }
+    }
+
+    /// Adds all methods of a gRPC service, such as one of tonic's, behind `guard`; `name` is its full name, `parcel.v1.Labels`.
+    ///
+    /// # Panics
+    ///
+    /// There is such a service already.
+    pub fn grpc<V, G>(self, name: &str, guard: G, service: V) -> Self
+    where
+        G: RouteGuard + Layer<V>,
+        G::Service:
+            Service<Request, Response: IntoResponse, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
+        <G::Service as Service<Request>>::Future: 'static,
+    {
+        let path = format!("/{name}/{{*method}}");
+        self.platform.declared().add_route(Route::new("POST", &path, guard.asks()));
+        Self { router: self.router.route_service(&path, guard.layer(service)), ..self }
+    }
+
+    /// Gives the handlers their state, as [`Router::with_state`].
+    pub fn with_state<S2>(self, state: S) -> Routes<S2> {
+        Routes { platform: self.platform, router: self.router.with_state(state) }
+    }
+}
+
+/// `METHOD /path`
+fn parts(route: &str) -> (Method, &str) {
+    let wrong = || panic!("{route:?} is not of the form \"GET /path\"");
+    let Some((method, path)) = route.split_once(' ') else { wrong() };
+    match method.parse() {
+        Ok(method) if path.starts_with('/') && !path.contains(' ') => (method, path),
+        _ => wrong(),
+    }
+}
+
+/// For what axum offers besides: fallbacks, nesting, layers of the product's own. Routes that are added to it are not in the manifest.
+impl From<Routes> for Router {
+    fn from(routes: Routes) -> Self {
+        routes.router
+    }
+}
+
+impl<S> fmt::Debug for Routes<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes").field("product", self.platform.product()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_a_method_and_a_path() {
+        assert_eq!(parts("GET /labels/{id}"), (Method::GET, "/labels/{id}"));
+        for wrong in ["/labels", "GET", "GET labels", "GET  /labels", "GET /labels ", "G ET /", "", " /"] {
+            assert!(std::panic::catch_unwind(|| parts(wrong)).is_err(), "{wrong:?} is taken");
+        }
+    }
+}
