@@ -27,7 +27,7 @@ async fn the_manifest_has_each_route_with_what_it_asks() {
         .routes()
         .route("POST /labels", may_make, async || "made")
         .route("GET /tenants/{tenant}/labels/{id}", may_read, async || "read")
-        .route("GET /", Public, "hello")
+        .route("GET /", Public, async || "hello")
         .into();
     // As whoever compares products reads it.
     let manifest: Manifest = serde_json::from_str(&serde_json::to_string(&platform.manifest()).unwrap()).unwrap();
@@ -55,7 +55,8 @@ async fn a_guarded_route_is_guarded_and_another_method_is_not_let_through() {
     let folder = tempfile::tempdir().unwrap();
     let platform = start::start(folder.path(), CATALOG).await.unwrap();
     let guard = platform.require(&["labels:read"]);
-    let routes = platform.routes().route("GET /", Public, "hello").route("GET /labels", guard, "labels");
+    let routes =
+        platform.routes().route("GET /", Public, async || "hello").route("GET /labels", guard, async || "labels");
     let serving = tokio::spawn(platform.clone().serve(routes));
     platform.lifecycle().reached(Phase::Ready).await;
     let status = async |method: reqwest::Method, path: &str| {
