@@ -2,11 +2,16 @@ use std::convert::Infallible;
 use std::fmt;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::handler::{Handler, HandlerService};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on_service};
+use bytes::Bytes;
+use halfbyte_core::BoxError;
+use halfbyte_core::body::Unwrap;
 use http::Method;
+use tower::util::MapResponse;
 use tower::{Layer, Service};
 
 use crate::manifest::Route;
@@ -55,14 +60,14 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// # Panics
     ///
     /// `route` is not of that form, its method is none that axum routes, or there is such a route already.
-    pub fn route<H, T, G>(self, route: &str, guard: G, handler: H) -> Self
+    pub fn route<H, T, G, B>(self, route: &str, guard: G, handler: H) -> Self
     where
         H: Handler<T, S>,
         T: 'static,
         G: RouteGuard + Layer<HandlerService<H, T, S>>,
-        G::Service: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
-        <G::Service as Service<Request>>::Response: IntoResponse,
+        G::Service: Service<Request, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
         <G::Service as Service<Request>>::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unwrap<Innermost = Body> + Send + 'static,
     {
         let (method, path) = parts(route);
         self.platform.declared().add_route(Route::new(method.as_str(), path, guard.asks()));
@@ -70,6 +75,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
             .unwrap_or_else(|_| panic!("{route:?}: {method} is no method that a route can have"));
         // The guard stands directly around the handler: a layer of axum's would box service, future and body once more.
         let service = guard.layer(handler.with_state(self.state.clone()));
+        let service = MapResponse::new(service, |response: Response<B>| response.map(plain));
         Self { router: self.router.route(path, on_service(filter, service)), ..self }
     }
 
@@ -89,6 +95,14 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.platform.declared().add_route(Route::new("POST", &path, guard.asks()));
         Self { router: self.router.route_service(&path, guard.layer(service)), ..self }
     }
+}
+
+/// Most bodies are the handler's by the time they are sent: these are not boxed once more.
+fn plain<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unwrap<Innermost = Body> + Send + 'static,
+{
+    body.unwrapped().unwrap_or_else(Body::new)
 }
 
 /// `METHOD /path`
