@@ -183,7 +183,7 @@ impl Builder {
         let catalog = catalog(self.catalog, &product).map_err(|error| configuration(error.into()))?;
         let rules = Rules::compile(&self.policies).map_err(|error| configuration(error.into()))?;
 
-        let settings = halfbyte_observe::Settings::new(&product, &self.version, &config);
+        let settings = halfbyte_observe::Settings::new(&product, &self.version, &config).scraped();
         let telemetry = match halfbyte_observe::init(settings) {
             Ok(telemetry) => Some(telemetry),
             // Several products in one process, as in tests, share what the first has set up.
