@@ -237,6 +237,7 @@ impl Builder {
             Held { telemetry, public, admin },
         );
         vitals::register_usage(platform.usage_stats());
+        vitals::register_load(platform.load());
         if let Some(demo) = self.demo {
             demo.set_up(&platform).await?;
         }

@@ -17,6 +17,8 @@ pub(crate) struct Limits {
     pub(crate) deadline: Duration,
     /// Requests at once, over all connections.
     pub(crate) in_flight: usize,
+    /// How many requests at once are let in however long they take.
+    pub(crate) in_flight_floor: usize,
     /// What an overloaded server asks clients to wait.
     pub(crate) overload_pause: Duration,
     /// How long the first request may be kept waiting for what it may need.
@@ -51,6 +53,7 @@ impl Contract {
             Contract::V1 => Limits {
                 deadline: Duration::from_secs(30),
                 in_flight: 1024,
+                in_flight_floor: 16,
                 overload_pause: Duration::from_secs(1),
                 warm_up: Duration::from_secs(10),
                 first_byte: Duration::from_secs(10),
