@@ -205,7 +205,7 @@ impl Builder {
         let rules = Rules::compile(&self.policies).map_err(|error| configuration(error.into()))?;
         let limits = deviation::limits(self.contract, &self.deviations).map_err(|fault| configuration(fault.into()))?;
 
-        let settings = halfbyte_observe::Settings::new(&product, &self.version, &config);
+        let settings = halfbyte_observe::Settings::new(&product, &self.version, &config).scraped();
         let telemetry = match halfbyte_observe::init(settings) {
             Ok(telemetry) => Some(telemetry),
             // Several products in one process, as in tests, share what the first has set up.
@@ -263,6 +263,7 @@ impl Builder {
             Held { telemetry, public, admin },
         );
         vitals::register_usage(platform.usage_stats());
+        vitals::register_load(platform.load());
         if let Some(demo) = self.demo {
             demo.set_up(&platform).await?;
         }

@@ -95,7 +95,7 @@ impl Platform {
         held: Held,
     ) -> Self {
         let addresses = (held.public.address(), held.admin.address());
-        let load_shed = LoadShedLayer::new(limits.in_flight, limits.overload_pause);
+        let load_shed = LoadShedLayer::adaptive(limits.in_flight_floor, limits.in_flight, limits.overload_pause);
         let observe = ServerLayer::new()
             .trusted_proxies(config.trusted_proxies.clone())
             .trace_from(TraceTrust::networks(config.trace_networks.clone()));
@@ -269,6 +269,12 @@ impl Platform {
     pub(crate) fn usage_stats(&self) -> impl Fn() -> Option<Stats> + Clone + Send + Sync + 'static {
         let inner = Arc::downgrade(&self.0);
         move || Some(inner.upgrade()?.systems.billing.stats())
+    }
+
+    /// What the load is, for as long as the platform is there.
+    pub(crate) fn load(&self) -> impl Fn() -> Option<LoadShedLayer> + Clone + Send + Sync + 'static {
+        let inner = Arc::downgrade(&self.0);
+        move || Some(inner.upgrade()?.load_shed.clone())
     }
 
     pub(crate) fn policies(&self) -> &InForce {

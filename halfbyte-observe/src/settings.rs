@@ -19,6 +19,7 @@ pub struct Settings {
     pub(crate) keep: Option<Keep>,
     pub(crate) users: Option<UserHasher>,
     pub(crate) spool: Option<PathBuf>,
+    pub(crate) scraped: bool,
 }
 
 impl Settings {
@@ -36,6 +37,7 @@ impl Settings {
             keep: Some(Keep::default()),
             users: None,
             spool: Some(config.home.join("telemetry").join(product.as_str())),
+            scraped: false,
         }
     }
 
@@ -81,5 +83,12 @@ impl Settings {
     #[must_use]
     pub fn spool(self, folder: impl Into<Option<PathBuf>>) -> Self {
         Self { spool: folder.into(), ..self }
+    }
+
+    /// Keeps metrics also for a [`Scraper`](crate::prometheus::Scraper), whatever the `OTEL_*` variables say of their export. By
+    /// default metrics that are not exported are not made.
+    #[must_use]
+    pub fn scraped(self) -> Self {
+        Self { scraped: true, ..self }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect fails there")]
 
 mod access;
+mod admin;
 mod contract;
 mod credentials;
 mod layers;

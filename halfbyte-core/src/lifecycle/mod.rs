@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -40,6 +41,8 @@ pub struct Lifecycle(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     phase: watch::Sender<Phase>,
+    /// When each phase was, in their order.
+    entered: [OnceLock<Timestamp>; Phase::ALL.len()],
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Those that run when the others have ended.
@@ -56,6 +59,10 @@ impl Lifecycle {
     pub fn new(clock: Clock) -> Self {
         Self(Arc::new(Inner {
             phase: watch::Sender::new(Phase::Starting),
+            entered: Phase::ALL.map(|phase| match phase {
+                Phase::Starting => clock.now().into(),
+                _ => OnceLock::new(),
+            }),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             last: TaskTracker::new(),
@@ -77,6 +84,10 @@ impl Lifecycle {
         let forwards = self.0.phase.send_if_modified(|now| {
             from = *now;
             *now = (*now).max(phase);
+            if phase > from {
+                // Before anyone sees the phase, and once, since it is never left backwards.
+                let _first = self.0.entered[phase as usize].set(self.0.clock.now());
+            }
             phase > from
         });
         // After the change: a subscriber of the log may ask for the phase.
@@ -84,6 +95,11 @@ impl Lifecycle {
             tracing::info!(from = from.as_str(), to = phase.as_str(), "the life cycle moves on");
         }
         forwards
+    }
+
+    /// When `phase` was entered, by the [clock](Self::clock); `None` if that was not yet, or if it was skipped.
+    pub fn entered(&self, phase: Phase) -> Option<Timestamp> {
+        self.0.entered[phase as usize].get().copied()
     }
 
     /// Resolves once `phase` or a later one is entered. Cancel safe.
@@ -184,6 +200,18 @@ mod tests {
         assert!(!life.enter(Phase::Ready));
         assert_eq!(life.phase(), Phase::Draining);
         life.reached(Phase::LameDuck).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_known_when_a_phase_was_entered_and_which_were_skipped() {
+        let begun: Timestamp = "2030-01-01T12:00:00Z".parse().unwrap();
+        let life = Lifecycle::new(Clock::manual(begun));
+        for (later, phase) in [(5, Phase::Ready), (3, Phase::Draining), (1, Phase::LameDuck), (1, Phase::Draining)] {
+            tokio::time::advance(Duration::from_secs(later)).await;
+            life.enter(phase);
+        }
+        let entered = |phase| life.entered(phase).map(|at| at.duration_since(begun).as_secs());
+        assert_eq!(Phase::ALL.map(entered), [Some(0), Some(5), None, Some(8), None, None]);
     }
 
     #[tokio::test(start_paused = true)]
