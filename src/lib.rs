@@ -6,6 +6,8 @@ mod bound;
 mod builder;
 mod contract;
 mod demo;
+#[cfg(feature = "deploy")]
+pub mod deploy;
 mod deviation;
 mod drain;
 mod error;
