@@ -50,8 +50,6 @@ pub(super) struct Plan {
     pub(super) annotations: BTreeMap<String, String>,
     pub(super) variables: Variables,
     pub(super) secrets: Secrets,
-    /// Where a SQLite store is, outside of the state folder.
-    pub(super) sqlite: Option<String>,
 }
 
 /// How secrets reach the process.
@@ -112,9 +110,11 @@ impl Plan {
             refuse(&config, place, &mut faults);
             plan.secrets = secrets(&config, place, names, &mut plan.variables, &mut faults);
             if let BillingBackend::Sqlite(Some(path)) = &config.billing {
-                let path = path.to_string_lossy();
-                faults.unless(words::is_folder(&path), || format!("{path:?} is no path that a unit can have"));
-                plan.sqlite = Some(path.into_owned());
+                let state = format!("/var/lib/{}", plan.name);
+                let is_in_it = path.starts_with(&state) && words::is_folder(&path.to_string_lossy());
+                faults.unless(is_in_it, || {
+                    format!("HALFBYTE_BILLING_URL: the process may write below {state} alone; set it to sqlite://{state}/FILE")
+                });
             }
         }
         let count = plan.variables.open.len() + plan.variables.secret.len();
@@ -192,7 +192,6 @@ impl Plan {
             annotations: settings.annotations.clone(),
             variables: Variables::default(),
             secrets: Secrets::None,
-            sqlite: None,
         }
     }
 

@@ -81,9 +81,6 @@ fn service(plan: &Plan) -> String {
     add(format_args!("Restart=on-failure\nRestartSec=1\nRestartPreventExitStatus=78"));
     add(format_args!("LimitNOFILE={}", plan.connections + OTHER_FILES));
     add(format_args!("StateDirectory={name}\nStateDirectoryMode=0700"));
-    if let Some((folder, _)) = plan.sqlite.as_ref().and_then(|path| path.rsplit_once('/')) {
-        add(format_args!("ReadWritePaths={folder}"));
-    }
     add(format_args!("\n# What it is told."));
     let mut variables = plan.open_variables(ADDRESSES, &format!("/var/lib/{name}"));
     let credentials = format!("/run/credentials/{name}.service");

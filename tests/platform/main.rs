@@ -4,6 +4,9 @@
 mod access;
 mod contract;
 mod credentials;
+#[cfg(feature = "deploy")]
+mod deploy;
+mod fleet;
 mod layers;
 mod product;
 mod products;

@@ -3,7 +3,7 @@
 //! A server is one [`Backend`] in a file of its own and one line in [`ALL`].
 
 mod http;
-mod install;
+pub mod install;
 mod moto;
 mod nats;
 mod oidc_provider;
