@@ -7,6 +7,7 @@ use crate::bench;
 use crate::cargo::Workspace;
 use crate::error::{Error, Result};
 use crate::invocation::Invocation;
+use crate::new::trial;
 use crate::{rules, tools};
 
 /// One step of a test run.
@@ -31,6 +32,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "deploy", what: "what is rendered is taken", run: |run| deploy::run(run.workspace) },
     Step { name: "doc", what: "the documentation builds without warnings", run: |run| run.doc() },
     Step { name: "alone", what: "each crate by itself", run: |run| alone::run(run.workspace) },
+    Step { name: "new", what: "a new product builds and runs", run: |run| trial::run(run.workspace) },
     Step { name: "fuzz", what: "no input breaks what reads untrusted bytes", run: |run| fuzz::run(run.workspace) },
     Step { name: "benches", what: "the benches compile", run: |run| run.benches() },
     Step {
