@@ -1,5 +1,6 @@
 //! A new product as a person would make one: written, built, tested, started and stopped.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +21,14 @@ const DRAINED: Duration = Duration::from_secs(60);
 
 /// Does it in a folder of its own, which goes with it.
 pub fn run(workspace: &Workspace) -> Result {
-    let place = env::temp_dir().join(format!("halfbyte-new-{}", std::process::id()));
+    // The same each time, since cargo keeps what it built of one package apart by where it lies.
+    let mut hasher = DefaultHasher::new();
+    workspace.root.hash(&mut hasher);
+    let place = env::temp_dir().join(format!("halfbyte-new-{:016x}", hasher.finish()));
+    if place.exists() {
+        // Of a trial that was cut short.
+        fs::remove_dir_all(&place).context(format_args!("cannot remove {}", place.display()))?;
+    }
     fs::create_dir(&place).context(format_args!("cannot make {}", place.display()))?;
     let outcome = try_in(workspace, &place);
     fs::remove_dir_all(&place).context(format_args!("cannot remove {}", place.display()))?;
