@@ -4,6 +4,8 @@ mod admin;
 mod asks;
 mod bound;
 mod builder;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod contract;
 mod demo;
 #[cfg(feature = "deploy")]

@@ -291,7 +291,7 @@ impl Platform {
 
     /// Begins the routes of the product, each of which says what it asks of its callers: see [`Routes`].
     #[cfg(feature = "axum")]
-    pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Routes<S> {
+    pub fn routes(&self) -> Routes {
         Routes::new(self.clone())
     }
 
@@ -319,7 +319,8 @@ impl Platform {
     /// journal and is counted by the next process.
     #[cfg(feature = "axum")]
     pub async fn serve(self, routes: impl Into<axum::Router>) -> Result<(), Error> {
-        serve::run(&self, routes.into().layer(self.stack())).await
+        // With its state a router makes its routes once, and not for each request.
+        serve::run(&self, routes.into().layer(self.stack()).with_state(())).await
     }
 
     /// As [`serve`](Self::serve), for any service.

@@ -1,0 +1,130 @@
+//! What a check works with.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use halfbyte_core::TenantId;
+use halfbyte_identity::testing::Persona;
+use jiff::SignedDuration;
+
+use super::client::{Answer, Ask};
+use super::product::{Product, Suite};
+use super::report::Exchange;
+use super::sample::Sample;
+use crate::manifest::{Manifest, Route};
+
+/// One check's view of the product; it keeps what was sent and what came back.
+pub(super) struct Bench<'s> {
+    pub suite: &'s Suite,
+    pub product: &'s Product,
+    exchanges: Vec<Exchange>,
+}
+
+/// The most exchanges that a report keeps of one check: the last ones.
+const KEPT: usize = 20;
+
+/// Tenants are never used twice, so that no check leaves usage to another.
+static TENANTS: AtomicUsize = AtomicUsize::new(1);
+
+impl<'s> Bench<'s> {
+    pub fn new(suite: &'s Suite, product: &'s Product) -> Self {
+        Self { suite, product, exchanges: Vec::new() }
+    }
+
+    pub fn manifest(&self) -> Manifest {
+        self.product.platform.manifest()
+    }
+
+    /// The routes that are guarded; the public ones with `is_public`.
+    pub fn routes(&self, is_public: bool) -> Vec<Route> {
+        self.manifest().routes.into_iter().filter(|route| route.asks.is_public == is_public).collect()
+    }
+
+    /// Sends `ask` to the product and keeps the exchange.
+    pub async fn send(&mut self, ask: Ask) -> Result<Answer, String> {
+        self.send_to(self.product, ask).await
+    }
+
+    /// Sends `ask` to another product than the one all checks share.
+    pub async fn send_to(&mut self, product: &Product, ask: Ask) -> Result<Answer, String> {
+        let answer = ask.send(product.platform.address()).await;
+        self.exchanges.push(ask.exchanged(&answer));
+        if self.exchanges.len() > KEPT {
+            self.exchanges.remove(0);
+        }
+        answer
+    }
+
+    pub fn exchanges(self) -> Vec<Exchange> {
+        self.exchanges
+    }
+
+    /// A new customer who may use all routes.
+    pub async fn customer(&self) -> Result<TenantId, String> {
+        let name = format!("conformance-{}", TENANTS.fetch_add(1, Ordering::Relaxed));
+        self.suite.customer(self.product, &name).await
+    }
+
+    /// Somebody of `tenant` who has all that `route` asks for.
+    pub fn persona(&self, route: &Route, tenant: &TenantId) -> Persona {
+        let asks = &route.asks;
+        let roles = asks.roles.iter().chain(self.sample(route).into_iter().flat_map(|sample| &sample.roles));
+        let persona = Persona::service("conformance")
+            .tenant(tenant.as_str())
+            .scopes(asks.scopes.iter().map(String::as_str))
+            .roles(roles.map(String::as_str));
+        let persona = match asks.acr.first() {
+            Some(acr) => persona.acr(acr),
+            None => persona,
+        };
+        if asks.max_age_seconds.is_some() { persona.signed_in(SignedDuration::ZERO) } else { persona }
+    }
+
+    /// An access token of `persona` for the product.
+    pub fn token(&self, persona: &Persona) -> String {
+        let platform = &self.product.platform;
+        let audience = platform.config().audience.as_deref().unwrap_or(platform.product().as_str());
+        self.suite.issuer.token(persona, audience)
+    }
+
+    /// How the product says that `route` is called.
+    pub fn sample(&self, route: &Route) -> Option<&'s Sample> {
+        let name = format!("{} {}", route.method, route.path);
+        self.suite.conformance.samples.iter().find(|sample| sample.route == name)
+    }
+
+    /// A call of `route` without credentials, with its sample's body, and the path of `tenant` and of something that is not there.
+    pub fn ask(&self, route: &Route, tenant: &str) -> Ask {
+        let path = route.path.split('/').map(|segment| match segment {
+            "{tenant}" => tenant,
+            _ if segment.starts_with('{') => "conformance",
+            _ => segment,
+        });
+        let mut ask = Ask::new(&route.method, &path.collect::<Vec<_>>().join("/"));
+        if let Some(sample) = self.sample(route) {
+            ask.body.clone_from(&sample.body);
+            ask.headers.extend(sample.headers.iter().cloned());
+        }
+        ask
+    }
+
+    /// A call of `route` by somebody of `tenant` who may, of what is there if a sample says how it is made. `None` without a sample.
+    pub async fn good(&mut self, route: &Route, tenant: &TenantId) -> Result<Option<Ask>, String> {
+        let Some(sample) = self.sample(route) else { return Ok(None) };
+        let mut ask = self.ask(route, tenant.as_str());
+        if let Some((maker, pointer)) = &sample.made_by {
+            let manifest = self.manifest();
+            let made_by = manifest.routes.iter().find(|route| format!("{} {}", route.method, route.path) == *maker);
+            let made_by =
+                made_by.ok_or_else(|| format!("the sample of {} names {maker}, which is no route", sample.route))?;
+            let make = self.ask(made_by, tenant.as_str()).bearer(&self.token(&self.persona(made_by, tenant)));
+            let made = self.send(make).await?.json()?;
+            let id = match made.pointer(pointer) {
+                Some(serde_json::Value::String(id)) => id.clone(),
+                Some(id) => id.to_string(),
+                None => return Err(format!("the answer of {maker} has nothing at {pointer}")),
+            };
+            ask.path = ask.path.replace("conformance", &id);
+        }
+        Ok(Some(ask.bearer(&self.token(&self.persona(route, tenant)))))
+    }
+}
