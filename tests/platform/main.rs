@@ -5,6 +5,9 @@ mod access;
 mod admin;
 mod contract;
 mod credentials;
+#[cfg(feature = "deploy")]
+mod deploy;
+mod fleet;
 mod layers;
 mod product;
 mod products;

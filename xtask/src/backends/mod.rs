@@ -3,15 +3,15 @@
 //! A server is one [`Backend`] in a file of its own and one line in [`ALL`].
 
 mod http;
-mod install;
+pub mod install;
 mod moto;
 mod nats;
 mod oidc_provider;
 mod openbao;
-mod ports;
+pub mod ports;
 mod postgres;
 mod process;
-mod ready;
+pub mod ready;
 mod record;
 mod rotel;
 mod session;
