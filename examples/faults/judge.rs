@@ -10,6 +10,9 @@ use crate::telemetry::Told;
 /// Within this everything is as it was before a fault: the longest that anything waits before it tries again.
 pub const RECOVERY: Duration = Duration::from_secs(30);
 
+/// Refusals that are true while something is away. All customers may do all that they ask for, so any other is a lie.
+const TRUE: [&str; 4] = ["unavailable", "overloaded", "draining", "deadline-exceeded"];
+
 /// What was seen of one fault.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -17,6 +20,8 @@ pub struct Seen {
     pub good: u64,
     pub refused: BTreeMap<&'static str, u64>,
     pub broken: BTreeMap<String, u64>,
+    /// Another refusal that is true under this fault.
+    pub excused: Option<&'static str>,
     pub worst: Duration,
     /// How long after the fault all was as before; `None` if it was not.
     pub recovered: Option<Duration>,
@@ -58,6 +63,8 @@ impl Seen {
     /// The promises that were broken, each in words; none if all is well.
     pub fn verdict(&self) -> Vec<String> {
         let mut broken: Vec<String> = self.broken.iter().map(|(why, times)| format!("{times} × {why}")).collect();
+        let lies = self.refused.iter().filter(|(kind, _)| !TRUE.contains(kind) && Some(**kind) != self.excused);
+        broken.extend(lies.map(|(kind, times)| format!("{times} × {kind}, which is not true")));
         if self.requests() == 0 {
             broken.push("nothing was asked".to_owned());
         }
@@ -142,7 +149,11 @@ mod tests {
     #[test]
     fn each_promise_that_is_broken_is_told() {
         type Mutant = fn(&mut Seen);
-        let mutants: [(Mutant, &str); 13] = [
+        let mutants: [(Mutant, &str); 14] = [
+            (
+                |seen| seen.answers(&[record(Answer::Refused("not-entitled"), Duration::ZERO)]),
+                "1 × not-entitled, which is not true",
+            ),
             (
                 |seen| seen.answers(&[record(Answer::Broken("500 internal".to_owned()), Duration::ZERO)]),
                 "1 × parcel: 500 internal",

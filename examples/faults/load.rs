@@ -30,8 +30,9 @@ impl Product {
     }
 }
 
-/// Requests a second to each product.
-pub const RATE: u64 = 200;
+/// So many requests may wait for their answers, to each product; while there are more, none is sent. The products take more
+/// than that, and a machine that is too weak for the load does not come to a stop.
+const WAITING: usize = 800;
 
 /// One request and what came of it.
 #[derive(Clone, Debug)]
@@ -131,12 +132,14 @@ struct Shared {
     newcomer: Mutex<Option<Customer>>,
     pauses: [AtomicBool; 2],
     stop: AtomicBool,
+    /// The time between two requests to a product.
+    beat: Duration,
     records: Mutex<Vec<Record>>,
 }
 
 impl Load {
-    /// Begins to ask both products, as `known`; and as one in ten, once there is one, as a customer whom they do not know yet.
-    pub fn start(asker: &Asker, name: &str, known: &Customer) -> Self {
+    /// Begins to ask each product `rate` times a second, as `known`; and as one in ten, once there is one, as a customer whom they do not know yet.
+    pub fn start(asker: &Asker, name: &str, known: &Customer, rate: u32) -> Self {
         let shared = Arc::new(Shared {
             asker: Mutex::new(asker.clone()),
             name: name.to_owned(),
@@ -144,6 +147,7 @@ impl Load {
             newcomer: Mutex::default(),
             pauses: Default::default(),
             stop: AtomicBool::new(false),
+            beat: Duration::from_secs(1) / rate,
             records: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
@@ -183,31 +187,35 @@ impl Load {
 
 impl Shared {
     async fn go_on(self: Arc<Self>, product: Product) {
-        let mut beat = interval(Duration::from_micros(1_000_000 / RATE));
-        beat.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut beat = interval(self.beat);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut asked = JoinSet::new();
-        let mut number = 0;
+        let (mut number, mut first) = (0, 1);
         while !self.stop.load(Ordering::SeqCst) {
             beat.tick().await;
             while asked.try_join_next().is_some() {}
             if self.pauses[product as usize].load(Ordering::SeqCst) {
+                // What was made under a key before, the product does not remember: it keeps its things in memory.
+                first = number + 1;
+                continue;
+            }
+            if asked.len() >= WAITING {
                 continue;
             }
             number += 1;
-            asked.spawn(self.clone().ask(product, number));
+            asked.spawn(self.clone().ask(product, number, first));
         }
         while asked.join_next().await.is_some() {}
     }
 
-    async fn ask(self: Arc<Self>, product: Product, number: u64) {
+    async fn ask(self: Arc<Self>, product: Product, number: u64, first: u64) {
         let newcomer = self.newcomer.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (customer, who) = match newcomer {
             Some(newcomer) if number % 10 == 3 => (newcomer, "new"),
             _ => (self.known.clone(), "known"),
         };
         // One in ten is sent again under its key, as clients do that are not sure.
-        let repeated = number % 10 == 7 && number > 10;
-        let of = if repeated { number - 10 + 2 } else { number };
+        let of = if number % 10 == 7 && number >= first + 8 { number - 8 } else { number };
         let has_kit = product == Product::Clinic && of % 10 >= 8;
         let key = format!("{}-{}-{who}-{of}", self.name, product.name());
         let asker = self.asker.lock().unwrap_or_else(PoisonError::into_inner).clone();

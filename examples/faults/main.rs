@@ -43,6 +43,9 @@ struct Cli {
     /// Only the faults of this system, for trying by hand
     #[arg(long, value_parser = ["issuer", "openbao", "postgres", "collector"])]
     only: Option<String>,
+    /// Requests a second to each product
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rate: u32,
     /// Write the table there, in Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -80,7 +83,7 @@ async fn go(cli: &Cli) -> Outcome<bool> {
         println!("{system}");
         let own = folder.path().join(system.name());
         std::fs::create_dir(&own)?;
-        rows.extend(matrix::rows(&own, system, tell).await?);
+        rows.extend(matrix::rows(&own, system, cli.rate, tell).await?);
     }
     println!("\n{}", table::text(&rows));
     if let Some(file) = &cli.markdown {

@@ -10,12 +10,14 @@ use crate::Outcome;
 use crate::answer::Answer;
 use crate::fault::{Fault, System};
 use crate::judge::{RECOVERY, Seen};
-use crate::load::{Customer, Load, Product, Record, ask_again, labels_made};
+use crate::load::{Load, Product, Record, ask_again, labels_made};
 use crate::table::Row;
 use crate::world::{KNOWN, World};
 
 /// So long all is well before a fault.
 const BEFORE: Duration = Duration::from_millis(500);
+/// A fault in which products were started again goes on for that long after it.
+const AT_LEAST: Duration = Duration::from_secs(1);
 /// So long everything must have been well for a fault to be over.
 const WELL: Duration = Duration::from_secs(1);
 /// How long what is underway may take to arrive when nothing is asked any more.
@@ -23,13 +25,14 @@ const SETTLED: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// All faults of one system, with products of their own. `tell` hears of each row as it comes.
-pub async fn rows(folder: &Path, system: System, mut tell: impl FnMut(&Row)) -> Outcome<Vec<Row>> {
-    let mut world = World::start(folder, &format!("faults_{}", system.name()), Some(system)).await?;
+pub async fn rows(folder: &Path, system: System, rate: u32, mut tell: impl FnMut(&Row)) -> Outcome<Vec<Row>> {
+    let newcomers = Fault::ALL.map(|fault| newcomer_of(system, fault));
+    let mut world = World::start(folder, &format!("faults_{}", system.name()), &newcomers, Some(system)).await?;
     let mut rows = Vec::new();
     for fault in Fault::ALL {
-        let mut seen = cell(&mut world, system, fault).await?;
+        let mut seen = cell(&mut world, system, fault, rate).await?;
         if fault == Fault::ALL[Fault::ALL.len() - 1] {
-            end(&mut world, system, &mut seen).await?;
+            end(&mut world, system, rate, &mut seen).await?;
         }
         let row = Row { system, fault, seen };
         tell(&row);
@@ -41,25 +44,35 @@ pub async fn rows(folder: &Path, system: System, mut tell: impl FnMut(&Row)) -> 
     Ok(rows)
 }
 
-async fn cell(world: &mut World, system: System, fault: Fault) -> Outcome<Seen> {
-    let name = format!("{}-{}", system.name(), fault as usize);
-    world.systems.welcome(&name).await?;
+/// A customer who has been there all the time, and whom the products have not met before this fault.
+fn newcomer_of(system: System, fault: Fault) -> String {
+    format!("{}-{}", system.name(), fault as usize)
+}
+
+async fn cell(world: &mut World, system: System, fault: Fault, rate: u32) -> Outcome<Seen> {
+    let name = newcomer_of(system, fault);
     let tenants = [KNOWN, "clinic", name.as_str()];
     let before = world.counted(&tenants).await?;
-    let load = Load::start(&world.asker, &name, &world.known);
+    let load = Load::start(&world.asker, &name, &world.known, rate);
     if fault != Fault::DownAtStart {
         sleep(BEFORE).await;
         world.systems.begin(system, fault)?;
     }
-    let newcomer = provoke(world, &load, system, fault, &name).await?;
-    sleep(fault.lasts()).await;
+    let begun = Instant::now();
+    provoke(world, &load, system, fault, &name).await?;
+    sleep(fault.lasts().saturating_sub(begun.elapsed()).max(AT_LEAST)).await;
     let met = match fault {
         // Nobody sees who finds nobody.
         Fault::DownAtStart | Fault::Down | Fault::ClockOff => None,
         _ => Some(world.systems.met(system)),
     };
     world.systems.end(system)?;
-    let mut seen = Seen { met, ..Seen::default() };
+    // Who was refused signs in again.
+    let newcomer = world.customer(&name).await?;
+    load.newcomer(newcomer.clone());
+    // A token that was issued five minutes ahead is no good one.
+    let excused = (system == System::Issuer && fault == Fault::ClockOff).then_some("invalid-token");
+    let mut seen = Seen { met, excused, ..Seen::default() };
     recover(world, &load, &before, &tenants, &mut seen).await?;
     let mut records = load.stop().await;
     seen.answers(&records);
@@ -74,14 +87,13 @@ async fn cell(world: &mut World, system: System, fault: Fault) -> Outcome<Seen> 
     Ok(seen)
 }
 
-/// Makes the products need the system just now; answers a customer who came meanwhile.
-async fn provoke(world: &mut World, load: &Load, system: System, fault: Fault, name: &str) -> Outcome<Customer> {
+/// Makes the products need the system just now.
+async fn provoke(world: &mut World, load: &Load, system: System, fault: Fault, name: &str) -> Outcome {
     if system == System::Issuer {
         // A token of his names a key that the products have not seen.
         world.systems.issuer.rotate().await?;
     }
-    let newcomer = world.newcomer(name).await?;
-    load.newcomer(newcomer.clone());
+    load.newcomer(world.customer(name).await?);
     if system == System::OpenBao && !matches!(fault, Fault::DownAtStart | Fault::ClockOff) {
         // What is in memory is good for a minute: who starts now needs it.
         world.systems.put_secret("label-seal", &format!("the seal of {name}")).await?;
@@ -90,7 +102,7 @@ async fn provoke(world: &mut World, load: &Load, system: System, fault: Fault, n
         load.moved(&world.asker);
         load.pause(Product::Clinic, false);
     }
-    Ok(newcomer)
+    Ok(())
 }
 
 /// Waits until all is as it was before, and says when that was.
@@ -192,10 +204,10 @@ async fn settle(
 }
 
 /// Ends the products, the ones of a collector while it is down: what they could not send, the next ones do.
-async fn end(world: &mut World, system: System, seen: &mut Seen) -> Outcome {
+async fn end(world: &mut World, system: System, rate: u32, seen: &mut Seen) -> Outcome {
     if system == System::Collector {
         world.systems.begin(system, Fault::Down)?;
-        let load = Load::start(&world.asker, "drained", &world.known);
+        let load = Load::start(&world.asker, "drained", &world.known, rate);
         sleep(Duration::from_secs(1)).await;
         let records = load.stop().await;
         seen.answers(&records);

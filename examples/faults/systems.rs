@@ -127,6 +127,8 @@ impl Systems {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", self.proxy(System::Collector).address())),
             ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
             ("OTEL_METRIC_EXPORT_INTERVAL", "1000".to_owned()),
+            // A line for each request says nothing that is not looked at elsewhere.
+            ("RUST_LOG", "info,halfbyte::access=warn".to_owned()),
             ("LD_PRELOAD", self.preload.display().to_string()),
             ("HB_FAULTS_CLOCK", self.folder.join("clock").display().to_string()),
         ];

@@ -1,7 +1,7 @@
 //! Both products on all four systems, with a customer, and what is known of what they did.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +33,12 @@ pub struct World {
 }
 
 impl World {
-    /// Starts all of it in `folder`; with `away`, the products while that system is down.
-    pub async fn start(folder: &Path, name: &str, away: Option<System>) -> Outcome<Self> {
+    /// Starts all of it in `folder`, for the customers that are named; with `away`, the products while that system is down.
+    pub async fn start(folder: &Path, name: &str, customers: &[String], away: Option<System>) -> Outcome<Self> {
         let mut systems = Systems::start(folder, name).await?;
-        systems.welcome(KNOWN).await?;
-        systems.welcome("clinic").await?;
+        for tenant in [KNOWN, "clinic"].into_iter().chain(customers.iter().map(String::as_str)) {
+            systems.welcome(tenant).await?;
+        }
         let known = customer(&systems, KNOWN).await?;
         if let Some(away) = away {
             systems.begin(away, Fault::DownAtStart)?;
@@ -51,8 +52,8 @@ impl World {
         Ok(Self { systems, products, asker, telemetry: Telemetry::new(run), known, incidents })
     }
 
-    /// A customer whom the products do not know yet; ask for his tokens when the fault has begun.
-    pub async fn newcomer(&self, tenant: &str) -> Outcome<Customer> {
+    /// A customer with tokens that are issued now.
+    pub async fn customer(&self, tenant: &str) -> Outcome<Customer> {
         customer(&self.systems, tenant).await
     }
 
@@ -111,10 +112,20 @@ impl World {
         Ok(counted)
     }
 
-    /// What the products wrote last, for a run that went wrong.
+    /// What the products complained of last, for a run that went wrong.
     pub fn show_logs(&self) {
+        const SHOWN: usize = 25;
         for product in Product::ALL {
-            process::show_logs(&self.systems.folder.join(product.name()));
+            let Ok(entries) = std::fs::read_dir(self.systems.folder.join(product.name())) else { continue };
+            let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+            for path in entries.flatten().map(|entry| entry.path()).filter(is_log) {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                let complaints: Vec<_> = text.lines().filter(|line| !line.contains("\"INFO\"")).collect();
+                println!("\n── {} ──", path.file_name().unwrap_or_default().to_string_lossy());
+                for line in &complaints[complaints.len().saturating_sub(SHOWN)..] {
+                    println!("{}", line.chars().take(400).collect::<String>());
+                }
+            }
         }
     }
 }
