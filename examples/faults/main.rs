@@ -18,6 +18,7 @@ mod judge;
 mod load;
 mod matrix;
 mod proxy;
+mod soak;
 mod systems;
 mod table;
 mod telemetry;
@@ -43,6 +44,12 @@ struct Cli {
     /// Only the faults of this system, for trying by hand
     #[arg(long, value_parser = ["issuer", "openbao", "postgres", "collector"])]
     only: Option<String>,
+    /// So many minutes with faults at random, in place of the matrix
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=1440))]
+    soak: Option<u32>,
+    /// Which faults at random; those of before, when it is the same
+    #[arg(long, default_value_t = u64::from(std::process::id()))]
+    seed: u64,
     /// Requests a second to each product
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rate: u32,
@@ -74,6 +81,9 @@ async fn run(cli: &Cli) -> ExitCode {
 
 async fn go(cli: &Cli) -> Outcome<bool> {
     let folder = tempfile::Builder::new().prefix("halfbyte-faults-").tempdir()?;
+    if let Some(minutes) = cli.soak {
+        return soak::run(folder.path(), minutes, cli.seed, cli.rate).await;
+    }
     let begun = Instant::now();
     let mut rows = Vec::new();
     for system in System::ALL {

@@ -10,7 +10,7 @@ use crate::Outcome;
 use crate::answer::Answer;
 use crate::fault::{Fault, System};
 use crate::judge::{RECOVERY, Seen};
-use crate::load::{Load, Product, Record, ask_again, labels_made};
+use crate::load::{Customer, Load, Product, Record, ask_again, labels_made};
 use crate::table::Row;
 use crate::world::{KNOWN, World};
 
@@ -74,17 +74,29 @@ async fn cell(world: &mut World, system: System, fault: Fault, rate: u32) -> Out
     let excused = (system == System::Issuer && fault == Fault::ClockOff).then_some("invalid-token");
     let mut seen = Seen { met, excused, ..Seen::default() };
     recover(world, &load, &before, &tenants, &mut seen).await?;
-    let mut records = load.stop().await;
-    seen.answers(&records);
     let customers = [world.known.clone(), newcomer];
-    let again = ask_again(&world.asker, &unmade_kits(&records), &customers, RECOVERY).await;
-    if let Some(record) = again.iter().rfind(|record| record.answer != Answer::Good) {
-        seen.incidents.push(format!("asked again in vain: {:?}", record.answer));
-    }
-    records.extend(again);
-    settle(world, &records, &before, &tenants, &mut seen).await?;
+    close(world, load, &customers, &before, &tenants, &mut seen).await?;
     seen.incidents.append(&mut world.incidents);
     Ok(seen)
+}
+
+/// Stops the load, asks again for what a good client would, and holds against each other what is there in the end.
+pub async fn close(
+    world: &mut World,
+    load: Load,
+    customers: &[Customer],
+    before: &BTreeMap<String, u64>,
+    tenants: &[&str],
+    seen: &mut Seen,
+) -> Outcome {
+    let mut records = load.stop().await;
+    seen.answers(&records);
+    let again = ask_again(&world.asker, &unmade_kits(&records), customers, RECOVERY).await;
+    if again.last().is_some_and(|record| record.answer != Answer::Good) {
+        seen.incidents.push("a label for a kit was asked for again in vain".to_owned());
+    }
+    records.extend(again);
+    settle(world, &records, before, tenants, seen).await
 }
 
 /// Makes the products need the system just now.
@@ -106,7 +118,7 @@ async fn provoke(world: &mut World, load: &Load, system: System, fault: Fault, n
 }
 
 /// Waits until all is as it was before, and says when that was.
-async fn recover(
+pub async fn recover(
     world: &mut World,
     load: &Load,
     before: &BTreeMap<String, u64>,

@@ -44,17 +44,9 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Stands in front of `server`.
-    pub async fn start(server: SocketAddr) -> io::Result<Self> {
-        Self::listen(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, server)
-    }
-
-    /// The same on a port that was found before, for a server that must know its address.
+    /// Stands in front of `server`, on that port or, if it is 0, on a free one.
     pub async fn bind(port: u16, server: SocketAddr) -> io::Result<Self> {
-        Self::listen(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?, server)
-    }
-
-    fn listen(listener: TcpListener, server: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         let (fault, met) = (watch::Sender::new(None), Arc::new(AtomicU64::new(0)));
         let mut serving = JoinSet::new();
@@ -341,7 +333,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_said_goes_through_until_a_fault_and_again_after_it() {
         let (server, _serving) = echo().await;
-        let proxy = Proxy::start(server).await.unwrap();
+        let proxy = Proxy::bind(0, server).await.unwrap();
         let mut old = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(say(&mut old, "one").await.unwrap(), "one");
         proxy.set(Some(Fault::Refuse));
@@ -361,7 +353,7 @@ mod tests {
     #[tokio::test]
     async fn what_hangs_arrives_when_it_hangs_no_more() {
         let (server, _serving) = echo().await;
-        let proxy = Proxy::start(server).await.unwrap();
+        let proxy = Proxy::bind(0, server).await.unwrap();
         let mut old = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(say(&mut old, "one").await.unwrap(), "one");
         proxy.set(Some(Fault::Hang));
@@ -377,7 +369,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_slow_is_late() {
         let (server, _serving) = echo().await;
-        let proxy = Proxy::start(server).await.unwrap();
+        let proxy = Proxy::bind(0, server).await.unwrap();
         proxy.set(Some(Fault::Slow(Duration::from_millis(100))));
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         let begun = Instant::now();
@@ -388,7 +380,7 @@ mod tests {
     #[tokio::test]
     async fn a_canned_answer_is_all_that_there_is_of_the_server() {
         let (server, _serving) = echo().await;
-        let proxy = Proxy::start(server).await.unwrap();
+        let proxy = Proxy::bind(0, server).await.unwrap();
         let mut old = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(say(&mut old, "one").await.unwrap(), "one");
         proxy.set(Some(Fault::Answers([b"no".to_vec()].into())));
@@ -401,7 +393,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_cut_where_it_was_said_or_left_out() {
         let (server, _serving) = echo().await;
-        let proxy = Proxy::start(server).await.unwrap();
+        let proxy = Proxy::bind(0, server).await.unwrap();
         for (fault, heard) in [(Fault::Cut(2), "on"), (Fault::HalfClose, "")] {
             proxy.set(Some(fault));
             let mut stream = TcpStream::connect(proxy.address()).await.unwrap();

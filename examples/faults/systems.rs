@@ -20,7 +20,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::Outcome;
 use crate::fault::{Fault, System};
-use crate::proxy::Proxy;
+use crate::proxy::{self, Proxy};
 
 /// What every product is called in `aud`, behind this.
 pub const AUDIENCE: &str = "urn:halfbyte:";
@@ -32,7 +32,7 @@ pub struct Systems {
     pub issuer: Provider,
     pub collector: Receiver,
     pub customers: Customers,
-    pub life: Lifecycle,
+    _life: Lifecycle,
     openbao: (String, String),
     database: String,
     proxies: [Proxy; 4],
@@ -91,7 +91,7 @@ impl Systems {
             issuer,
             collector,
             customers,
-            life,
+            _life: life,
             openbao,
             database,
             proxies,
@@ -150,6 +150,11 @@ impl Systems {
     pub fn end(&mut self, system: System) -> Outcome {
         self.proxy(system).set(None);
         self.set_clocks(system, 0)
+    }
+
+    /// Anything at all on the way to a system, or nothing.
+    pub fn between(&self, system: System, fault: Option<proxy::Fault>) {
+        self.proxy(system).set(fault);
     }
 
     /// How often the products have met the fault.
