@@ -16,8 +16,9 @@ const TRUE: [&str; 4] = ["unavailable", "overloaded", "draining", "deadline-exce
 /// What was seen of one fault.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
+    /// How many requests each product answered well.
+    pub good: [u64; 2],
     /// How many requests met the same answer.
-    pub good: u64,
     pub refused: BTreeMap<&'static str, u64>,
     pub broken: BTreeMap<String, u64>,
     /// Another refusal that is true under this fault.
@@ -47,7 +48,7 @@ impl Seen {
         for record in records {
             self.worst = self.worst.max(record.took);
             match &record.answer {
-                Answer::Good => self.good += 1,
+                Answer::Good => self.good[record.product as usize] += 1,
                 Answer::Refused(kind) => *self.refused.entry(kind).or_default() += 1,
                 Answer::Broken(why) => {
                     *self.broken.entry(format!("{}: {why}", record.product.name())).or_default() += 1
@@ -56,8 +57,12 @@ impl Seen {
         }
     }
 
+    pub fn good(&self) -> u64 {
+        self.good.iter().sum()
+    }
+
     pub fn requests(&self) -> u64 {
-        self.good + self.refused.values().sum::<u64>() + self.broken.values().sum::<u64>()
+        self.good() + self.refused.values().sum::<u64>() + self.broken.values().sum::<u64>()
     }
 
     /// The promises that were broken, each in words; none if all is well.
@@ -68,7 +73,7 @@ impl Seen {
         if self.requests() == 0 {
             broken.push("nothing was asked".to_owned());
         }
-        if self.good == 0 {
+        if self.good() == 0 {
             broken.push("nothing was answered well, before, during or after".to_owned());
         }
         if self.worst > DEADLINE + SLACK {
@@ -159,7 +164,7 @@ mod tests {
                 "1 × parcel: 500 internal",
             ),
             (|seen| seen.answers(&[record(Answer::Good, Duration::from_secs(34))]), "an answer took 34.0 s"),
-            (|seen| seen.good = 0, "nothing was answered well, before, during or after"),
+            (|seen| seen.good = [0; 2], "nothing was answered well, before, during or after"),
             (|seen| seen.met = Some(0), "the products did not meet the fault: nothing is shown"),
             (|seen| seen.recovered = None, "not recovered: "),
             (|seen| seen.recovered = Some(Duration::from_secs(31)), "recovered late: "),

@@ -224,8 +224,7 @@ impl Shared {
     }
 }
 
-/// What must have been counted by now, a tenant each: labels that were made, each key once, for customers by what they were
-/// answered.
+/// The keys under which a tenant was given labels: what it must have been counted, each once.
 pub fn labels_made(records: &[Record], tenant: &str) -> BTreeSet<String> {
     let made = |record: &&Record| {
         record.product == Product::Parcel && record.answer == Answer::Good && *record.tenant == *tenant
@@ -250,4 +249,28 @@ pub async fn ask_again(asker: &Asker, refused: &[Record], customers: &[Customer]
         }
     }
     again
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(product: Product, tenant: &str, key: &str, answer: Answer) -> Record {
+        let (tenant, key, sent) = (tenant.into(), key.to_owned(), Instant::now());
+        Record { number: 1, product, tenant, key, has_kit: false, sent, took: Duration::ZERO, answer }
+    }
+
+    #[test]
+    fn labels_count_once_a_key_and_only_for_who_was_given_them() {
+        use Product::{Clinic, Parcel};
+        let records = [
+            record(Parcel, "acme", "a", Answer::Good),
+            record(Parcel, "acme", "a", Answer::Good),
+            record(Parcel, "acme", "b", Answer::Refused("unavailable")),
+            record(Parcel, "acme", "c", Answer::Broken("no answer".to_owned())),
+            record(Parcel, "globex", "d", Answer::Good),
+            record(Clinic, "acme", "e", Answer::Good),
+        ];
+        assert_eq!(labels_made(&records, "acme"), ["a".to_owned()].into());
+    }
 }

@@ -95,7 +95,7 @@ async fn go(cli: &Cli) -> Outcome<bool> {
         std::fs::create_dir(&own)?;
         rows.extend(matrix::rows(&own, system, cli.rate, tell).await?);
     }
-    println!("\n{}", table::text(&rows));
+    println!("\n{}\n{}", table::text(&rows), table::NOTES);
     if let Some(file) = &cli.markdown {
         std::fs::write(file, table::markdown(&rows))?;
     }

@@ -176,8 +176,7 @@ impl Through {
         interject: mpsc::Sender<Vec<u8>>,
     ) -> bool {
         let mut buffer = vec![0; CHUNK];
-        loop {
-            let Ok(read @ 1..) = client.read(&mut buffer).await else { break };
+        while let Ok(read @ 1..) = client.read(&mut buffer).await {
             loop {
                 let fault = self.fault.borrow_and_update().clone();
                 match fault {

@@ -28,7 +28,7 @@ impl Row {
             self.system.to_string(),
             self.fault.name().to_owned(),
             seen.requests().to_string(),
-            seen.good.to_string(),
+            seen.good().to_string(),
             if refused.is_empty() { "–".to_owned() } else { refused.join(", ") },
             short(seen.worst),
             seen.recovered.map_or_else(|| "never".to_owned(), short),
@@ -50,6 +50,14 @@ fn short(time: Duration) -> String {
         format!("{:.1} s", time.as_secs_f64())
     }
 }
+
+/// What the columns do not say.
+pub const NOTES: &str = "\
+ok and refused are answers; worst is the slowest of them. recovered: after the fault, until all is answered well, both
+products are ready without a complaint, and usage and telemetry have arrived. usage: labels that were made = that are
+counted. spans: requests = requests that are told of by one span; the metrics agree with the spans.
+clock off: the issuer's own is ahead; of the others, the products' clocks are ahead of theirs.
+";
 
 /// In columns.
 pub fn text(rows: &[Row]) -> String {
