@@ -1,4 +1,4 @@
-//! The project's chores, in Rust: `cargo xtask test | backends | bench | new`.
+//! The project's chores, in Rust: `cargo xtask test | backends | bench | new | soak`.
 //!
 //! `test` is the test command of the README and all that CI runs. `backends` starts the same real servers for a
 //! person who wants to look at one or to run one test against it. Everything that is fetched, logged or recorded
@@ -13,6 +13,7 @@ mod error;
 mod invocation;
 mod new;
 mod rules;
+mod soak;
 mod table;
 mod test;
 mod tools;
@@ -46,6 +47,8 @@ enum Chore {
     },
     /// Write a product outside of this workspace
     New(new::Args),
+    /// Load on both products for minutes, with faults at random, and what becomes of memory meanwhile
+    Soak(soak::Args),
     /// Stop the backends in RECORD once standard input closes
     #[command(hide = true)]
     Watch { record: PathBuf },
@@ -67,6 +70,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
         Chore::Backends(chore) => backends::run(&Workspace::load()?, &chore).map(|()| ExitCode::SUCCESS),
         Chore::Bench { name } => bench::run(&Workspace::load()?, name.as_deref()).map(|()| ExitCode::SUCCESS),
         Chore::New(args) => new::run(&Workspace::load()?, &args).map(|()| ExitCode::SUCCESS),
+        Chore::Soak(args) => soak::run(&Workspace::load()?, &args),
         Chore::Watch { record } => backends::watchdog::watch(&record).map(|()| ExitCode::SUCCESS),
     }
 }

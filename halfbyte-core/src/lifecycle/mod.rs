@@ -160,7 +160,8 @@ impl Lifecycle {
         let most = begun + budget.saturating_sub(kept).min(LONGEST);
         let mut all = timeout_at(most, tasks.wait()).await.is_ok();
         let until = begun + budget.min(LONGEST);
-        let _set_before = last_until.set(until);
+        // One that works up to its last moment has ended in time: it is told an earlier one.
+        let _set_before = last_until.set(until - to_end_in(budget));
         run_last.cancel();
         last.close();
         all &= timeout_at(until, last.wait()).await.is_ok();
@@ -187,6 +188,11 @@ const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 /// What of `budget` the last tasks have, however long the others take.
 fn kept_for_the_last(budget: Duration) -> Duration {
     (budget / 5).max(Duration::from_secs(1)).min(budget / 2)
+}
+
+/// What of `budget` the last tasks have to end in when their time is up.
+fn to_end_in(budget: Duration) -> Duration {
+    (budget / 10).min(Duration::from_millis(200))
 }
 
 #[cfg(test)]
@@ -240,10 +246,19 @@ mod tests {
             });
             let ran = life.spawn_last("last", move |until| async move {
                 assert_eq!(begun.elapsed().as_secs(), begins);
-                assert_eq!(until - begun, Duration::from_secs(budget));
+                assert_eq!(until - begun, Duration::from_secs(budget) - Duration::from_millis(200));
             });
             assert_eq!(life.stop_tasks(Duration::from_secs(budget)).await, ends_all, "{slow} of {budget}");
             ran.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_last_task_that_uses_all_the_time_that_it_was_given_has_ended_in_time() {
+        for budget in [Duration::from_secs(2), Duration::from_millis(50), Duration::from_secs(60)] {
+            let life = Lifecycle::new(Clock::system());
+            life.spawn_last("thorough", tokio::time::sleep_until);
+            assert!(life.stop_tasks(budget).await, "{budget:?}");
         }
     }
 

@@ -87,7 +87,15 @@ pub fn install(dir: &Path) -> Result {
 
 /// Starts these for a run of benches, installed first where they are not.
 pub fn start_for_benches(dir: &Path, names: &[&str]) -> Result<Session> {
-    let mut session = Session::for_benches(dir);
+    start(Session::for_benches(dir), dir, names)
+}
+
+/// Starts these for a run of tests, installed first where they are not.
+pub fn start_for_tests(dir: &Path, names: &[&str]) -> Result<Session> {
+    start(Session::for_tests(dir), dir, names)
+}
+
+fn start(mut session: Session, dir: &Path, names: &[&str]) -> Result<Session> {
     for backend in ALL.iter().filter(|backend| names.contains(&backend.name)) {
         backend.package.install(dir, backend.name)?;
         session.start(backend)?;

@@ -8,7 +8,7 @@ use crate::cargo::Workspace;
 use crate::error::{Error, Result};
 use crate::invocation::Invocation;
 use crate::new::trial;
-use crate::{rules, tools};
+use crate::{rules, soak, tools};
 
 /// One step of a test run.
 pub struct Step {
@@ -30,6 +30,11 @@ pub const STEPS: &[Step] = &[
     Step { name: "tests", what: "all tests and doctests", run: |run| run.cargo("test --workspace --all-features") },
     Step { name: "backend-tests", what: "tests against the real servers", run: |run| run.backend_tests() },
     Step { name: "deploy", what: "what is rendered is taken", run: |run| deploy::run(run.workspace) },
+    Step {
+        name: "faults",
+        what: "both products under load while a system is away, slow or talks nonsense",
+        run: |run| run.faults(),
+    },
     Step { name: "doc", what: "the documentation builds without warnings", run: |run| run.doc() },
     Step { name: "alone", what: "each crate by itself", run: |run| alone::run(run.workspace) },
     Step { name: "new", what: "a new product builds and runs", run: |run| trial::run(run.workspace) },
@@ -112,6 +117,13 @@ impl<'a> Run<'a> {
             print!("{}", session.log_tails());
             Error::new(format!("{error}\n  (`cargo xtask backends up` starts servers to try it by hand)"))
         })
+    }
+
+    fn faults(&mut self) -> Result {
+        let program = soak::program(self.workspace)?;
+        let root = &self.workspace.root;
+        let session = self.session()?;
+        told_of(session, program).run(root)
     }
 
     fn stop(&mut self) -> Result {
