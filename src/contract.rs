@@ -26,6 +26,18 @@ pub(crate) struct Limits {
     /// From the end of a request to the next one's whole head: longer than load balancers keep idle connections for, so
     /// that it is they who close them.
     pub(crate) next_head: Duration,
+    /// How large the head of a request may be, in bytes.
+    pub(crate) head: usize,
+    /// Streams at once on a connection of HTTP/2.
+    pub(crate) streams: u32,
+    /// Streams that a client has opened and reset before they were looked at, at most; one more ends the connection.
+    pub(crate) resets: usize,
+    /// How often the other end of a connection of HTTP/2 is asked whether it is there.
+    pub(crate) ping: Duration,
+    /// How long it may take to answer that.
+    pub(crate) pong: Duration,
+    /// How long a client may take nothing of what waits for it.
+    pub(crate) stall: Duration,
     /// Connections at once; further ones wait to be accepted.
     pub(crate) connections: usize,
     /// How long requests in flight may go on in a drain.
@@ -55,6 +67,12 @@ impl Contract {
                 warm_up: Duration::from_secs(10),
                 first_byte: Duration::from_secs(10),
                 next_head: Duration::from_secs(75),
+                head: 64 * 1024,
+                streams: 200,
+                resets: 20,
+                ping: Duration::from_secs(30),
+                pong: Duration::from_secs(20),
+                stall: Duration::from_secs(60),
                 connections: 10_000,
                 drain_in_flight: Duration::from_secs(30),
                 drain_usage: Duration::from_secs(10),

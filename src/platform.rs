@@ -25,7 +25,8 @@ use crate::guard::Guard;
 use crate::layers::{CatchPanicLayer, DeadlineLayer, DrainGateLayer, LoadShedLayer};
 use crate::manifest::Manifest;
 use crate::policies::InForce;
-use crate::serve::{self, Sendable, Servable};
+use crate::progress::{Progress, Step};
+use crate::serve::{self, Sendable, Servable, Tls};
 use crate::stack::{Stack, Stacked};
 
 /// The assembled platform of one product: configuration, the five systems, the layers in their one order, and the life
@@ -42,6 +43,7 @@ struct Inner {
     systems: Systems,
     manifest: Manifest,
     addresses: (SocketAddr, SocketAddr),
+    progress: Progress,
     load_shed: LoadShedLayer,
     observe: ServerLayer,
     /// Taken by `serve`.
@@ -61,6 +63,7 @@ pub(crate) struct Held {
     pub(crate) telemetry: Option<Telemetry>,
     pub(crate) public: Bound,
     pub(crate) admin: Bound,
+    pub(crate) tls: Option<Tls>,
 }
 
 pub(crate) struct Systems {
@@ -92,6 +95,7 @@ impl Platform {
     ) -> Self {
         let addresses = (held.public.address(), held.admin.address());
         let limits = contract.limits();
+        let progress = Progress::new(systems.lifecycle.clone(), limits.warm_up);
         let load_shed = LoadShedLayer::new(limits.in_flight, limits.overload_pause);
         let observe = ServerLayer::new()
             .trusted_proxies(config.trusted_proxies.clone())
@@ -106,6 +110,7 @@ impl Platform {
             systems,
             manifest,
             addresses,
+            progress,
             load_shed,
             observe,
             held,
@@ -232,6 +237,16 @@ impl Platform {
     /// [`LameDuck`](halfbyte_core::lifecycle::Phase::LameDuck) stops the product as SIGTERM does.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.0.systems.lifecycle
+    }
+
+    /// The steps of this process's life so far, the current one last: when each was entered, what it may take, what it took and
+    /// what it left undone.
+    pub fn steps(&self) -> Vec<Step> {
+        self.progress().report()
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.0.progress
     }
 
     /// The outbound HTTP client.
