@@ -1,4 +1,5 @@
 #![doc = include_str!("docs/crate.md")]
+#![doc = include_str!("docs/serving.md")]
 
 mod admin;
 mod bound;

@@ -84,6 +84,9 @@ impl fmt::Display for StepKind {
     }
 }
 
+/// How late a timer may be that nobody is late for.
+const TIMERS: Duration = Duration::from_secs(1);
+
 /// Takes a life from step to step, and remembers each.
 #[derive(Clone)]
 pub(crate) struct Progress(Arc<Inner>);
@@ -119,15 +122,25 @@ impl Progress {
             }
             let took = since.elapsed();
             (before.took, before.left) = (Some(took), left);
-            let is_late = before.budget.is_some_and(|budget| took > budget) || left > 0;
-            let (step, budget) = (before.kind.as_str(), before.budget);
-            if is_late {
-                tracing::warn!(step, ?took, ?budget, left, "a step of the life cycle ends with something left over");
+            let is_late = before.budget.is_some_and(|budget| took > budget + TIMERS);
+            let (step, budget) = (before.kind.as_str(), before.budget.map(tracing::field::debug));
+            if is_late || left > 0 {
+                tracing::warn!(
+                    step,
+                    ?took,
+                    budget,
+                    left,
+                    "a step of the life cycle ends, over its budget or with something left"
+                );
             } else {
-                tracing::info!(step, ?took, ?budget, left, "a step of the life cycle ends");
+                tracing::info!(step, ?took, budget, left, "a step of the life cycle ends");
             }
         }
-        tracing::info!(step = kind.as_str(), ?budget, "a step of the life cycle begins");
+        tracing::info!(
+            step = kind.as_str(),
+            budget = budget.map(tracing::field::debug),
+            "a step of the life cycle begins"
+        );
         let entered = self.0.life.clock().now();
         steps.push((Step { kind, entered, budget, took: None, left: 0 }, Instant::now()));
         // Under the lock, so that steps and phases cannot cross.

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use halfbyte_core::PeerAddress;
 use halfbyte_core::lifecycle::Phase;
+use halfbyte_core::{Lifecycle, PeerAddress};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -17,18 +17,17 @@ use super::transport::{Place, Transport};
 use super::{Sendable, Servable, Tls};
 use crate::bound::Listener;
 use crate::contract::Limits;
-use crate::platform::Platform;
-use crate::progress::StepKind;
+use crate::progress::{Progress, StepKind};
 
 /// Accepts until draining, then waits for what is in flight; answers how many connections had to be cut off.
 pub(super) async fn until_drained<S: Servable<B>, B: Sendable>(
-    platform: &Platform,
-    limits: &Limits,
+    life: &Lifecycle,
+    progress: &Progress,
+    limits: Limits,
     listener: Listener,
     tls: Option<Tls>,
     service: S,
 ) -> u64 {
-    let (life, limits) = (platform.lifecycle(), *limits);
     let permits = Arc::new(Semaphore::new(limits.connections));
     let (counted, cut) = (TaskTracker::new(), CancellationToken::new());
     // Upgraded connections are with their handlers, wherever these run: they end with this.
@@ -92,7 +91,7 @@ pub(super) async fn until_drained<S: Servable<B>, B: Sendable>(
         serve(&mut connections, stream, peer, permit);
     }
     drop(listener);
-    platform.progress().enter(StepKind::InFlight, Some(limits.drain_in_flight));
+    progress.enter(StepKind::InFlight, Some(limits.drain_in_flight));
     counted.close();
     let all = async {
         while connections.join_next().await.is_some() {}

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -63,8 +63,8 @@ pub(super) async fn converse<T, S, B>(
     S: Servable<B>,
     B: Sendable,
 {
-    let open = Arc::new(AtomicUsize::new(0));
-    let service = Connected { inner: service, peer, life: life.clone(), open: open.clone(), is_first: true };
+    let requests = Arc::<Requests>::default();
+    let service = Connected { inner: service, peer, life: life.clone(), requests: requests.clone() };
     let connection =
         protocols.serve_connection_with_upgrades(TokioIo::new(transport), TowerToHyperService::new(service));
     tokio::pin!(connection);
@@ -74,7 +74,7 @@ pub(super) async fn converse<T, S, B>(
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = &mut connection => ended,
-                () = unused(&open, limits.first_byte) => return,
+                () = unused(&requests, limits.first_byte) => return,
             }
         }
     };
@@ -89,12 +89,12 @@ pub(super) async fn told_to_close(life: &Lifecycle, opened: Instant) {
     sleep_until((Instant::now() + LINGER).max(opened + FRESH)).await;
 }
 
-/// Resolves when no request was `open` for as long as `patience`: the client has begun one, and does not go on.
-async fn unused(open: &AtomicUsize, patience: Duration) {
+/// Resolves when no request was open for as long as `patience`: the client has begun one, and does not go on.
+async fn unused(requests: &Requests, patience: Duration) {
     let mut since = Instant::now();
     while since.elapsed() < patience {
         sleep(patience / 10).await;
-        if open.load(Ordering::Relaxed) > 0 {
+        if requests.open.load(Ordering::Relaxed) > 0 {
             since = Instant::now();
         }
     }
@@ -106,8 +106,14 @@ struct Connected<S> {
     inner: S,
     peer: PeerAddress,
     life: Lifecycle,
-    open: Arc<AtomicUsize>,
-    is_first: bool,
+    requests: Arc<Requests>,
+}
+
+/// Those of one connection.
+#[derive(Debug, Default)]
+struct Requests {
+    open: AtomicUsize,
+    has_come: AtomicBool,
 }
 
 impl<S, B> Service<Request<Incoming>> for Connected<S>
@@ -126,29 +132,29 @@ where
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
         let is_http1 = request.version() <= Version::HTTP_11;
         // Over HTTP/2 clients are told by GOAWAY, and what they have sent before they could read that is answered.
-        if std::mem::replace(&mut self.is_first, false) || !is_http1 {
+        if !self.requests.has_come.swap(true, Ordering::Relaxed) || !is_http1 {
             request.extensions_mut().insert(Unaware);
         }
         request.extensions_mut().insert(self.peer);
-        let open = Open::new(&self.open);
+        let open = Open::new(&self.requests);
         let closes = is_http1.then(|| self.life.clone());
         ConnectedFuture { response: self.inner.call(request), open: Some(open), closes }
     }
 }
 
 /// A request that is open, until the end of its response.
-struct Open(Arc<AtomicUsize>);
+struct Open(Arc<Requests>);
 
 impl Open {
-    fn new(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(open.clone())
+    fn new(requests: &Arc<Requests>) -> Self {
+        requests.open.fetch_add(1, Ordering::Relaxed);
+        Self(requests.clone())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -3,6 +3,8 @@
 mod accept;
 mod connection;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transport;
 
@@ -71,7 +73,7 @@ pub(crate) async fn run<S: Servable<B>, B: Sendable>(platform: &Platform, servic
             supervisor.ready();
             tracing::info!(product = platform.product().as_str(), public = %platform.address(), admin = %platform.admin_address(), "ready");
         }
-        accept::until_drained(platform, &limits, public, tls, service).await
+        accept::until_drained(life, progress, limits, public, tls, service).await
     } else {
         life.reached(Phase::Draining).await;
         0

@@ -81,7 +81,11 @@ mod on {
                     let (key, fault) = match certified(pair.expose_secret()) {
                         Ok(key) => (Some(Arc::new(key)), None),
                         Err(fault) => {
-                            tracing::error!(secret = self.secret.name(), fault, "the certificate is left as it is");
+                            tracing::error!(
+                                name = self.secret.name(),
+                                fault,
+                                "a certificate cannot be used, and that of before is kept"
+                            );
                             (before.as_ref().and_then(|before| before.key.clone()), Some(fault))
                         }
                     };

@@ -2,9 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect fails there")]
 
 mod access;
+mod child;
 mod credentials;
+mod hand_over;
 mod layers;
+mod life;
+#[cfg(not(feature = "tls"))]
+mod no_tls;
 mod product;
 mod products;
 mod start;
+#[cfg(feature = "tls")]
+mod tls;
 mod usage;
