@@ -36,6 +36,8 @@ pub(crate) struct Limits {
     pub(crate) ping: Duration,
     /// How long it may take to answer that.
     pub(crate) pong: Duration,
+    /// How long a client may take for each KiB of a request's body.
+    pub(crate) body: Duration,
     /// How long a client may take nothing of what waits for it.
     pub(crate) stall: Duration,
     /// Connections at once; further ones wait to be accepted.
@@ -72,6 +74,7 @@ impl Contract {
                 resets: 20,
                 ping: Duration::from_secs(30),
                 pong: Duration::from_secs(20),
+                body: Duration::from_secs(10),
                 stall: Duration::from_secs(60),
                 connections: 10_000,
                 drain_in_flight: Duration::from_secs(30),

@@ -36,5 +36,5 @@ pub use self::error::{Error, ErrorKind, exit_code};
 pub use self::guard::{FeatureGuard, Guard};
 pub use self::platform::Platform;
 pub use self::progress::{Step, StepKind};
-pub use self::serve::{Sendable, Servable};
+pub use self::serve::{RequestBody, Sendable, Servable};
 pub use self::stack::{Stack, Stacked};

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use halfbyte_core::lifecycle::Phase;
+use halfbyte_core::problem::is_grpc;
 use halfbyte_core::{Lifecycle, PeerAddress};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -21,7 +22,7 @@ use tower::Service;
 
 use super::stream::{Sent, Taken};
 use super::transport::Transport;
-use super::{Sendable, Servable};
+use super::{RequestBody, Sendable, Servable};
 use crate::contract::Limits;
 use crate::layers::Unaware;
 
@@ -64,7 +65,7 @@ pub(super) async fn converse<T, S, B>(
     B: Sendable,
 {
     let requests = Arc::<Requests>::default();
-    let service = Connected { inner: service, peer, life: life.clone(), requests: requests.clone() };
+    let service = Connected { inner: service, peer, life: life.clone(), body: limits.body, requests: requests.clone() };
     let connection =
         protocols.serve_connection_with_upgrades(TokioIo::new(transport), TowerToHyperService::new(service));
     tokio::pin!(connection);
@@ -106,6 +107,8 @@ struct Connected<S> {
     inner: S,
     peer: PeerAddress,
     life: Lifecycle,
+    /// What a client has for each piece of a request's body.
+    body: Duration,
     requests: Arc<Requests>,
 }
 
@@ -118,7 +121,7 @@ struct Requests {
 
 impl<S, B> Service<Request<Incoming>> for Connected<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     B: Sendable,
 {
     type Response = Response<Sent<B, Open>>;
@@ -136,6 +139,9 @@ where
             request.extensions_mut().insert(Unaware);
         }
         request.extensions_mut().insert(self.peer);
+        // Its calls may be conversations.
+        let window = (!is_grpc(request.headers())).then_some(self.body);
+        let request = request.map(|incoming| RequestBody::new(incoming, window));
         let open = Open::new(&self.requests);
         let closes = is_http1.then(|| self.life.clone());
         ConnectedFuture { response: self.inner.call(request), open: Some(open), closes }

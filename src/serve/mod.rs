@@ -2,6 +2,7 @@
 
 mod accept;
 mod connection;
+mod request_body;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -15,11 +16,11 @@ use bytes::Bytes;
 use halfbyte_core::lifecycle::{Check, Phase};
 use halfbyte_core::{BoxError, Lifecycle};
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::Service;
 
+pub use self::request_body::RequestBody;
 pub(crate) use self::tls::Tls;
 use crate::error::{Error, ErrorKind};
 use crate::notify::Supervisor;
@@ -30,12 +31,12 @@ use crate::{admin, drain};
 
 /// A service that can be put behind a listener.
 pub trait Servable<B>:
-    Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static
+    Service<Request<RequestBody>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
 }
 
 impl<S, B> Servable<B> for S where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
 }
 

@@ -41,6 +41,7 @@ struct Served {
 fn short() -> Limits {
     Limits {
         first_byte: 500 * MILLISECOND,
+        body: 500 * MILLISECOND,
         stall: 500 * MILLISECOND,
         drain_in_flight: 1500 * MILLISECOND,
         ..Contract::V1.limits()
@@ -90,7 +91,7 @@ impl Drop for Counted {
 fn routes(life: &Lifecycle, endless: watch::Sender<usize>) -> Router {
     let told = life.clone();
     Router::new()
-        .route("/", get("hello"))
+        .route("/", get("hello").post(async |body: Bytes| body))
         // Twenty times a line, for a second.
         .route(
             "/second",

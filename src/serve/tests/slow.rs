@@ -63,3 +63,36 @@ async fn a_client_that_does_not_say_its_protocol_is_let_go() {
         assert!(ended.is_ok(), "a client that says {said:?} keeps its connection");
     }
 }
+
+#[tokio::test]
+async fn a_body_that_trickles_in_ends_with_an_error_and_one_of_grpc_may() {
+    let served = Served::start(short()).await;
+    for (kind, is_refused) in [("text/plain", true), ("application/grpc", false), ("application/grpc+proto", false)] {
+        let mut client = Http1::connect(served.address).await;
+        client.say(&format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\ncontent-length: 4\r\n\r\n")).await;
+        for _ in 0..3 {
+            sleep(short().body * 2 / 5).await;
+            // It may have been answered by then.
+            let _reset = tokio::io::AsyncWriteExt::write_all(&mut client.0, b"x").await;
+        }
+        if is_refused {
+            let answer = tokio::time::timeout(Duration::from_secs(20), client.rest()).await.expect("it is waited for");
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        } else {
+            client.say("x").await;
+            assert!(client.read_to("xxxx").await.starts_with("HTTP/1.1 200 "));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_that_comes_in_pieces_is_taken() {
+    let served = Served::start(short()).await;
+    let mut client = Http1::connect(served.address).await;
+    client.say("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10240\r\n\r\n").await;
+    for _ in 0..10 {
+        client.say(&"x".repeat(1024)).await;
+        sleep(short().body * 3 / 5).await;
+    }
+    assert!(client.read_to(&"x".repeat(10240)).await.starts_with("HTTP/1.1 200 "));
+}
