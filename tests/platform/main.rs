@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod credentials;
 mod layers;
+mod load;
 mod product;
 mod products;
 mod start;
