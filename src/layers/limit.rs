@@ -19,6 +19,7 @@ const TOLERANCE: f64 = 1.25;
 const CALM: f64 = 1.1;
 /// After so many windows it is asked whether what counts as no queue is none.
 const ASKS_AFTER: u32 = 20;
+const ASKS_AGAIN_AFTER: u32 = 5;
 
 /// The decisions. No I/O, no clock.
 #[derive(Clone, Debug)]
@@ -70,7 +71,6 @@ impl Vegas {
     pub(super) fn window(&mut self, latency: Option<f64>, used_up: bool) {
         self.since = self.since.saturating_add(1);
         let question = self.question.take();
-        let is_steady = std::mem::replace(&mut self.is_steady, used_up);
         let Some(latency) = latency else {
             // Whoever is slower than a window must not be kept out for that.
             return match question {
@@ -78,10 +78,15 @@ impl Vegas {
                 None => self.grow(self.limit / 4.0),
             };
         };
+        let is_steady = std::mem::replace(&mut self.is_steady, used_up);
         match question {
             Some(before) if !used_up => self.limit = before.limit,
             Some(before) if latency > before.latency * (1.0 + self.limit / before.limit) / 2.0 => {
                 self.limit = before.limit;
+                if latency > TOLERANCE * self.base {
+                    // Much news, which is looked at again soon.
+                    self.since = ASKS_AFTER - ASKS_AGAIN_AFTER;
+                }
                 self.base = latency;
                 return;
             }

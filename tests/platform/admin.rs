@@ -282,6 +282,9 @@ async fn counts(home: &Path, config: &Config) {
     assert_eq!((requests(&samples, "200"), requests(&samples, "404")), (20.0, 1.0));
     let ready = |sample: &&Sample| sample.metric == "halfbyte_check_ready";
     assert!(samples.iter().filter(ready).count() >= 3, "{samples:?}");
+    let gauge = |name: &str| samples.iter().find(|sample| sample.metric == name).map(|sample| sample.value.clone());
+    assert_eq!(gauge("halfbyte_load_shed_limit"), Some(Measured::Gauge(1024.0)));
+    assert!(gauge("halfbyte_load_shed_in_flight").is_some(), "{samples:?}");
     let target = samples.iter().find(|sample| sample.metric == "target_info").unwrap();
     assert_eq!(target.labels.get("service_name"), Some("parcel"));
     let open = product.admin("/metrics").header("accept", "application/openmetrics-text; version=1.0.0").send().await;
