@@ -191,20 +191,64 @@ async fn what_is_refused_further_in_or_fails_quickly_takes_no_place_from_others(
     }
 }
 
+/// The limit after a while of requests that are answered in `answer`, each after as many milliseconds as the limit is: as where they wait
+/// for each other, or as by somebody who wants it to look so.
+async fn limit_after(answer: impl Fn() -> Response<Body> + Copy) -> usize {
+    let layer = LoadShedLayer::adaptive(4, 64, PAUSE);
+    let handler = layer.clone();
+    let service = service_fn(move |_: Request<Body>| {
+        let takes = Duration::from_millis(handler.limit() as u64);
+        async move {
+            sleep(takes).await;
+            Ok::<_, Infallible>(answer())
+        }
+    });
+    let client = async || {
+        loop {
+            let service = layer.layer(service.clone());
+            let _response = service.oneshot(Request::new(Body::default())).await.unwrap();
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let clients = futures_util::future::join_all((0..100).map(|_| client()));
+    let _still_there = tokio::time::timeout(Duration::from_secs(8), clients).await;
+    layer.limit()
+}
+
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_further_in_says_nothing_of_how_long_work_takes() {
-    // The same, by what a refusal carries: of 503 and 200, which gRPC has.
-    let layer = LoadShedLayer::adaptive(4, 8, PAUSE);
-    let grpc = problem::Context { grpc: true, ..problem::Context::default() };
-    for _ in 0..500 {
-        let service = service_fn(move |_: Request<Body>| async move {
-            sleep(Duration::from_millis(1)).await;
-            Ok::<_, Infallible>(Problem::unauthenticated().to_response::<Body>(&grpc))
-        });
-        let many = (0..10).map(|_| layer.layer(service).oneshot(Request::new(Body::default())));
-        futures_util::future::join_all(many).await;
+async fn only_work_that_was_done_or_had_no_time_left_moves_the_limit() {
+    let status = |status: StatusCode| {
+        let mut response = Response::new(Body::default());
+        *response.status_mut() = status;
+        response
+    };
+    fn refused(problem: Problem) -> Response<Body> {
+        problem.to_response::<Body>(&problem::Context::default()).map(|_| Body::default())
     }
-    assert_eq!((layer.limit(), layer.handling()), (8, 0));
+    let grpc = || {
+        let context = problem::Context { grpc: true, ..problem::Context::default() };
+        Problem::unauthenticated().to_response::<Body>(&context).map(|_| Body::default())
+    };
+    assert_eq!(grpc().status(), StatusCode::OK);
+    assert_eq!(limit_after(|| status(StatusCode::UNAUTHORIZED)).await, 64);
+    assert_eq!(limit_after(|| status(StatusCode::NOT_FOUND)).await, 64);
+    assert_eq!(limit_after(|| status(StatusCode::INTERNAL_SERVER_ERROR)).await, 64);
+    assert_eq!(limit_after(|| refused(Problem::invalid_token("bad"))).await, 64);
+    assert_eq!(limit_after(grpc).await, 64);
+
+    assert!(limit_after(|| status(StatusCode::OK)).await < 16);
+    assert!(limit_after(|| status(StatusCode::FOUND)).await < 16);
+    assert!(limit_after(|| refused(Problem::deadline_exceeded())).await < 16);
+}
+
+#[test]
+fn a_request_that_is_let_in_costs_no_allocation() {
+    let (layer, request) = (adaptive(), || Request::new(Body::default()));
+    let hello = service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::default())));
+    let bare = allocation_counter::measure(|| _ = hello.oneshot(request()).now_or_never().unwrap());
+    let limited = allocation_counter::measure(|| _ = layer.layer(hello).oneshot(request()).now_or_never().unwrap());
+    assert_eq!(limited.count_total, bare.count_total);
+    assert_eq!((layer.handling(), layer.streaming()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
