@@ -66,9 +66,7 @@ mod tests {
         assert!(text("README.md").starts_with("# My shop\n"));
         assert!(text("src/main.rs").contains("use my_shop::items::Items;"));
         assert!(text("Cargo.toml").contains("halfbyte = { path = \"/src/halfbyte\" }\n"));
-        assert!(
-            text("Cargo.toml").contains("{ path = \"/src/halfbyte/halfbyte-identity\", features = [\"testing\"] }")
-        );
+        assert!(text("Cargo.toml").contains("{ path = \"/src/halfbyte\", features = [\"conformance\"] }"));
     }
 
     #[test]
