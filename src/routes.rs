@@ -102,7 +102,10 @@ fn plain<B>(body: B) -> Body
 where
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unwrap<Innermost = Body> + Send + 'static,
 {
-    body.unwrapped().unwrap_or_else(Body::new)
+    match body.unwrapped() {
+        Ok(body) => body,
+        Err(body) => Body::new(body),
+    }
 }
 
 /// `METHOD /path`

@@ -29,7 +29,7 @@ pub(super) async fn to(platform: &Platform, request: &Request<Incoming>) -> Resp
     match request.uri().path() {
         "/livez" => respond(StatusCode::OK, &json!({ "alive": true })),
         "/startupz" => startup(life),
-        "/readyz" => readiness(life),
+        "/readyz" => readiness(platform),
         "/metrics" => metrics(request.headers()).await,
         "/manifest" => respond(StatusCode::OK, &json!(platform.manifest())),
         _ => respond(StatusCode::NOT_FOUND, &json!({ "error": "there is no such path", "paths": PATHS })),
@@ -57,23 +57,33 @@ fn startup(life: &Lifecycle) -> Response<Full<Bytes>> {
     respond(status(started.is_some()), &body)
 }
 
-fn readiness(life: &Lifecycle) -> Response<Full<Bytes>> {
+fn readiness(platform: &Platform) -> Response<Full<Bytes>> {
+    let life = platform.lifecycle();
     let phase = life.phase();
     let checks = life.health().report();
     let ready = phase == Phase::Ready && checks.iter().all(|check| check.ready);
     let checks: Vec<Value> = checks.iter().map(check).collect();
-    let body = json!({ "ready": ready, "phase": phase.as_str(), "life": history(life, phase), "checks": checks });
+    let body = json!({ "ready": ready, "phase": phase.as_str(), "life": history(platform, phase), "checks": checks });
     respond(status(ready), &body)
 }
 
-/// The phases that were entered, up to the one now.
-fn history(life: &Lifecycle, now: Phase) -> Value {
-    let entered = |phase: Phase| life.entered(phase).map(|at| at.to_string());
+/// The phases that were entered, up to the one now, and the steps of a drain, with what each may take and what it took.
+fn history(platform: &Platform, now: Phase) -> Value {
+    let entered = |phase: Phase| platform.lifecycle().entered(phase).map(|at| at.to_string());
     let phases = Phase::ALL.into_iter().filter_map(|phase| {
         let at = entered(phase).filter(|_| phase <= now)?;
         Some(json!({ "phase": phase.as_str(), "entered": at }))
     });
-    json!({ "since": entered(now), "phases": phases.collect::<Vec<_>>() })
+    let steps = platform.steps().into_iter().map(|step| {
+        json!({
+            "step": step.kind.as_str(),
+            "entered": step.entered.to_string(),
+            "budget_seconds": step.budget.map(|budget| budget.as_secs_f64()),
+            "took_seconds": step.took.map(|took| took.as_secs_f64()),
+            "left": step.left,
+        })
+    });
+    json!({ "since": entered(now), "phases": phases.collect::<Vec<_>>(), "steps": steps.collect::<Vec<_>>() })
 }
 
 fn check(check: &Check) -> Value {

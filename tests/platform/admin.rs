@@ -177,6 +177,9 @@ async fn readiness_names_every_part_and_the_phases_so_far() {
     let phases: Vec<_> = phases.map(|entered| entered["phase"].as_str().unwrap()).collect();
     assert_eq!((phases, body["phase"].as_str()), (vec!["starting", "ready"], Some("ready")));
     assert_eq!(body["life"]["since"], body["life"]["phases"][1]["entered"]);
+    let [starting, ready] = &body["life"]["steps"].as_array().unwrap()[..] else { panic!("{}", body["life"]) };
+    assert_eq!((&starting["step"], &starting["budget_seconds"]), (&"starting".into(), &10.0.into()));
+    assert!(starting["took_seconds"].is_f64() && ready["took_seconds"].is_null(), "{starting} {ready}");
     let since: jiff::Timestamp = body["life"]["since"].as_str().unwrap().parse().unwrap();
     let age = product.platform.lifecycle().clock().now().duration_since(since);
     assert!((0..600).contains(&age.as_secs()), "{age:?}");

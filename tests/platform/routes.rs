@@ -9,6 +9,7 @@ use halfbyte::core::lifecycle::Phase;
 use halfbyte::identity::access::Action;
 use halfbyte::{Manifest, Principal, Public, TenantId};
 use http_body_util::BodyExt as _;
+use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::start;
@@ -61,7 +62,8 @@ async fn a_guarded_route_is_guarded_and_another_method_is_not_let_through() {
     let guard = platform.require(&["labels:read"]);
     let routes =
         platform.routes().route("GET /", Public, async || "hello").route("GET /labels", guard, async || "labels");
-    let serving = tokio::spawn(platform.clone().serve(routes));
+    let mut serving = JoinSet::new();
+    serving.spawn(platform.clone().serve(routes));
     platform.lifecycle().reached(Phase::Ready).await;
     let status = async |method: reqwest::Method, path: &str| {
         let url = format!("http://{}{path}", platform.address());
@@ -72,7 +74,7 @@ async fn a_guarded_route_is_guarded_and_another_method_is_not_let_through() {
     assert_eq!(status(reqwest::Method::HEAD, "/labels").await, 401);
     assert_eq!(status(reqwest::Method::POST, "/labels").await, 405);
     platform.lifecycle().enter(Phase::LameDuck);
-    serving.await.unwrap().unwrap();
+    serving.join_next().await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
