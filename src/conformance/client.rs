@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use halfbyte_core::{BoxError, problem};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -63,6 +66,26 @@ impl Ask {
         ask.header(CONTENT_TYPE, "application/grpc").header(HeaderName::from_static("te"), "trailers")
     }
 
+    /// The same call as gRPC has it, by its own method: over HTTP/2, with the content type of gRPC in place of the sample's.
+    pub fn in_grpc(self) -> Self {
+        self.with_content_type("application/grpc").http2()
+    }
+
+    pub fn with_content_type(mut self, content_type: &'static str) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self
+    }
+
+    pub fn is_grpc(&self) -> bool {
+        problem::is_grpc(&self.headers)
+    }
+
+    /// With a form as its body.
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        self.body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into_bytes();
+        self.header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+    }
+
     /// One more header, also of the same name. What no header can hold is left out.
     pub fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -77,14 +100,23 @@ impl Ask {
 
     /// Sends it over a connection of its own.
     pub async fn send(&self, to: SocketAddr) -> Result<Answer, String> {
-        let said = async {
-            let answer = self.exchange(to).await;
-            answer.map_err(|error| format!("{} {}: {error}", self.method, self.path))
+        let whole = async {
+            let (head, body) = self.open(to).await?.into_parts();
+            let collected = body.collect().await?;
+            let trailers = collected.trailers().cloned().unwrap_or_default();
+            Ok::<_, BoxError>(Answer {
+                status: head.status,
+                headers: head.headers,
+                body: collected.to_bytes(),
+                trailers,
+            })
         };
+        let said = async { whole.await.map_err(|error| format!("{} {}: {error}", self.method, self.path)) };
         timeout(PATIENCE, said).await.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
     }
 
-    async fn exchange(&self, to: SocketAddr) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    /// Sends it over a connection of its own, and answers as soon as the response begins.
+    pub async fn open(&self, to: SocketAddr) -> Result<Response<Incoming>, BoxError> {
         let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
         let io = TokioIo::new(stream);
@@ -98,10 +130,7 @@ impl Ask {
             tokio::spawn(connection);
             sender.send_request(self.request(self.path.clone(), Some(to))?.body(body)?).await?
         };
-        let (head, body) = response.into_parts();
-        let collected = body.collect().await?;
-        let trailers = collected.trailers().cloned().unwrap_or_default();
-        Ok(Answer { status: head.status, headers: head.headers, body: collected.to_bytes(), trailers })
+        Ok(response)
     }
 
     fn request(&self, uri: String, host: Option<SocketAddr>) -> Result<http::request::Builder, http::Error> {
@@ -146,6 +175,33 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         values.next().filter(|_| values.next().is_none())?.to_str().ok()
+    }
+
+    /// All of the header's values as text, in their order.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?")).collect()
+    }
+
+    /// Whether `text` stands anywhere in it.
+    pub fn holds(&self, text: &str) -> bool {
+        let values = self.headers.values().chain(self.trailers.values()).map(|value| value.as_bytes());
+        values.chain([&*self.body]).any(|part| part.windows(text.len()).any(|window| window == text.as_bytes()))
+    }
+
+    /// The last part of the problem's type; empty of what is no refusal.
+    pub fn problem(&self) -> String {
+        let urn = match self.header("problem-type") {
+            Some(urn) => urn.to_owned(),
+            None => self.json().ok().and_then(|body| Some(body.get("type")?.as_str()?.to_owned())).unwrap_or_default(),
+        };
+        urn.strip_prefix("urn:halfbyte:problem:").unwrap_or_default().to_owned()
+    }
+
+    /// What the problem tells the caller's developer.
+    pub fn detail(&self) -> String {
+        let message = self.header("grpc-message").map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned());
+        let detail = || Some(self.json().ok()?.get("detail")?.as_str()?.to_owned());
+        message.or_else(detail).unwrap_or_default()
     }
 
     pub fn json(&self) -> Result<Value, String> {

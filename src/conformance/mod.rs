@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod client;
 mod product;
+mod provoke;
 mod refusals;
 mod report;
 mod requests;

@@ -38,9 +38,14 @@ pub(super) struct Product {
     serving: JoinHandle<Result<(), Error>>,
 }
 
+/// An issuer for a product of its own, so that what is done to it is not done to all.
+pub(super) async fn issuer() -> Result<Issuer, String> {
+    Issuer::start().await.map_err(|error| error_chain(&error).to_string())
+}
+
 impl Suite {
     pub async fn new(conformance: Conformance) -> Result<Self, String> {
-        let issuer = Issuer::start().await.map_err(|error| error_chain(&error).to_string())?;
+        let issuer = issuer().await?;
         let receiver = Receiver::start().await.map_err(|error| format!("no collector: {error}"))?;
         let folder = tempfile::tempdir().map_err(|error| format!("no folder for the state: {error}"))?;
         let canary = format!("canary-{}", uuid::Uuid::new_v4().simple());
