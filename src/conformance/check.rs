@@ -62,7 +62,10 @@ pub(super) async fn run(conformance: Conformance, checks: impl Iterator<Item = &
     report.contract = product.platform.contract().as_str().to_owned();
     for check in checks {
         let mut bench = Bench::new(&suite, &product);
-        let verdict = match (check.run)(&mut bench).await {
+        let began = std::time::Instant::now();
+        let ran = (check.run)(&mut bench).await;
+        eprintln!("TIME {:?} {}", began.elapsed(), check.what);
+        let verdict = match ran {
             Ok(Holds::Yes) => Verdict::Passed,
             Ok(Holds::NotHere(why)) => Verdict::NotApplicable(why.to_owned()),
             Err(how) => Verdict::Failed(how),

@@ -1,5 +1,6 @@
 //! The product under test, and what stands around it.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use halfbyte_core::config::Config;
@@ -13,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::Conformance;
+use super::provoke::Provoked;
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::serve;
@@ -35,6 +37,8 @@ pub(super) struct Suite {
 /// The product as it runs.
 pub(super) struct Product {
     pub platform: Platform,
+    /// Kept for all checks that need them.
+    pub provoked: OnceLock<Vec<Provoked>>,
     serving: JoinHandle<Result<(), Error>>,
 }
 
@@ -72,7 +76,7 @@ impl Suite {
             let service = routes.layer(platform.stack());
             tokio::spawn(async move { serve::run(&platform, service).await })
         };
-        let mut product = Product { platform, serving };
+        let mut product = Product { platform, provoked: OnceLock::new(), serving };
         let ready = async {
             tokio::select! {
                 () = product.platform.lifecycle().reached(Phase::Ready) => Ok(()),

@@ -12,6 +12,7 @@ use super::client::Ask;
 use crate::manifest::Route;
 
 /// A request, and how it must be refused.
+#[derive(Clone)]
 pub(super) struct Provoked {
     pub ask: Ask,
     pub kind: Kind,
@@ -25,8 +26,12 @@ fn provoked(ask: Ask, kind: Kind) -> Provoked {
     Provoked { ask, kind, challenge: String::new() }
 }
 
-/// All of the others.
+/// All of the others, made once for a product.
 pub(super) async fn all(bench: &mut Bench<'_>) -> Found {
+    let product = bench.product;
+    if let Some(all) = product.provoked.get() {
+        return Ok(all.clone());
+    }
     let mut all = without_credentials(bench);
     all.extend(with_a_bad_token(bench));
     all.extend(without_a_scope(bench).await?);
@@ -36,7 +41,7 @@ pub(super) async fn all(bench: &mut Bench<'_>) -> Found {
     all.extend(at_nothing(bench).await?);
     all.extend(without_the_feature(bench).await?);
     all.extend(past_due(bench).await?);
-    Ok(all)
+    Ok(product.provoked.get_or_init(|| all).clone())
 }
 
 pub(super) fn without_credentials(bench: &Bench<'_>) -> Vec<Provoked> {
@@ -150,41 +155,33 @@ pub(super) fn of_thing(route: &Route, mut ask: Ask, id: &str) -> Option<Ask> {
     })
 }
 
-/// A customer's good requests for what asks for a feature, with the feature.
-async fn entitled(bench: &mut Bench<'_>) -> Result<Vec<(TenantId, String, Ask)>, String> {
+/// A customer, and his good requests for what asks for a feature, with the feature.
+async fn entitled(bench: &mut Bench<'_>) -> Result<(TenantId, Vec<(String, Ask)>), String> {
+    let tenant = bench.customer().await?;
     let mut found = Vec::new();
     for route in bench.routes(false) {
         let Some(feature) = route.asks.feature.clone() else { continue };
-        let tenant = bench.customer().await?;
-        if let Some(ask) = bench.good(&route, &tenant).await? {
-            found.push((tenant, feature, ask));
-        }
+        found.extend(bench.good(&route, &tenant).await?.map(|ask| (feature, ask)));
     }
-    Ok(found)
+    Ok((tenant, found))
 }
 
 /// The plan has not what the route asks for.
 pub(super) async fn without_the_feature(bench: &mut Bench<'_>) -> Found {
-    let mut found = Vec::new();
-    for (tenant, feature, ask) in entitled(bench).await? {
-        let billing = bench.product.platform.billing();
-        billing.customers().end(&tenant).await.map_err(|error| error_chain(&error).to_string())?;
-        // Who has no plan of his own has the default one, and that may have the feature.
-        if billing.check(&tenant, &feature) == Decision::NotEntitled {
-            found.push(provoked(ask, Kind::NotEntitled));
-        }
-    }
-    Ok(found)
+    let (tenant, asks) = entitled(bench).await?;
+    let billing = bench.product.platform.billing();
+    billing.customers().end(&tenant).await.map_err(|error| error_chain(&error).to_string())?;
+    // Who has no plan of his own has the default one, and that may have the feature.
+    let is_lacking = |feature: &str| billing.check(&tenant, feature) == Decision::NotEntitled;
+    let lacking = asks.into_iter().filter(|(feature, _)| is_lacking(feature));
+    Ok(lacking.map(|(_, ask)| provoked(ask, Kind::NotEntitled)).collect())
 }
 
 /// The customer has not paid.
 pub(super) async fn past_due(bench: &mut Bench<'_>) -> Found {
-    let mut found = Vec::new();
-    for (tenant, _, ask) in entitled(bench).await? {
-        operate(bench, &tenant, Operation::SetStanding { standing: Standing::PastDue }).await?;
-        found.push(provoked(ask, Kind::PaymentRequired));
-    }
-    Ok(found)
+    let (tenant, asks) = entitled(bench).await?;
+    operate(bench, &tenant, Operation::SetStanding { standing: Standing::PastDue }).await?;
+    Ok(asks.into_iter().map(|(_, ask)| provoked(ask, Kind::PaymentRequired)).collect())
 }
 
 /// Does something to the account of `tenant`.

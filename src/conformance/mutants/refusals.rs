@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode, Version};
+use serde_json::Value;
 
 use super::tamper::{all, answers, bodies, challenge, grpc, on, requests, retry};
 use super::{Mutant, inside};
@@ -111,8 +114,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         clause: "HB-REF-002",
         make: |sound| {
             bodies(sound, |_, text| {
-                let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-                problem.to_string()
+                let members: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+                serde_json::to_string(&members).unwrap_or_default()
             })
         },
     },
