@@ -61,7 +61,7 @@ impl<'s> Bench<'s> {
 
     /// Sends `ask` to another product than the one all checks share.
     pub async fn send_to(&mut self, product: &Product, ask: Ask) -> Result<Answer, String> {
-        let answer = ask.send(product.platform.address()).await;
+        let answer = ask.send(product.address).await;
         self.keep(&ask, &answer);
         answer
     }

@@ -100,18 +100,8 @@ impl Ask {
 
     /// Sends it over a connection of its own.
     pub async fn send(&self, to: SocketAddr) -> Result<Answer, String> {
-        let whole = async {
-            let (head, body) = self.open(to).await?.into_parts();
-            let collected = body.collect().await?;
-            let trailers = collected.trailers().cloned().unwrap_or_default();
-            Ok::<_, BoxError>(Answer {
-                status: head.status,
-                headers: head.headers,
-                body: collected.to_bytes(),
-                trailers,
-            })
-        };
-        let said = async { whole.await.map_err(|error| format!("{} {}: {error}", self.method, self.path)) };
+        let said = async { whole(self.open(to).await?).await };
+        let said = async { said.await.map_err(|error| format!("{} {}: {error}", self.method, self.path)) };
         timeout(PATIENCE, said).await.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
     }
 
@@ -168,6 +158,43 @@ impl Ask {
         };
         Exchange { sent: self.shown(), received }
     }
+}
+
+/// One connection over HTTP/2, for many requests at once.
+#[derive(Clone)]
+pub(super) struct Pipe {
+    sender: http2::SendRequest<Full<Bytes>>,
+    to: SocketAddr,
+}
+
+impl Pipe {
+    pub async fn open(to: SocketAddr) -> Result<Self, String> {
+        let open = async {
+            let stream = TcpStream::connect(to).await?;
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            Ok::<_, BoxError>(sender)
+        };
+        open.await.map(|sender| Self { sender, to }).map_err(|error| format!("no connection: {error}"))
+    }
+
+    pub async fn send(mut self, ask: &Ask) -> Result<Answer, String> {
+        let whole = async {
+            let body = Full::new(Bytes::from(ask.body.clone()));
+            let uri = format!("http://{}{}", self.to, ask.path);
+            let request = ask.clone().http2().request(uri, None)?.body(body)?;
+            whole(self.sender.send_request(request).await?).await
+        };
+        whole.await.map_err(|error| format!("{} {}: {error}", ask.method, ask.path))
+    }
+}
+
+/// The response with all of its body.
+async fn whole(response: Response<Incoming>) -> Result<Answer, BoxError> {
+    let (head, body) = response.into_parts();
+    let collected = body.collect().await?;
+    let trailers = collected.trailers().cloned().unwrap_or_default();
+    Ok(Answer { status: head.status, headers: head.headers, body: collected.to_bytes(), trailers })
 }
 
 impl Answer {

@@ -10,6 +10,7 @@ mod report;
 mod requests;
 mod sample;
 mod unseen;
+mod versions;
 
 #[cfg(test)]
 mod mutants;

@@ -1,5 +1,6 @@
 //! The product under test, and what stands around it.
 
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(super) struct Suite {
 /// The product as it runs.
 pub(super) struct Product {
     pub platform: Platform,
+    /// Where it is reached.
+    pub address: SocketAddr,
     /// Kept for all checks that need them.
     pub provoked: OnceLock<Vec<Provoked>>,
     serving: JoinHandle<Result<(), Error>>,
@@ -76,7 +79,10 @@ impl Suite {
             let service = routes.layer(platform.stack());
             tokio::spawn(async move { serve::run(&platform, service).await })
         };
-        let mut product = Product { platform, provoked: OnceLock::new(), serving };
+        let address = platform.address();
+        #[cfg(test)]
+        let address = self.conformance.mutation.front(address);
+        let mut product = Product { platform, address, provoked: OnceLock::new(), serving };
         let ready = async {
             tokio::select! {
                 () = product.platform.lifecycle().reached(Phase::Ready) => Ok(()),

@@ -294,7 +294,8 @@ fn says_the_same(http: &Answer, grpc: &Answer) -> Result<(), String> {
     let content_type = grpc.header("content-type");
     ensure(content_type == Some("application/grpc"), || format!("the content-type is {content_type:?}"))?;
     let message = grpc.header("grpc-message").unwrap_or_default();
-    let is_escape = |rest: &str| rest.get(..2).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let is_escape =
+        |rest: &str| rest.get(..2).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
     let is_plain = message.bytes().all(|byte| matches!(byte, b' '..=b'~')) && message.split('%').skip(1).all(is_escape);
     ensure(is_plain && !message.is_empty(), || format!("the grpc-message is {message:?}"))?;
     let (detail, decoded) = (http.detail(), grpc.detail());

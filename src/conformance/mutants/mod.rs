@@ -4,8 +4,10 @@ mod refusals;
 mod requests;
 mod sound;
 mod tamper;
+mod versions;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -25,6 +27,8 @@ pub(super) struct Mutation {
     inside: Option<Change>,
     /// To what it says of itself.
     manifest: Option<fn(&mut Manifest)>,
+    /// To how it is reached: puts something in front of an address.
+    front: Option<fn(SocketAddr) -> SocketAddr>,
 }
 
 type Change = Arc<dyn Fn(Router) -> Router + Send + Sync>;
@@ -36,6 +40,10 @@ impl Mutation {
 
     pub fn inside(&self, routes: Router) -> Router {
         self.inside.as_ref().map_or_else(|| routes.clone(), |change| change(routes.clone()))
+    }
+
+    pub fn front(&self, address: SocketAddr) -> SocketAddr {
+        self.front.map_or(address, |front| front(address))
     }
 
     pub fn manifest(&self, manifest: &mut Manifest) {
@@ -62,13 +70,18 @@ fn inside(conformance: Conformance, change: impl Fn(Router) -> Router + Send + S
     Conformance { mutation: Mutation { inside: Some(Arc::new(change)), ..conformance.mutation }, ..conformance }
 }
 
+/// Broken before the layers.
+fn behind(conformance: Conformance, front: fn(SocketAddr) -> SocketAddr) -> Conformance {
+    Conformance { mutation: Mutation { front: Some(front), ..conformance.mutation }, ..conformance }
+}
+
 /// One that says of itself what is not so.
 fn boasting(conformance: Conformance, change: fn(&mut Manifest)) -> Conformance {
     Conformance { mutation: Mutation { manifest: Some(change), ..conformance.mutation }, ..conformance }
 }
 
 fn mutants() -> impl Iterator<Item = &'static Mutant> {
-    [requests::MUTANTS, refusals::MUTANTS].into_iter().flatten()
+    [versions::MUTANTS, requests::MUTANTS, refusals::MUTANTS].into_iter().flatten()
 }
 
 /// How many mutants run at once: they mostly wait.

@@ -27,17 +27,26 @@ pub(super) fn answers(sound: Conformance, change: fn(&Parts, &mut Response)) -> 
     })
 }
 
-/// Changes the text of answers that are refusals in HTTP, by their status.
+/// Changes the text of answers in JSON, by their status.
 pub(super) fn bodies(sound: Conformance, change: fn(u16, String) -> String) -> Conformance {
+    rewritten(sound, move |_, status, text| change(status, text))
+}
+
+/// The same, by what was asked too.
+pub(super) fn rewritten(
+    sound: Conformance,
+    change: impl Fn(&Parts, u16, String) -> String + Copy + Send + Sync + 'static,
+) -> Conformance {
     outside(sound, move |service| {
         service.layer(from_fn(move |request: Request, next: Next| async move {
-            let response = next.run(request).await;
+            let (asked, body) = request.into_parts();
+            let response = next.run(Request::from_parts(asked.clone(), body)).await;
             if response.headers().get("content-type").is_none_or(|is| !is.as_bytes().ends_with(b"json")) {
                 return response;
             }
             let (mut head, body) = response.into_parts();
             let text = String::from_utf8_lossy(&to_bytes(body, MOST).await.unwrap_or_default()).into_owned();
-            let text = change(head.status.as_u16(), text);
+            let text = change(&asked, head.status.as_u16(), text);
             head.headers.insert(CONTENT_LENGTH, text.len().into());
             Response::from_parts(head, Body::from(text))
         }))
