@@ -115,6 +115,12 @@ impl<'s> Bench<'s> {
         self.suite.conformance.samples.iter().find(|sample| sample.route == name)
     }
 
+    /// The routes that answer with success or a refusal when they are called, as far as is known: all but those whose samples say otherwise.
+    pub fn answering(&self) -> Vec<Route> {
+        let is_usual = |route: &Route| self.any_sample(route).is_none_or(|sample| sample.does == Does::Succeed);
+        self.manifest().routes.into_iter().filter(is_usual).collect()
+    }
+
     /// A route whose sample says that it `does` this.
     pub fn that(&self, does: Does) -> Option<Route> {
         let is_it = |route: &Route| self.any_sample(route).is_some_and(|sample| sample.does == does);

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use super::bench::Bench;
 use super::product::Suite;
 use super::report::{Outcome, Report, Verdict};
-use super::{Conformance, refusals, requests, unseen, versions};
+use super::{Conformance, access, keys, proofs, refusals, requests, sessions, tokens, unseen, versions};
 
 /// One check of one clause.
 pub(super) struct Check {
@@ -34,7 +34,18 @@ pub(super) fn ensure(holds: bool, how: impl FnOnce() -> String) -> Result<(), St
 
 /// All checks, in the order of the clauses.
 pub(super) fn all() -> impl Iterator<Item = &'static Check> {
-    [versions::CHECKS, requests::CHECKS, refusals::CHECKS].into_iter().flatten()
+    [
+        versions::CHECKS,
+        requests::CHECKS,
+        refusals::CHECKS,
+        tokens::CHECKS,
+        keys::CHECKS,
+        proofs::CHECKS,
+        sessions::CHECKS,
+        access::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Runs `checks` one after the other.

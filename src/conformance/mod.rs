@@ -1,14 +1,19 @@
 #![doc = include_str!("../docs/conformance.md")]
 
+mod access;
 mod bench;
 mod check;
 mod client;
+mod keys;
 mod product;
+mod proofs;
 mod provoke;
 mod refusals;
 mod report;
 mod requests;
 mod sample;
+mod sessions;
+mod tokens;
 mod unseen;
 mod versions;
 

@@ -111,6 +111,7 @@ async fn each_mutant_is_found_by_a_check_of_its_clause_and_each_check_finds_one(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_product_conforms_and_everything_applies_to_it() {
     let report = sound::product().run().await;
+    eprintln!("{report}");
     report.assert();
     let skipped = report.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::NotApplicable(_)));
     assert_eq!(skipped.count(), 0, "{report}");

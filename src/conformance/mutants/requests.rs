@@ -122,12 +122,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "it takes more at once than it says",
         clause: "HB-REQ-005",
-        make: |sound| boasting(sound, |manifest| drop(manifest.limits.insert("requests_in_flight".into(), 50))),
+        make: |sound| boasting(sound, |manifest| _ = manifest.limits.insert("requests_in_flight".into(), 50)),
     },
     Mutant {
         what: "it takes less at once than it says",
         clause: "HB-REQ-005",
-        make: |sound| boasting(sound, |manifest| drop(manifest.limits.insert("requests_in_flight".into(), 110))),
+        make: |sound| boasting(sound, |manifest| _ = manifest.limits.insert("requests_in_flight".into(), 110)),
     },
     Mutant {
         what: "credentials are looked at though there is no room",
@@ -145,7 +145,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "it serves more connections than it says",
         clause: "HB-REQ-006",
-        make: |sound| boasting(sound, |manifest| drop(manifest.limits.insert("connections".into(), 20))),
+        make: |sound| boasting(sound, |manifest| _ = manifest.limits.insert("connections".into(), 20)),
     },
 ];
 

@@ -7,12 +7,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "a limit is another one, and nothing says so",
         clause: "HB-VER-001",
-        make: |sound| boasting(sound, |manifest| drop(manifest.limits.insert("drain_in_flight_ms".into(), 1))),
+        make: |sound| boasting(sound, |manifest| _ = manifest.limits.insert("drain_in_flight_ms".into(), 1)),
     },
     Mutant {
         what: "a limit is not told",
         clause: "HB-VER-001",
-        make: |sound| boasting(sound, |manifest| drop(manifest.limits.remove("warm_up_ms"))),
+        make: |sound| boasting(sound, |manifest| _ = manifest.limits.remove("warm_up_ms")),
     },
     Mutant {
         what: "a layer is missing",
