@@ -6,7 +6,7 @@ use std::pin::Pin;
 use super::bench::Bench;
 use super::product::Suite;
 use super::report::{Outcome, Report, Verdict};
-use super::{Conformance, access, keys, proofs, refusals, requests, sessions, tokens, unseen, versions};
+use super::{Conformance, access, issuer, keys, proofs, refusals, requests, sessions, tokens, unseen, versions};
 
 /// One check of one clause.
 pub(super) struct Check {

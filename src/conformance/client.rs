@@ -142,6 +142,8 @@ impl Ask {
                 let scheme =
                     value.to_str().ok().and_then(|value| value.split_once(' ')).map_or("", |(scheme, _)| scheme);
                 format!("{scheme} ...")
+            } else if *name == "dpop" {
+                "...".to_owned()
             } else {
                 String::from_utf8_lossy(value.as_bytes()).into_owned()
             };

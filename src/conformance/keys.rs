@@ -158,7 +158,7 @@ async fn outage(bench: &mut Bench<'_>) -> Found {
 
 async fn late_issuer(bench: &mut Bench<'_>) -> Found {
     /// How often is asked again.
-    const TRIES: usize = 300;
+    const TRIES: usize = 150;
     let own = Own::start(bench, &[], Outage::Refuse).await?;
     let ask = own.ask(bench);
     let answer = bench.send_to(&own.product, ask.clone()).await?;

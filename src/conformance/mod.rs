@@ -4,6 +4,7 @@ mod access;
 mod bench;
 mod check;
 mod client;
+mod issuer;
 mod keys;
 mod product;
 mod proofs;

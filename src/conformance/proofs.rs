@@ -14,7 +14,7 @@ use super::bench::Bench;
 use super::check::{Check, Found, Holds, ensure};
 use super::client::{Answer, Ask};
 use super::product::Product;
-use super::refusals::{by_each_protocol, is_row, of};
+use super::refusals::{by_each_protocol, is_row, of, quotable};
 use super::tokens::{any_route, is_bad, is_taken};
 use crate::manifest::Route;
 
@@ -86,7 +86,7 @@ fn is_challenge(ask: &Ask, answer: &Answer, error: &str, metadata: &str) -> Resu
     ensure(answer.problem() == Kind::InvalidToken.slug(), || {
         of(ask, format!("{} {}", answer.status, answer.problem()))
     })?;
-    let (got, detail) = (answer.values("www-authenticate"), answer.detail());
+    let (got, detail) = (answer.values("www-authenticate"), quotable(&answer.detail()));
     let start =
         format!("DPoP error=\"{error}\",error_description=\"{detail}\",resource_metadata=\"{metadata}\",algs=\"");
     let is_it = matches!(&got[..], [one] if one.starts_with(&start));
@@ -103,8 +103,10 @@ async fn bound_to_key(bench: &mut Bench<'_>) -> Found {
             let answer = bench.send(ask.clone()).await?;
             is_taken(&ask, &answer)?;
         }
-        is_bad(bench, bound.ask.clone().bearer(&token)).await?;
-        is_bad(bench, bound.ask.clone().bearer(&token).header(DPOP, &proof())).await?;
+        for ask in [bound.ask.clone().bearer(&token), bound.ask.clone().bearer(&token).header(DPOP, &proof())] {
+            let answer = bench.send(ask.clone()).await?;
+            is_challenge(&ask, &answer, "invalid_token", &metadata)?;
+        }
         let without = bound.ask.clone().header(AUTHORIZATION, &format!("DPoP {token}"));
         for ask in by_each_protocol(without) {
             let answer = bench.send(ask.clone()).await?;

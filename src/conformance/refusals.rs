@@ -157,8 +157,13 @@ fn challenge_of(kind: Kind, detail: &str, more: &str, metadata: &str) -> Option<
         Kind::InsufficientScope => "insufficient_scope",
         _ => return None,
     };
-    let description: String = detail.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
+    let description = quotable(detail);
     Some(format!("Bearer error=\"{error}\",error_description=\"{description}\"{more},resource_metadata=\"{metadata}\""))
+}
+
+/// What of `text` can stand in quotes.
+pub(super) fn quotable(text: &str) -> String {
+    text.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect()
 }
 
 /// Where the metadata of the product is.

@@ -1,9 +1,15 @@
 //! Broken products: for each check there is one that it finds, so that no check passes by checking nothing.
 
+mod access;
+mod issuer;
+mod keys;
+mod proofs;
 mod refusals;
 mod requests;
+mod sessions;
 mod sound;
 mod tamper;
+mod tokens;
 mod versions;
 
 use std::collections::BTreeSet;
@@ -81,7 +87,19 @@ fn boasting(conformance: Conformance, change: fn(&mut Manifest)) -> Conformance 
 }
 
 fn mutants() -> impl Iterator<Item = &'static Mutant> {
-    [versions::MUTANTS, requests::MUTANTS, refusals::MUTANTS].into_iter().flatten()
+    [
+        versions::MUTANTS,
+        requests::MUTANTS,
+        refusals::MUTANTS,
+        tokens::MUTANTS,
+        keys::MUTANTS,
+        proofs::MUTANTS,
+        sessions::MUTANTS,
+        access::MUTANTS,
+        issuer::MUTANTS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// How many mutants run at once: they mostly wait.
