@@ -43,6 +43,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Check> {
         proofs::CHECKS,
         sessions::CHECKS,
         access::CHECKS,
+        issuer::CHECKS,
     ]
     .into_iter()
     .flatten()
@@ -73,16 +74,19 @@ pub(super) async fn run(conformance: Conformance, checks: impl Iterator<Item = &
     report.contract = product.platform.contract().as_str().to_owned();
     for check in checks {
         let mut bench = Bench::new(&suite, &product);
-        let began = std::time::Instant::now();
-        let ran = (check.run)(&mut bench).await;
-        eprintln!("TIME {:?} {}", began.elapsed(), check.what);
-        let verdict = match ran {
+        let verdict = match (check.run)(&mut bench).await {
             Ok(Holds::Yes) => Verdict::Passed,
             Ok(Holds::NotHere(why)) => Verdict::NotApplicable(why.to_owned()),
             Err(how) => Verdict::Failed(how),
         };
         let exchanges = bench.exchanges();
+        #[cfg(test)]
+        let is_enough = suite.conformance.is_broken && matches!(verdict, Verdict::Failed(_));
         report.outcomes.push(Outcome { clause: check.clause, what: check.what, verdict, exchanges });
+        #[cfg(test)]
+        if is_enough {
+            break;
+        }
     }
     if let Err(how) = product.stop().await {
         let verdict = Verdict::Failed(how);

@@ -44,6 +44,9 @@ pub struct Conformance {
     /// Breaks the product, to see whether the suite finds it.
     #[cfg(test)]
     mutation: mutants::Mutation,
+    /// That it is known to be broken: what fails first is enough.
+    #[cfg(test)]
+    is_broken: bool,
 }
 
 type Started = Pin<Box<dyn Future<Output = Result<(Platform, Router), Error>> + Send>>;
@@ -70,6 +73,8 @@ impl Conformance {
             plan: None,
             #[cfg(test)]
             mutation: mutants::Mutation::default(),
+            #[cfg(test)]
+            is_broken: false,
         }
     }
 
