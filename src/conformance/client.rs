@@ -59,13 +59,6 @@ impl Ask {
         Self { version: Version::HTTP_2, ..self }
     }
 
-    /// As a gRPC client would call: by `POST` over HTTP/2 with an empty message.
-    pub fn grpc(self) -> Self {
-        let body = vec![0; 5];
-        let ask = Self { method: Method::POST, body, ..self.http2() };
-        ask.header(CONTENT_TYPE, "application/grpc").header(HeaderName::from_static("te"), "trailers")
-    }
-
     /// The same call as gRPC has it, by its own method: over HTTP/2, with the content type of gRPC in place of the sample's.
     pub fn in_grpc(self) -> Self {
         self.with_content_type("application/grpc").http2()

@@ -1,5 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
@@ -113,18 +112,18 @@ fn first_key_only(sound: Conformance) -> Conformance {
     })
 }
 
-/// Is unavailable for ever once it was.
+/// Is unavailable for ever to whom it was at first.
 fn away_for_ever(sound: Conformance) -> Conformance {
     outside(sound, |service| {
-        let was_away = Arc::new(AtomicBool::new(false));
+        let was_away = Arc::new(OnceLock::new());
         service.layer(from_fn(move |request: Request, next: Next| {
             let was_away = was_away.clone();
             async move {
-                if was_away.load(Ordering::Relaxed) {
+                if was_away.get() == Some(&true) {
                     return StatusCode::SERVICE_UNAVAILABLE.into_response();
                 }
                 let answer: Response = next.run(request).await;
-                was_away.fetch_or(answer.status() == StatusCode::SERVICE_UNAVAILABLE, Ordering::Relaxed);
+                was_away.get_or_init(|| answer.status() == StatusCode::SERVICE_UNAVAILABLE);
                 answer
             }
         }))

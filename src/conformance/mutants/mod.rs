@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use futures_util::{StreamExt as _, stream};
+use halfbyte_core::config::Config;
 
 use super::check::{self, Check};
 use super::report::{Report, Verdict};
@@ -79,6 +80,12 @@ fn inside(conformance: Conformance, change: impl Fn(Router) -> Router + Send + S
 /// Broken before the layers.
 fn behind(conformance: Conformance, front: fn(SocketAddr) -> SocketAddr) -> Conformance {
     Conformance { mutation: Mutation { front: Some(front), ..conformance.mutation }, ..conformance }
+}
+
+/// Started with another configuration than the suite's.
+fn configured(conformance: Conformance, change: fn(Config) -> Config) -> Conformance {
+    let start = conformance.start.clone();
+    Conformance { start: Arc::new(move |config| start(change(config))), ..conformance }
 }
 
 /// One that says of itself what is not so.

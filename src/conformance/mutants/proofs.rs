@@ -1,9 +1,10 @@
+use halfbyte_core::config::ApiKeysBackend;
 use http::StatusCode;
 use http::request::Parts;
 
-use super::Mutant;
 use super::tamper::{all, answers, rewritten};
 use super::tokens::{credentials, sent, serve, taking};
+use super::{Mutant, configured};
 use crate::conformance::tokens::claims_of;
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -137,12 +138,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         make: |sound| credentials(sound, |sent| sent.contains("hb_dev_").then(|| "Bearer a.b.c".to_owned())),
     },
     Mutant {
-        what: "API keys are taken though they are off or revoked",
+        what: "API keys that were revoked are taken",
         clause: "HB-AUTH-012",
         make: |sound| {
             answers(sound, |asked, answer| {
                 let is_key = sent(&asked.headers).contains("hb_dev_");
                 serve(answer, is_key && answer.status() == StatusCode::UNAUTHORIZED);
+            })
+        },
+    },
+    Mutant {
+        what: "API keys cannot be turned off",
+        clause: "HB-AUTH-012",
+        make: |sound| {
+            configured(sound, |mut config| {
+                config.api_keys = ApiKeysBackend::Embedded;
+                config
             })
         },
     },

@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE}
 use http::{HeaderValue, StatusCode, Version};
 use serde_json::Value;
 
-use super::tamper::{all, answers, bodies, challenge, grpc, on, requests, retry};
+use super::tamper::{all, answers, bodies, challenge, grpc, on, requests, retry, rewritten};
 use super::{Mutant, inside};
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -65,9 +65,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     },
     Mutant {
-        what: "one role is enough for a route",
+        what: "a role that is missing is told to be a scope",
         clause: "HB-REF-001",
-        make: |sound| on(sound, "/strong", StatusCode::FORBIDDEN, |answer| *answer = Response::default()),
+        make: |sound| {
+            rewritten(sound, |asked, _, text| {
+                let is_there = asked.uri.path() == "/strong";
+                if is_there { text.replace("problem:forbidden", "problem:insufficient-scope") } else { text }
+            })
+        },
     },
     Mutant {
         what: "the tenant in the path is not looked at",
@@ -78,7 +83,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         what: "what is not there is not found",
         clause: "HB-REF-001",
         make: |sound| {
-            on(sound, "/things/", StatusCode::FORBIDDEN, |answer| *answer.status_mut() = StatusCode::NOT_FOUND)
+            rewritten(sound, |asked, _, text| {
+                let is_there = asked.uri.path().starts_with("/things/");
+                if is_there { text.replace("problem:forbidden", "problem:not-found") } else { text }
+            })
         },
     },
     Mutant {

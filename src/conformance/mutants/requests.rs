@@ -74,10 +74,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         clause: "HB-REQ-002",
         make: |sound| {
             rewritten(sound, |asked, _, text| {
-                let parent = asked.headers.get("traceparent").and_then(|parent| parent.to_str().ok());
-                let Some((trace, at)) = parent.and_then(|parent| parent.get(3..35)).zip(text.find("trace_id")) else {
-                    return text;
+                let parent =
+                    asked.headers.get("traceparent").and_then(|parent| parent.to_str().ok()).unwrap_or_default();
+                let is_part = |part: &str| {
+                    part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) && part.bytes().any(|b| b != b'0')
                 };
+                let parts: Vec<_> = parent.split('-').collect();
+                let (["00", trace, span, _], Some(at)) = (&parts[..], text.find("trace_id")) else { return text };
+                if trace.len() != 32 || !is_part(trace) || !is_part(span) {
+                    return text;
+                }
                 format!("{}trace_id\":\"{trace}\"}}", &text[..at])
             })
         },

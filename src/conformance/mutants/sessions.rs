@@ -22,6 +22,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         clause: "HB-AUTH-013",
         make: |sound| taking(sound, |claims| claims.get("sid").is_some()),
     },
+    Mutant {
+        what: "what was issued long ago is not revoked",
+        clause: "HB-AUTH-013",
+        make: |sound| {
+            taking(sound, |claims| {
+                let now = jiff::Timestamp::now().as_second();
+                claims["iat"].as_i64().is_some_and(|issued| issued < now - 45)
+            })
+        },
+    },
     Mutant { what: "what was good once is good for ever", clause: "HB-AUTH-013", make: remembering },
     Mutant {
         what: "a logout token is taken and ends nothing",
