@@ -271,7 +271,7 @@ async fn not_suspended(bench: &mut Bench<'_>) -> Found {
         let answer = bench.send(ask.clone()).await?;
         ensure(answer.problem() != "forbidden", || of(&ask, "who is past due is suspended".to_owned()))?;
     }
-    let nobody = halfbyte_core::TenantId::new(&format!("conformance-{}", uuid::Uuid::new_v4().simple()));
+    let nobody = halfbyte_core::TenantId::new(format!("conformance-{}", uuid::Uuid::new_v4().simple()));
     let nobody = nobody.map_err(|error| error.to_string())?;
     for route in
         bench.answering().into_iter().filter(|route| route.asks.action.is_some() && route.asks.resource.is_none())

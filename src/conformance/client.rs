@@ -99,6 +99,7 @@ impl Ask {
     }
 
     /// Sends it over a connection of its own, and answers as soon as the response begins.
+    #[expect(clippy::disallowed_methods, reason = "a client's connection ends with what is sent over it")]
     pub async fn open(&self, to: SocketAddr) -> Result<Response<Incoming>, BoxError> {
         let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
@@ -163,6 +164,7 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
+    #[expect(clippy::disallowed_methods, reason = "a client's connection ends with what is sent over it")]
     pub async fn open(to: SocketAddr) -> Result<Self, String> {
         let open = async {
             let stream = TcpStream::connect(to).await?;

@@ -65,6 +65,9 @@ const CREDENTIALS: (&str, &str) = ("grant_type", "client_credentials");
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const EXCHANGE: (&str, &str) = ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
 
+/// The fields of a form.
+type Form<'f> = &'f [(&'f str, &'f str)];
+
 /// The product with the issuer in it.
 struct Own {
     product: Product,
@@ -279,7 +282,7 @@ async fn grants(bench: &mut Bench<'_>) -> Found {
     let client = own.client(|client| client).await?;
     let base = own.product.platform.public_url().as_str().trim_end_matches('/').to_owned();
     let (us, all) = (own.name.as_str(), "a b");
-    let good: [(&[(&str, &str)], &str, &str); 6] = [
+    let good: [(Form<'_>, &str, &str); 6] = [
         (&[], us, all),
         (&[("scope", "a")], us, "a"),
         (&[("audience", us)], us, all),
@@ -292,7 +295,7 @@ async fn grants(bench: &mut Bench<'_>) -> Found {
         let is_it = claims["aud"] == audience && claims["scope"] == scope && claims["tenant"] == "conformance";
         ensure(is_it, || format!("{asked:?} is granted {claims}"))?;
     }
-    let bad: [(&[(&str, &str)], &str); 7] = [
+    let bad: [(Form<'_>, &str); 7] = [
         (&[("grant_type", "password")], "unsupported_grant_type"),
         (&[("grant_type", "authorization_code")], "unsupported_grant_type"),
         (&[], "invalid_request"),

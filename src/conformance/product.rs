@@ -69,6 +69,7 @@ impl Suite {
     }
 
     /// Starts the product, with `variables` over those of the suite, and waits until it is ready.
+    #[expect(clippy::disallowed_methods, reason = "a product runs as its process would: beside all that it tracks")]
     pub async fn start(&self, variables: &[(&str, &str)]) -> Result<Product, String> {
         let (platform, routes) = self.assemble(variables).await?;
         let serving = {

@@ -105,7 +105,7 @@ async fn issued_up_to(bench: &mut Bench<'_>) -> Found {
     let product = bench.suite.start(&[("HALFBYTE_IDENTITY_URL", &issuer.config_url())]).await?;
     let route = any_route(bench)?;
     let persona = somebody(bench, &route, "ann", "one").await?;
-    let now = jiff::Timestamp::now().as_second();
+    let now = halfbyte_core::Clock::system().now().as_second();
     let issued = |at: i64| {
         let token = issuer.token(&persona.clone().claim("iat", at).claim("nbf", at), bench.audience());
         bench.ask(&route, "nobody").bearer(&token)

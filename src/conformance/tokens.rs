@@ -10,7 +10,6 @@ use halfbyte_identity::testing::{Persona, attack};
 use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tower::service_fn;
 
@@ -77,9 +76,10 @@ pub(super) const CHECKS: &[Check] = &[
 pub(super) fn is_taken(ask: &Ask, answer: &Answer) -> Result<(), String> {
     let refused = ["unauthenticated", "invalid-token", "unavailable", "internal", "overloaded", "deadline-exceeded"];
     let problem = answer.problem();
-    ensure(!refused.contains(&&*problem), || {
-        of(ask, format!("a good credential is refused: {problem} {}", answer.detail()))
-    })
+    let is_by_status = [StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE].contains(&answer.status);
+    let is_refused = refused.contains(&&*problem) || is_by_status;
+    let how = || format!("a good credential is refused: {} {problem} {}", answer.status, answer.detail());
+    ensure(!is_refused, || of(ask, how()))
 }
 
 /// One route, a guarded one if there is one.
@@ -295,7 +295,7 @@ fn changed(bench: &Bench<'_>, persona: &Persona, change: impl FnOnce(&mut Value,
 async fn bad_claims(bench: &mut Bench<'_>) -> Found {
     let tenant = bench.customer().await?;
     let (issuer, audience) = (bench.suite.issuer.id().to_owned(), bench.audience().to_owned());
-    let now = Timestamp::now().as_second();
+    let now = halfbyte_core::Clock::system().now().as_second();
     let table = [
         ("exp", json!(now - 60)),
         ("exp", Value::Null),
@@ -346,7 +346,7 @@ async fn bad_claims(bench: &mut Bench<'_>) -> Found {
 async fn good_claims(bench: &mut Bench<'_>) -> Found {
     let tenant = bench.customer().await?;
     let audience = bench.audience().to_owned();
-    let now = Timestamp::now().as_second();
+    let now = halfbyte_core::Clock::system().now().as_second();
     for route in bench.answering() {
         let (persona, ask) = (bench.persona(&route, &tenant), bench.ask(&route, tenant.as_str()));
         let set = |name: &str, value: Value| changed(bench, &persona, |_, claims| claims[name] = value);

@@ -1,6 +1,5 @@
 //! HB-VER: what a version pins, and what a product departs from.
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -41,7 +40,7 @@ fn pinned(bench: &Bench<'_>) -> Found {
 fn deviations(bench: &Bench<'_>) -> Found {
     const CLAUSES: [&str; 4] = ["HB-REQ-004", "HB-REQ-005", "HB-REQ-006", "HB-LIFE-002"];
     let (manifest, pinned) = (bench.manifest(), bench.product.platform.contract().pinned());
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let today = halfbyte_core::Clock::system().now().to_zoned(TimeZone::UTC).date();
     for deviation in &manifest.deviations {
         let name = &deviation.limit;
         let (clause, reason, until) = (&deviation.clause, &deviation.reason, &deviation.until);

@@ -87,7 +87,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         clause: "HB-AUTH-010",
         make: |sound| {
             answers(sound, |asked, answer| {
-                let now = jiff::Timestamp::now().as_second();
+                let now = halfbyte_core::Clock::system().now().as_second();
                 serve(answer, proof(asked)["iat"].as_i64().is_some_and(|iat| iat < now - 60));
             })
         },

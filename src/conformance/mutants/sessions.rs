@@ -27,7 +27,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         clause: "HB-AUTH-013",
         make: |sound| {
             taking(sound, |claims| {
-                let now = jiff::Timestamp::now().as_second();
+                let now = halfbyte_core::Clock::system().now().as_second();
                 claims["iat"].as_i64().is_some_and(|issued| issued < now - 45)
             })
         },

@@ -203,7 +203,7 @@ fn header_of(sent: &str) -> Value {
 }
 
 fn now() -> i64 {
-    jiff::Timestamp::now().as_second()
+    halfbyte_core::Clock::system().now().as_second()
 }
 
 /// Answers as if all were well, `if_so`.
