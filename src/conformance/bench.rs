@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use super::client::{Answer, Ask};
 use super::product::{Product, Suite};
 use super::report::Exchange;
-use super::sample::Sample;
+use super::sample::{Does, Sample};
 use crate::manifest::{Manifest, Route};
 
 /// One check's view of the product; it keeps what was sent and what came back.
@@ -31,7 +31,22 @@ impl<'s> Bench<'s> {
     }
 
     pub fn manifest(&self) -> Manifest {
-        self.product.platform.manifest()
+        let manifest = self.product.platform.manifest();
+        #[cfg(test)]
+        let manifest = {
+            let mut manifest = manifest;
+            self.suite.conformance.mutation.manifest(&mut manifest);
+            manifest
+        };
+        manifest
+    }
+
+    /// Keeps an exchange that was not made by [`send`](Self::send).
+    pub fn keep(&mut self, ask: &Ask, answer: &Result<Answer, String>) {
+        self.exchanges.push(ask.exchanged(answer));
+        if self.exchanges.len() > KEPT {
+            self.exchanges.remove(0);
+        }
     }
 
     /// The routes that are guarded; the public ones with `is_public`.
@@ -46,11 +61,8 @@ impl<'s> Bench<'s> {
 
     /// Sends `ask` to another product than the one all checks share.
     pub async fn send_to(&mut self, product: &Product, ask: Ask) -> Result<Answer, String> {
-        let answer = ask.send(product.platform.address()).await;
-        self.exchanges.push(ask.exchanged(&answer));
-        if self.exchanges.len() > KEPT {
-            self.exchanges.remove(0);
-        }
+        let answer = ask.send(product.address).await;
+        self.keep(&ask, &answer);
         answer
     }
 
@@ -66,8 +78,14 @@ impl<'s> Bench<'s> {
 
     /// Somebody of `tenant` who has all that `route` asks for.
     pub fn persona(&self, route: &Route, tenant: &TenantId) -> Persona {
+        let signed_in = route.asks.max_age_seconds.map(|_| SignedDuration::ZERO);
+        self.persona_signed_in(route, tenant, signed_in)
+    }
+
+    /// The same, who signed in so long ago, or does not say when.
+    pub fn persona_signed_in(&self, route: &Route, tenant: &TenantId, signed_in: Option<SignedDuration>) -> Persona {
         let asks = &route.asks;
-        let roles = asks.roles.iter().chain(self.sample(route).into_iter().flat_map(|sample| &sample.roles));
+        let roles = asks.roles.iter().chain(self.any_sample(route).into_iter().flat_map(|sample| &sample.roles));
         let persona = Persona::service("conformance")
             .tenant(tenant.as_str())
             .scopes(asks.scopes.iter().map(String::as_str))
@@ -76,20 +94,43 @@ impl<'s> Bench<'s> {
             Some(acr) => persona.acr(acr),
             None => persona,
         };
-        if asks.max_age_seconds.is_some() { persona.signed_in(SignedDuration::ZERO) } else { persona }
+        match signed_in {
+            Some(ago) => persona.signed_in(ago),
+            None => persona,
+        }
     }
 
     /// An access token of `persona` for the product.
     pub fn token(&self, persona: &Persona) -> String {
-        let platform = &self.product.platform;
-        let audience = platform.config().audience.as_deref().unwrap_or(platform.product().as_str());
-        self.suite.issuer.token(persona, audience)
+        self.suite.issuer.token(persona, self.audience())
     }
 
-    /// How the product says that `route` is called.
+    /// How the product says that `route` is called so that it succeeds.
     pub fn sample(&self, route: &Route) -> Option<&'s Sample> {
+        self.any_sample(route).filter(|sample| sample.does == Does::Succeed)
+    }
+
+    fn any_sample(&self, route: &Route) -> Option<&'s Sample> {
         let name = format!("{} {}", route.method, route.path);
         self.suite.conformance.samples.iter().find(|sample| sample.route == name)
+    }
+
+    /// The routes that answer with success or a refusal when they are called, as far as is known: all but those whose samples say otherwise.
+    pub fn answering(&self) -> Vec<Route> {
+        let is_usual = |route: &Route| self.any_sample(route).is_none_or(|sample| sample.does == Does::Succeed);
+        self.manifest().routes.into_iter().filter(is_usual).collect()
+    }
+
+    /// A route whose sample says that it `does` this.
+    pub fn that(&self, does: Does) -> Option<Route> {
+        let is_it = |route: &Route| self.any_sample(route).is_some_and(|sample| sample.does == does);
+        self.manifest().routes.into_iter().find(is_it)
+    }
+
+    /// What names the product in `aud`.
+    pub fn audience(&self) -> &'s str {
+        let platform = &self.product.platform;
+        platform.config().audience.as_deref().unwrap_or(platform.product().as_str())
     }
 
     /// A call of `route` without credentials, with its sample's body, and the path of `tenant` and of something that is not there.
@@ -100,7 +141,7 @@ impl<'s> Bench<'s> {
             _ => segment,
         });
         let mut ask = Ask::new(&route.method, &path.collect::<Vec<_>>().join("/"));
-        if let Some(sample) = self.sample(route) {
+        if let Some(sample) = self.any_sample(route) {
             ask.body.clone_from(&sample.body);
             ask.headers.extend(sample.headers.iter().cloned());
         }

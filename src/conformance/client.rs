@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use halfbyte_core::{BoxError, problem};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -56,11 +59,24 @@ impl Ask {
         Self { version: Version::HTTP_2, ..self }
     }
 
-    /// As a gRPC client would call: by `POST` over HTTP/2 with an empty message.
-    pub fn grpc(self) -> Self {
-        let body = vec![0; 5];
-        let ask = Self { method: Method::POST, body, ..self.http2() };
-        ask.header(CONTENT_TYPE, "application/grpc").header(HeaderName::from_static("te"), "trailers")
+    /// The same call as gRPC has it, by its own method: over HTTP/2, with the content type of gRPC in place of the sample's.
+    pub fn in_grpc(self) -> Self {
+        self.with_content_type("application/grpc").http2()
+    }
+
+    pub fn with_content_type(mut self, content_type: &'static str) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self
+    }
+
+    pub fn is_grpc(&self) -> bool {
+        problem::is_grpc(&self.headers)
+    }
+
+    /// With a form as its body.
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        self.body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into_bytes();
+        self.header(CONTENT_TYPE, "application/x-www-form-urlencoded")
     }
 
     /// One more header, also of the same name. What no header can hold is left out.
@@ -77,14 +93,14 @@ impl Ask {
 
     /// Sends it over a connection of its own.
     pub async fn send(&self, to: SocketAddr) -> Result<Answer, String> {
-        let said = async {
-            let answer = self.exchange(to).await;
-            answer.map_err(|error| format!("{} {}: {error}", self.method, self.path))
-        };
+        let said = async { whole(self.open(to).await?).await };
+        let said = async { said.await.map_err(|error| format!("{} {}: {error}", self.method, self.path)) };
         timeout(PATIENCE, said).await.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
     }
 
-    async fn exchange(&self, to: SocketAddr) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    /// Sends it over a connection of its own, and answers as soon as the response begins.
+    #[expect(clippy::disallowed_methods, reason = "a client's connection ends with what is sent over it")]
+    pub async fn open(&self, to: SocketAddr) -> Result<Response<Incoming>, BoxError> {
         let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
         let io = TokioIo::new(stream);
@@ -98,10 +114,7 @@ impl Ask {
             tokio::spawn(connection);
             sender.send_request(self.request(self.path.clone(), Some(to))?.body(body)?).await?
         };
-        let (head, body) = response.into_parts();
-        let collected = body.collect().await?;
-        let trailers = collected.trailers().cloned().unwrap_or_default();
-        Ok(Answer { status: head.status, headers: head.headers, body: collected.to_bytes(), trailers })
+        Ok(response)
     }
 
     fn request(&self, uri: String, host: Option<SocketAddr>) -> Result<http::request::Builder, http::Error> {
@@ -123,6 +136,8 @@ impl Ask {
                 let scheme =
                     value.to_str().ok().and_then(|value| value.split_once(' ')).map_or("", |(scheme, _)| scheme);
                 format!("{scheme} ...")
+            } else if *name == "dpop" {
+                "...".to_owned()
             } else {
                 String::from_utf8_lossy(value.as_bytes()).into_owned()
             };
@@ -141,11 +156,76 @@ impl Ask {
     }
 }
 
+/// One connection over HTTP/2, for many requests at once.
+#[derive(Clone)]
+pub(super) struct Pipe {
+    sender: http2::SendRequest<Full<Bytes>>,
+    to: SocketAddr,
+}
+
+impl Pipe {
+    #[expect(clippy::disallowed_methods, reason = "a client's connection ends with what is sent over it")]
+    pub async fn open(to: SocketAddr) -> Result<Self, String> {
+        let open = async {
+            let stream = TcpStream::connect(to).await?;
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            Ok::<_, BoxError>(sender)
+        };
+        open.await.map(|sender| Self { sender, to }).map_err(|error| format!("no connection: {error}"))
+    }
+
+    pub async fn send(mut self, ask: &Ask) -> Result<Answer, String> {
+        let whole = async {
+            let body = Full::new(Bytes::from(ask.body.clone()));
+            let uri = format!("http://{}{}", self.to, ask.path);
+            let request = ask.clone().http2().request(uri, None)?.body(body)?;
+            whole(self.sender.send_request(request).await?).await
+        };
+        whole.await.map_err(|error| format!("{} {}: {error}", ask.method, ask.path))
+    }
+}
+
+/// The response with all of its body.
+async fn whole(response: Response<Incoming>) -> Result<Answer, BoxError> {
+    let (head, body) = response.into_parts();
+    let collected = body.collect().await?;
+    let trailers = collected.trailers().cloned().unwrap_or_default();
+    Ok(Answer { status: head.status, headers: head.headers, body: collected.to_bytes(), trailers })
+}
+
 impl Answer {
     /// The header as text, if there is exactly one that is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         values.next().filter(|_| values.next().is_none())?.to_str().ok()
+    }
+
+    /// All of the header's values as text, in their order.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?")).collect()
+    }
+
+    /// Whether `text` stands anywhere in it.
+    pub fn holds(&self, text: &str) -> bool {
+        let values = self.headers.values().chain(self.trailers.values()).map(|value| value.as_bytes());
+        values.chain([&*self.body]).any(|part| part.windows(text.len()).any(|window| window == text.as_bytes()))
+    }
+
+    /// The last part of the problem's type; empty of what is no refusal.
+    pub fn problem(&self) -> String {
+        let urn = match self.header("problem-type") {
+            Some(urn) => urn.to_owned(),
+            None => self.json().ok().and_then(|body| Some(body.get("type")?.as_str()?.to_owned())).unwrap_or_default(),
+        };
+        urn.strip_prefix("urn:halfbyte:problem:").unwrap_or_default().to_owned()
+    }
+
+    /// What the problem tells the caller's developer.
+    pub fn detail(&self) -> String {
+        let message = self.header("grpc-message").map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned());
+        let detail = || Some(self.json().ok()?.get("detail")?.as_str()?.to_owned());
+        message.or_else(detail).unwrap_or_default()
     }
 
     pub fn json(&self) -> Result<Value, String> {

@@ -1,14 +1,22 @@
 #![doc = include_str!("../docs/conformance.md")]
 
+mod access;
 mod bench;
 mod check;
 mod client;
+mod issuer;
+mod keys;
 mod product;
+mod proofs;
+mod provoke;
 mod refusals;
 mod report;
 mod requests;
 mod sample;
+mod sessions;
+mod tokens;
 mod unseen;
+mod versions;
 
 #[cfg(test)]
 mod mutants;
@@ -36,6 +44,9 @@ pub struct Conformance {
     /// Breaks the product, to see whether the suite finds it.
     #[cfg(test)]
     mutation: mutants::Mutation,
+    /// That it is known to be broken: what fails first is enough.
+    #[cfg(test)]
+    is_broken: bool,
 }
 
 type Started = Pin<Box<dyn Future<Output = Result<(Platform, Router), Error>> + Send>>;
@@ -62,6 +73,8 @@ impl Conformance {
             plan: None,
             #[cfg(test)]
             mutation: mutants::Mutation::default(),
+            #[cfg(test)]
+            is_broken: false,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The product under test, and what stands around it.
 
+use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use halfbyte_core::config::Config;
@@ -13,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::Conformance;
+use super::provoke::Provoked;
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::serve;
@@ -35,12 +38,21 @@ pub(super) struct Suite {
 /// The product as it runs.
 pub(super) struct Product {
     pub platform: Platform,
+    /// Where it is reached.
+    pub address: SocketAddr,
+    /// Kept for all checks that need them.
+    pub provoked: OnceLock<Vec<Provoked>>,
     serving: JoinHandle<Result<(), Error>>,
+}
+
+/// An issuer for a product of its own, so that what is done to it is not done to all.
+pub(super) async fn issuer() -> Result<Issuer, String> {
+    Issuer::start().await.map_err(|error| error_chain(&error).to_string())
 }
 
 impl Suite {
     pub async fn new(conformance: Conformance) -> Result<Self, String> {
-        let issuer = Issuer::start().await.map_err(|error| error_chain(&error).to_string())?;
+        let issuer = issuer().await?;
         let receiver = Receiver::start().await.map_err(|error| format!("no collector: {error}"))?;
         let folder = tempfile::tempdir().map_err(|error| format!("no folder for the state: {error}"))?;
         let canary = format!("canary-{}", uuid::Uuid::new_v4().simple());
@@ -57,6 +69,7 @@ impl Suite {
     }
 
     /// Starts the product, with `variables` over those of the suite, and waits until it is ready.
+    #[expect(clippy::disallowed_methods, reason = "a product runs as its process would: beside all that it tracks")]
     pub async fn start(&self, variables: &[(&str, &str)]) -> Result<Product, String> {
         let (platform, routes) = self.assemble(variables).await?;
         let serving = {
@@ -67,7 +80,10 @@ impl Suite {
             let service = routes.layer(platform.stack());
             tokio::spawn(async move { serve::run(&platform, service).await })
         };
-        let mut product = Product { platform, serving };
+        let address = platform.address();
+        #[cfg(test)]
+        let address = self.conformance.mutation.front(address);
+        let mut product = Product { platform, address, provoked: OnceLock::new(), serving };
         let ready = async {
             tokio::select! {
                 () = product.platform.lifecycle().reached(Phase::Ready) => Ok(()),

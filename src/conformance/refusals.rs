@@ -1,38 +1,441 @@
 //! HB-REF: what refusals look like.
 
 use halfbyte_core::problem::Kind;
+use halfbyte_identity::testing::Outage;
+use http::{StatusCode, Version};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::bench::Bench;
 use super::check::{Check, Found, Holds, ensure};
-use super::client::Answer;
+use super::client::{Answer, Ask};
+use super::provoke::{self, Provoked};
+use super::sample::Does;
 
-pub(super) const CHECKS: &[Check] = &[Check {
-    clause: "HB-REF-001",
-    what: "who calls a guarded route without credentials is refused with unauthenticated",
-    run: |bench| Box::pin(unauthenticated(bench)),
-}];
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        clause: "HB-REF-001",
+        what: "who calls a guarded route without credentials is refused with unauthenticated",
+        run: |bench| Box::pin(async move { rows(bench, provoke::without_credentials(bench)).await }),
+    },
+    Check {
+        clause: "HB-REF-001",
+        what: "a bad token is refused with invalid-token at every route",
+        run: |bench| Box::pin(async move { rows(bench, provoke::with_a_bad_token(bench)).await }),
+    },
+    Check {
+        clause: "HB-REF-001",
+        what: "who lacks one of the scopes is refused with insufficient-scope",
+        run: |bench| Box::pin(async move { rows(bench, provoke::without_a_scope(bench).await?).await }),
+    },
+    Check {
+        clause: "HB-REF-001",
+        what: "who has signed in too weakly or too long ago is refused with step-up-required",
+        run: |bench| Box::pin(async move { rows(bench, provoke::signed_in_weakly(bench).await?).await }),
+    },
+    Check {
+        clause: "HB-REF-001",
+        what: "who lacks one of the roles is refused with forbidden",
+        run: |bench| Box::pin(async move { rows(bench, provoke::without_a_role(bench).await?).await }),
+    },
+    Check {
+        clause: "HB-REF-001",
+        what: "who names another tenant in the path is refused with forbidden",
+        run: |bench| Box::pin(async move { rows(bench, provoke::at_another_tenant(bench).await?).await }),
+    },
+    Check {
+        clause: "HB-REF-001",
+        what: "what no policy permits is refused with forbidden",
+        run: |bench| Box::pin(async move { rows(bench, provoke::at_nothing(bench).await?).await }),
+    },
+    Check {
+        clause: "HB-REF-001",
+        what: "whose plan lacks the feature is refused with not-entitled",
+        run: |bench| {
+            Box::pin(async move {
+                let provoked = provoke::without_the_feature(bench).await?;
+                rows(bench, provoked).await
+            })
+        },
+    },
+    Check {
+        clause: "HB-REF-001",
+        what: "while the issuer was never there a token is refused with unavailable",
+        run: |bench| Box::pin(unavailable(bench)),
+    },
+    Check {
+        clause: "HB-REF-001",
+        what: "a handler that panics is answered with internal",
+        run: |bench| Box::pin(internal(bench)),
+    },
+    Check {
+        clause: "HB-REF-002",
+        what: "the body of a refusal has its members in their order",
+        run: |bench| Box::pin(bodies(bench)),
+    },
+    Check {
+        clause: "HB-REF-003",
+        what: "to gRPC a refusal is trailers alone, and says all that it says over HTTP",
+        run: |bench| Box::pin(trailers_only(bench)),
+    },
+    Check {
+        clause: "HB-REF-003",
+        what: "what is gRPC is told by the content type, with a suffix or parameters, and nothing like it",
+        run: |bench| Box::pin(content_types(bench)),
+    },
+    Check { clause: "HB-REF-004", what: "no refusal may be stored", run: |bench| Box::pin(no_store(bench)) },
+    Check {
+        clause: "HB-REF-005",
+        what: "no refusal repeats credentials or holds a secret",
+        run: |bench| Box::pin(no_secret(bench)),
+    },
+    Check {
+        clause: "HB-REF-006",
+        what: "Retry-After is in whole seconds, at least 1",
+        run: |bench| Box::pin(retry_after(bench)),
+    },
+    Check {
+        clause: "HB-REF-007",
+        what: "who is past due is refused with payment-required",
+        run: |bench| {
+            Box::pin(async move {
+                let provoked = provoke::past_due(bench).await?;
+                rows(bench, provoked).await
+            })
+        },
+    },
+    Check {
+        clause: "HB-REF-007",
+        what: "who has used up a quota is refused with quota-exhausted, and told how much there is and when again",
+        run: |bench| Box::pin(quota(bench)),
+    },
+    Check {
+        clause: "HB-REF-008",
+        what: "what no route answers is no row of the table",
+        run: |bench| Box::pin(no_row(bench)),
+    },
+];
 
-/// Whether `answer` is the row of `kind`, whole, over HTTP.
-pub(super) fn is_refusal(answer: &Answer, kind: Kind) -> Result<(), String> {
-    ensure(answer.status == kind.status(), || format!("{} and not {}", answer.status, kind.status()))?;
-    let content_type = answer.header("content-type");
-    ensure(content_type == Some("application/problem+json"), || format!("the content-type is {content_type:?}"))?;
-    let problem = answer.json()?;
-    ensure(problem["type"] == kind.urn(), || format!("the type is {} and not {}", problem["type"], kind.urn()))?;
-    ensure(problem["title"] == kind.title(), || format!("the title is {}", problem["title"]))?;
-    ensure(problem["status"] == kind.status().as_u16(), || format!("the body says {}", problem["status"]))?;
-    let id = answer.header("x-request-id");
-    ensure(problem["request_id"].as_str() == id, || format!("the body is of request {}", problem["request_id"]))
+/// Whether `answer` is the row of `kind`, whole, to what `ask` is.
+pub(super) fn is_row(ask: &Ask, answer: &Answer, kind: Kind, challenge: &str, metadata: &str) -> Result<(), String> {
+    if ask.is_grpc() {
+        ensure(answer.status == StatusCode::OK, || format!("gRPC is answered with the HTTP status {}", answer.status))?;
+        let (code, status) = (kind.grpc_code().to_string(), answer.grpc_status());
+        ensure(status == Some(&code), || format!("the grpc-status is {status:?} and not {code}"))?;
+        let urn = answer.header("problem-type");
+        ensure(urn == Some(kind.urn()), || format!("the problem-type is {urn:?} and not {}", kind.urn()))?;
+    } else {
+        ensure(answer.status == kind.status(), || format!("{} and not {}", answer.status, kind.status()))?;
+        let content_type = answer.header("content-type");
+        ensure(content_type == Some("application/problem+json"), || format!("the content-type is {content_type:?}"))?;
+        let problem = answer.json()?;
+        ensure(problem["type"] == kind.urn(), || format!("the type is {} and not {}", problem["type"], kind.urn()))?;
+        ensure(problem["title"] == kind.title(), || format!("the title is {}", problem["title"]))?;
+        ensure(problem["status"] == kind.status().as_u16(), || format!("the body says {}", problem["status"]))?;
+        let id = answer.header("x-request-id");
+        ensure(problem["request_id"].as_str() == id, || format!("the body is of request {}", problem["request_id"]))?;
+    }
+    ensure(!answer.detail().is_empty(), || "it has no detail".to_owned())?;
+    let (expected, got) =
+        (challenge_of(kind, &answer.detail(), challenge, metadata), answer.values("www-authenticate"));
+    ensure(got == Vec::from_iter(expected.as_deref()), || format!("the challenge is {got:?} and not {expected:?}"))?;
+    let has = |name: &str, kinds: &[Kind]| {
+        let (is_there, should) = (answer.headers.contains_key(name), kinds.contains(&kind));
+        let how = || if is_there { format!("there is a {name}") } else { format!("there is no {name}") };
+        ensure(is_there == should, how)
+    };
+    has("retry-after", &[Kind::QuotaExhausted, Kind::Unavailable, Kind::Overloaded, Kind::Draining])?;
+    has("ratelimit", &[Kind::QuotaExhausted])?;
+    has("ratelimit-policy", &[Kind::QuotaExhausted])
 }
 
-async fn unauthenticated(bench: &mut Bench<'_>) -> Found {
-    let routes = bench.routes(false);
-    if routes.is_empty() {
-        return Ok(Holds::NotHere("no route is guarded"));
+/// What `WWW-Authenticate` must say.
+fn challenge_of(kind: Kind, detail: &str, more: &str, metadata: &str) -> Option<String> {
+    let error = match kind {
+        Kind::Unauthenticated => return Some(format!("Bearer resource_metadata=\"{metadata}\"")),
+        Kind::InvalidToken => "invalid_token",
+        Kind::StepUpRequired => "insufficient_user_authentication",
+        Kind::InsufficientScope => "insufficient_scope",
+        _ => return None,
+    };
+    let description = quotable(detail);
+    Some(format!("Bearer error=\"{error}\",error_description=\"{description}\"{more},resource_metadata=\"{metadata}\""))
+}
+
+/// What of `text` can stand in quotes.
+pub(super) fn quotable(text: &str) -> String {
+    text.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect()
+}
+
+/// Where the metadata of the product is.
+pub(super) fn metadata(bench: &Bench<'_>) -> String {
+    bench.product.platform.identity().resource_metadata().to_owned()
+}
+
+/// The request by each protocol.
+pub(super) fn by_each_protocol(ask: Ask) -> [Ask; 3] {
+    [ask.clone(), ask.clone().http2(), ask.in_grpc()]
+}
+
+/// Each of `provoked` is its row by each protocol.
+async fn rows(bench: &mut Bench<'_>, provoked: Vec<Provoked>) -> Found {
+    if provoked.is_empty() {
+        return Ok(Holds::NotHere("no route can refuse so"));
     }
-    for route in routes {
-        let answer = bench.send(bench.ask(&route, "nobody")).await?;
-        is_refusal(&answer, Kind::Unauthenticated)?;
+    let metadata = metadata(bench);
+    for Provoked { ask, kind, challenge } in provoked {
+        for ask in by_each_protocol(ask) {
+            let answer = bench.send(ask.clone()).await?;
+            is_row(&ask, &answer, kind, &challenge, &metadata).map_err(|how| of(&ask, how))?;
+        }
+    }
+    Ok(Holds::Yes)
+}
+
+/// What is wrong, with where.
+pub(super) fn of(ask: &Ask, how: String) -> String {
+    let protocol = match ask.version {
+        _ if ask.is_grpc() => "gRPC",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    };
+    format!("{} {} over {protocol}: {how}", ask.method, ask.path)
+}
+
+async fn unavailable(bench: &mut Bench<'_>) -> Found {
+    for (ask, answer) in while_the_issuer_is_away(bench).await? {
+        is_row(&ask, &answer, Kind::Unavailable, "", "").map_err(|how| of(&ask, how))?;
+    }
+    Ok(Holds::Yes)
+}
+
+/// Good requests to a product whose issuer was never there.
+async fn while_the_issuer_is_away(bench: &mut Bench<'_>) -> Result<Vec<(Ask, Answer)>, String> {
+    let issuer = super::product::issuer().await?;
+    issuer.outage(Outage::Refuse);
+    let product = bench.suite.start(&[("HALFBYTE_IDENTITY_URL", &issuer.config_url())]).await?;
+    let tenant = bench.customer().await?;
+    let mut answers = Vec::new();
+    for route in bench.manifest().routes {
+        let token = issuer.token(&bench.persona(&route, &tenant), bench.audience());
+        for ask in by_each_protocol(bench.ask(&route, tenant.as_str()).bearer(&token)) {
+            let answer = bench.send_to(&product, ask.clone()).await?;
+            answers.push((ask, answer));
+        }
+    }
+    product.stop().await?;
+    Ok(answers)
+}
+
+async fn internal(bench: &mut Bench<'_>) -> Found {
+    let Some(route) = bench.that(Does::Panic) else { return Ok(Holds::NotHere("no sample panics")) };
+    let tenant = bench.customer().await?;
+    let ask = bench.ask(&route, tenant.as_str()).bearer(&bench.token(&bench.persona(&route, &tenant)));
+    rows(bench, vec![Provoked { ask, kind: Kind::Internal, challenge: String::new() }]).await
+}
+
+/// The names of an object's members in the order of the text.
+struct Members(Vec<String>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut names = Vec::new();
+                while let Some((name, IgnoredAny)) = map.next_entry()? {
+                    names.push(name);
+                }
+                Ok(Members(names))
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
+}
+
+async fn bodies(bench: &mut Bench<'_>) -> Found {
+    for Provoked { ask, .. } in provoke::all(bench).await? {
+        for ask in [ask.clone(), ask.http2()] {
+            let answer = bench.send(ask.clone()).await?;
+            is_body(&answer).map_err(|how| of(&ask, how))?;
+        }
+    }
+    Ok(Holds::Yes)
+}
+
+fn is_body(answer: &Answer) -> Result<(), String> {
+    const MEMBERS: [&str; 6] = ["type", "title", "status", "detail", "request_id", "trace_id"];
+    let content_type = answer.header("content-type");
+    ensure(content_type == Some("application/problem+json"), || format!("the content-type is {content_type:?}"))?;
+    let members = serde_json::from_slice::<Members>(&answer.body);
+    let members = members.map_err(|error| format!("the body is no object: {error}"))?.0;
+    ensure(members == MEMBERS, || format!("the members are {members:?}"))?;
+    let problem = answer.json()?;
+    let is_text = ["type", "title", "detail", "request_id", "trace_id"].iter().all(|name| problem[name].is_string());
+    ensure(is_text && problem["status"].is_u64(), || format!("the members are {problem}"))?;
+    let trace = problem["trace_id"].as_str().unwrap_or_default();
+    let is_trace = trace.len() == 32 && trace.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    ensure(is_trace && trace.bytes().any(|b| b != b'0'), || format!("{trace:?} is no trace id"))
+}
+
+async fn trailers_only(bench: &mut Bench<'_>) -> Found {
+    for Provoked { ask, .. } in provoke::all(bench).await? {
+        let http = bench.send(ask.clone().http2()).await?;
+        let grpc = bench.send(ask.clone().in_grpc()).await?;
+        says_the_same(&http, &grpc).map_err(|how| of(&ask.in_grpc(), how))?;
+    }
+    Ok(Holds::Yes)
+}
+
+fn says_the_same(http: &Answer, grpc: &Answer) -> Result<(), String> {
+    ensure(grpc.status == StatusCode::OK, || format!("the HTTP status is {}", grpc.status))?;
+    let is_alone = grpc.body.is_empty() && grpc.trailers.is_empty() && grpc.headers.contains_key("grpc-status");
+    ensure(is_alone, || "there is more than one head".to_owned())?;
+    let content_type = grpc.header("content-type");
+    ensure(content_type == Some("application/grpc"), || format!("the content-type is {content_type:?}"))?;
+    let message = grpc.header("grpc-message").unwrap_or_default();
+    let is_escape =
+        |rest: &str| rest.get(..2).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let is_plain = message.bytes().all(|byte| matches!(byte, b' '..=b'~')) && message.split('%').skip(1).all(is_escape);
+    ensure(is_plain && !message.is_empty(), || format!("the grpc-message is {message:?}"))?;
+    let (detail, decoded) = (http.detail(), grpc.detail());
+    ensure(detail == decoded, || format!("the grpc-message says {decoded:?} and the detail {detail:?}"))?;
+    let (urn, kind) = (grpc.header("problem-type"), http.json()?["type"].clone());
+    ensure(kind == urn.unwrap_or_default(), || format!("the problem-type is {urn:?} and the type {kind}"))?;
+    for name in ["www-authenticate", "ratelimit-policy", "cache-control"] {
+        let (over_http, over_grpc) = (http.values(name), grpc.values(name));
+        ensure(over_http == over_grpc, || format!("{name} is {over_grpc:?} and over HTTP {over_http:?}"))?;
+    }
+    // Their values may have gone on by a second.
+    for name in ["retry-after", "ratelimit", "x-request-id"] {
+        let is_on_one = http.headers.contains_key(name) != grpc.headers.contains_key(name);
+        ensure(!is_on_one, || format!("{name} is there by one protocol alone"))?;
+    }
+    Ok(())
+}
+
+async fn content_types(bench: &mut Bench<'_>) -> Found {
+    let table = [
+        ("application/grpc", true),
+        ("application/grpc+proto", true),
+        ("application/grpc;charset=utf-8", true),
+        ("application/grpc-web", false),
+        ("application/grpc-web+proto", false),
+        ("application/grpcx", false),
+        ("application/json", false),
+    ];
+    for Provoked { ask, kind, challenge } in provoke::with_a_bad_token(bench) {
+        let metadata = metadata(bench);
+        for (content_type, is_grpc) in table {
+            let ask = ask.clone().http2().with_content_type(content_type);
+            let answer = bench.send(ask.clone()).await?;
+            let with = |how| of(&ask, format!("to {content_type}: {how}"));
+            ensure(answer.headers.contains_key("grpc-status") == is_grpc, || "by the wrong protocol".into())
+                .map_err(with)?;
+            is_row(&ask, &answer, kind, &challenge, &metadata).map_err(with)?;
+        }
+    }
+    Ok(Holds::Yes)
+}
+
+async fn no_store(bench: &mut Bench<'_>) -> Found {
+    for Provoked { ask, .. } in provoke::all(bench).await? {
+        for ask in by_each_protocol(ask) {
+            let answer = bench.send(ask.clone()).await?;
+            let caching = answer.values("cache-control");
+            ensure(caching == ["no-store"], || of(&ask, format!("cache-control is {caching:?}")))?;
+        }
+    }
+    Ok(Holds::Yes)
+}
+
+async fn no_secret(bench: &mut Bench<'_>) -> Found {
+    /// Shorter parts of credentials stand in an answer by chance.
+    const TELLING: usize = 24;
+    let mut asks: Vec<_> = provoke::all(bench).await?.into_iter().map(|provoked| provoked.ask).collect();
+    let secret = format!("{}.{}.{}", "c".repeat(TELLING), "d".repeat(TELLING), "e".repeat(TELLING));
+    for route in bench.manifest().routes {
+        asks.push(bench.ask(&route, "nobody").bearer(&secret));
+        asks.push(bench.ask(&route, "nobody").bearer(&format!("hb_dev_{}_{}", "f".repeat(12), "1".repeat(49))));
+    }
+    for ask in asks {
+        let sent = ask.headers.get("authorization").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let sent = sent.unwrap_or_default();
+        let parts = sent.split([' ', '.']).filter(|part| part.len() >= TELLING);
+        let secrets: Vec<_> = parts.chain([bench.suite.canary.as_str()]).collect();
+        for ask in by_each_protocol(ask.clone()) {
+            let answer = bench.send(ask.clone()).await?;
+            let held = secrets.iter().any(|secret| answer.holds(secret));
+            ensure(!held, || of(&ask, "what is secret stands in the answer".into()))?;
+        }
+    }
+    Ok(Holds::Yes)
+}
+
+async fn retry_after(bench: &mut Bench<'_>) -> Found {
+    let mut answers = while_the_issuer_is_away(bench).await?;
+    for Provoked { ask, .. } in provoke::all(bench).await? {
+        let answer = bench.send(ask.clone()).await?;
+        answers.push((ask, answer));
+    }
+    for (ask, answer) in answers {
+        let values = answer.values("retry-after");
+        let is_whole =
+            |value: &&str| value.bytes().all(|b| b.is_ascii_digit()) && value.parse::<u64>().is_ok_and(|s| s > 0);
+        ensure(values.len() <= 1 && values.iter().all(is_whole), || of(&ask, format!("Retry-After is {values:?}")))?;
+    }
+    Ok(Holds::Yes)
+}
+
+/// The largest quota that is used up for a test.
+const SMALL: u64 = 20;
+
+async fn quota(bench: &mut Bench<'_>) -> Found {
+    let metadata = metadata(bench);
+    let mut is_here = false;
+    for route in bench.routes(false) {
+        let Some(feature) = route.asks.feature.clone() else { continue };
+        let tenant = bench.customer().await?;
+        let Some(ask) = bench.good(&route, &tenant).await? else { continue };
+        let limit = match bench.product.platform.billing().check(&tenant, &feature) {
+            halfbyte_billing::Decision::Allow { remaining: Some(left), .. } if left <= SMALL => left,
+            _ => continue,
+        };
+        is_here = true;
+        let mut answer = bench.send(ask.clone()).await?;
+        for _ in 0..limit {
+            answer = bench.send(ask.clone()).await?;
+        }
+        for ask in by_each_protocol(ask) {
+            let refused = bench.send(ask.clone()).await?;
+            is_row(&ask, &refused, Kind::QuotaExhausted, "", &metadata).map_err(|how| of(&ask, how))?;
+        }
+        let (policy, left) = (answer.header("ratelimit-policy"), answer.header("ratelimit"));
+        let says = |text: Option<&str>, start: String| text.is_some_and(|text| text.starts_with(&start));
+        let is_said =
+            says(policy, format!("\"{feature}\";q={limit};w=")) && says(left, format!("\"{feature}\";r=0;t="));
+        ensure(is_said, || format!("RateLimit-Policy is {policy:?}, RateLimit {left:?}"))?;
+    }
+    Ok(if is_here { Holds::Yes } else { Holds::NotHere("no plan has a quota that is small enough to be used up") })
+}
+
+async fn no_row(bench: &mut Bench<'_>) -> Found {
+    let path = format!("/conformance-{}", uuid::Uuid::new_v4().simple());
+    let Some(route) = bench.manifest().routes.into_iter().next() else {
+        return Ok(Holds::NotHere("there are no routes"));
+    };
+    let asks =
+        [Ask::new("GET", &path), Ask::new("POST", &path), Ask::new("OPTIONS", &route.path.replace(['{', '}'], ""))];
+    for ask in asks {
+        for ask in [ask.clone(), ask.http2()] {
+            let answer = bench.send(ask.clone()).await?;
+            ensure(answer.problem().is_empty(), || of(&ask, format!("what is not there is {}", answer.problem())))?;
+        }
     }
     Ok(Holds::Yes)
 }

@@ -17,12 +17,27 @@ pub struct Sample {
     pub(super) roles: Vec<String>,
     /// The route that makes what this one asks for, and where its answer says which.
     pub(super) made_by: Option<(String, String)>,
+    pub(super) does: Does,
+}
+
+/// How the handler of a sample's route answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Does {
+    /// With success.
+    #[default]
+    Succeed,
+    Panic,
+    /// Not before the deadline.
+    Hang,
+    /// With a body that goes on until the caller's credential ends.
+    Stream,
 }
 
 impl Sample {
     /// Of the route as [`Routes::route`](crate::Routes::route) has it: `POST /labels`.
     pub fn of(route: &str) -> Self {
-        Self { route: route.to_owned(), headers: Vec::new(), body: Vec::new(), roles: Vec::new(), made_by: None }
+        let (headers, body, roles) = (Vec::new(), Vec::new(), Vec::new());
+        Self { route: route.to_owned(), headers, body, roles, made_by: None, does: Does::Succeed }
     }
 
     /// Sends `body` as JSON.
@@ -47,5 +62,22 @@ impl Sample {
     pub fn made_by(mut self, route: &str, pointer: &str) -> Self {
         self.made_by = Some((route.to_owned(), pointer.to_owned()));
         self
+    }
+
+    /// Its handler panics: with it the suite sees what a defect looks like to a client.
+    pub fn panics(self) -> Self {
+        Self { does: Does::Panic, ..self }
+    }
+
+    /// Its handler answers nothing for longer than the deadline, and does nothing else: with it the suite sees a deadline that passes and
+    /// a service that is overloaded. That takes as long as the deadline.
+    pub fn hangs(self) -> Self {
+        Self { does: Does::Hang, ..self }
+    }
+
+    /// It answers with a body that begins at once, goes on for longer than a minute, and is tied to its caller
+    /// ([`Tie::body`](halfbyte_identity::tie::Tie::body)).
+    pub fn streams(self) -> Self {
+        Self { does: Does::Stream, ..self }
     }
 }

@@ -78,8 +78,13 @@ where
 
     // Several at once, as a service may have each that names an unknown key wait for the next fetch of keys.
     let (alone, together): (Vec<_>, Vec<_>) = attacks.iter().partition(|attack| attack.leads_elsewhere());
-    let answers = stream::iter(together).map(async |attack| (attack, send(&service, &request, attack).await));
-    let mut answers: Vec<_> = answers.buffered(AT_ONCE).collect().await;
+    // As a list and not by `map`: or the future is not known to be `Send`.
+    let mut sending = Vec::new();
+    for attack in together {
+        let (service, request) = (&service, &request);
+        sending.push(async move { (attack, send(service, request, attack).await) });
+    }
+    let mut answers: Vec<_> = stream::iter(sending).buffered(AT_ONCE).collect().await;
     for attack in alone {
         let fetched = strangers_fetched(issuer);
         answers.push((attack, send(&service, &request, attack).await));
