@@ -19,6 +19,7 @@ pub struct Settings {
     pub(crate) keep: Option<Keep>,
     pub(crate) users: Option<UserHasher>,
     pub(crate) spool: Option<PathBuf>,
+    pub(crate) console: bool,
 }
 
 impl Settings {
@@ -36,6 +37,7 @@ impl Settings {
             keep: Some(Keep::default()),
             users: None,
             spool: Some(config.home.join("telemetry").join(product.as_str())),
+            console: true,
         }
     }
 
@@ -81,5 +83,11 @@ impl Settings {
     #[must_use]
     pub fn spool(self, folder: impl Into<Option<PathBuf>>) -> Self {
         Self { spool: folder.into(), ..self }
+    }
+
+    /// Whether the log is on the console, besides where it is sent to; by default it is. Panics are shown in any case.
+    #[must_use]
+    pub fn console(self, shown: bool) -> Self {
+        Self { console: shown, ..self }
     }
 }

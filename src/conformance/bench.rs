@@ -47,11 +47,35 @@ impl<'s> Bench<'s> {
     /// Sends `ask` to another product than the one all checks share.
     pub async fn send_to(&mut self, product: &Product, ask: Ask) -> Result<Answer, String> {
         let answer = ask.send(product.platform.address()).await;
-        self.exchanges.push(ask.exchanged(&answer));
+        self.keep(&ask, &answer);
+        answer
+    }
+
+    /// Sends all of `asks` at once; answers in their order.
+    pub async fn send_all(&mut self, asks: Vec<(&Product, Ask)>) -> Vec<Result<Answer, String>> {
+        let answers = asks.iter().map(|(product, ask)| ask.send(product.platform.address()));
+        let answers = futures_util::future::join_all(answers).await;
+        asks.iter().zip(&answers).for_each(|((_, ask), answer)| self.keep(ask, answer));
+        answers
+    }
+
+    /// Asks the admin listener of `product`.
+    pub async fn admin(&mut self, product: &Product, path: &str) -> Result<Answer, String> {
+        let ask = Ask::new("GET", path);
+        let answer = ask.send(product.admin).await;
+        self.keep(&ask, &answer);
+        answer
+    }
+
+    /// Keeps an exchange.
+    pub fn keep(&mut self, ask: &Ask, answer: &Result<Answer, String>) {
+        if let Ok(answer) = answer {
+            self.suite.witness.answered(&format!("{} {}", ask.method, ask.path), answer);
+        }
+        self.exchanges.push(ask.exchanged(answer));
         if self.exchanges.len() > KEPT {
             self.exchanges.remove(0);
         }
-        answer
     }
 
     pub fn exchanges(self) -> Vec<Exchange> {
@@ -83,7 +107,9 @@ impl<'s> Bench<'s> {
     pub fn token(&self, persona: &Persona) -> String {
         let platform = &self.product.platform;
         let audience = platform.config().audience.as_deref().unwrap_or(platform.product().as_str());
-        self.suite.issuer.token(persona, audience)
+        let token = self.suite.issuer.token(persona, audience);
+        self.suite.witness.credential("an access token", &token);
+        token
     }
 
     /// How the product says that `route` is called.

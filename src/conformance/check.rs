@@ -6,7 +6,7 @@ use std::pin::Pin;
 use super::bench::Bench;
 use super::product::Suite;
 use super::report::{Outcome, Report, Verdict};
-use super::{Conformance, refusals, requests, unseen};
+use super::{Conformance, collector, invariants, life, quota, refusals, requests, telemetry, unseen, usage};
 
 /// One check of one clause.
 pub(super) struct Check {
@@ -34,11 +34,23 @@ pub(super) fn ensure(holds: bool, how: impl FnOnce() -> String) -> Result<(), St
 
 /// All checks, in the order of the clauses.
 pub(super) fn all() -> impl Iterator<Item = &'static Check> {
-    [requests::CHECKS, refusals::CHECKS].into_iter().flatten()
+    [
+        requests::CHECKS,
+        refusals::CHECKS,
+        usage::CHECKS,
+        quota::CHECKS,
+        life::CHECKS,
+        telemetry::CHECKS,
+        // At the end, since they are about all that was done before.
+        invariants::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Runs `checks` one after the other.
 pub(super) async fn run(conformance: Conformance, checks: impl Iterator<Item = &'static Check>) -> Report {
+    let _alone = collector::RUNNING.lock().await;
     let mut report = Report { product: "the product".to_owned(), contract: String::new(), outcomes: Vec::new() };
     let mut failed = |what, how| {
         let verdict = Verdict::Failed(how);

@@ -6,17 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::connection::Connection;
 use super::report::Exchange;
 
 /// Longer than any request may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest part of a body that is shown, in bytes.
 const SHOWN: usize = 400;
@@ -71,6 +68,16 @@ impl Ask {
         self
     }
 
+    /// As a request that is told by `id` wherever it is named.
+    pub fn named(self, id: &str) -> Self {
+        self.header(HeaderName::from_static("x-request-id"), id)
+    }
+
+    /// Under an `Idempotency-Key`.
+    pub fn key(self, key: &str) -> Self {
+        self.header(HeaderName::from_static("idempotency-key"), key)
+    }
+
     pub fn bearer(self, token: &str) -> Self {
         self.header(AUTHORIZATION, &format!("Bearer {token}"))
     }
@@ -78,33 +85,17 @@ impl Ask {
     /// Sends it over a connection of its own.
     pub async fn send(&self, to: SocketAddr) -> Result<Answer, String> {
         let said = async {
-            let answer = self.exchange(to).await;
+            let answer = match Connection::open(to, self.version).await {
+                Ok(mut connection) => connection.send(self).await,
+                Err(error) => Err(error),
+            };
             answer.map_err(|error| format!("{} {}: {error}", self.method, self.path))
         };
         timeout(PATIENCE, said).await.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
     }
 
-    async fn exchange(&self, to: SocketAddr) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(to).await?;
-        stream.set_nodelay(true)?;
-        let io = TokioIo::new(stream);
-        let body = Full::new(Bytes::from(self.body.clone()));
-        let response = if self.version == Version::HTTP_2 {
-            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
-            tokio::spawn(connection);
-            sender.send_request(self.request(format!("http://{to}{}", self.path), None)?.body(body)?).await?
-        } else {
-            let (mut sender, connection) = http1::handshake(io).await?;
-            tokio::spawn(connection);
-            sender.send_request(self.request(self.path.clone(), Some(to))?.body(body)?).await?
-        };
-        let (head, body) = response.into_parts();
-        let collected = body.collect().await?;
-        let trailers = collected.trailers().cloned().unwrap_or_default();
-        Ok(Answer { status: head.status, headers: head.headers, body: collected.to_bytes(), trailers })
-    }
-
-    fn request(&self, uri: String, host: Option<SocketAddr>) -> Result<http::request::Builder, http::Error> {
+    /// It as `uri` has it.
+    pub fn request(&self, uri: String, host: Option<SocketAddr>) -> Result<http::request::Builder, http::Error> {
         let mut request = Request::builder().method(&self.method).uri(uri).version(self.version);
         if let (Some(headers), Some(host)) = (request.headers_mut(), host) {
             headers.insert(HOST, HeaderValue::from_str(&host.to_string())?);

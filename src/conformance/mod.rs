@@ -3,12 +3,20 @@
 mod bench;
 mod check;
 mod client;
+mod collector;
+mod connection;
+mod invariants;
+mod life;
 mod product;
+mod quota;
 mod refusals;
 mod report;
 mod requests;
 mod sample;
+mod telemetry;
 mod unseen;
+mod usage;
+mod witness;
 
 #[cfg(test)]
 mod mutants;
@@ -21,6 +29,7 @@ use std::sync::Arc;
 use axum::Router;
 use halfbyte_core::config::Config;
 
+pub(crate) use self::collector::shows_the_log;
 pub use self::report::{Exchange, Outcome, Report, Verdict};
 pub use self::sample::Sample;
 use crate::error::Error;

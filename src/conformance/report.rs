@@ -68,9 +68,13 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// A clause failed: with the whole report.
+    /// A clause failed. The whole report is printed before that, since the message of a panic is cut where it is logged.
     pub fn assert(&self) {
-        assert!(self.is_passed(), "{self}");
+        if !self.is_passed() {
+            eprintln!("{self}");
+        }
+        let failed: Vec<_> = self.failed().map(|outcome| outcome.clause).collect();
+        assert!(failed.is_empty(), "{} does not conform: {}", self.product, failed.join(", "));
     }
 
     /// The report in JSON.

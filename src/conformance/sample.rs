@@ -15,6 +15,7 @@ pub struct Sample {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Vec<u8>,
     pub(super) roles: Vec<String>,
+    pub(super) units: u64,
     /// The route that makes what this one asks for, and where its answer says which.
     pub(super) made_by: Option<(String, String)>,
 }
@@ -22,7 +23,14 @@ pub struct Sample {
 impl Sample {
     /// Of the route as [`Routes::route`](crate::Routes::route) has it: `POST /labels`.
     pub fn of(route: &str) -> Self {
-        Self { route: route.to_owned(), headers: Vec::new(), body: Vec::new(), roles: Vec::new(), made_by: None }
+        Self {
+            route: route.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            roles: Vec::new(),
+            units: 1,
+            made_by: None,
+        }
     }
 
     /// Sends `body` as JSON.
@@ -41,6 +49,11 @@ impl Sample {
     pub fn role(mut self, role: &str) -> Self {
         self.roles.push(role.to_owned());
         self
+    }
+
+    /// How many units of its meter a call uses; 1 unless said.
+    pub fn units(self, units: u64) -> Self {
+        Self { units, ..self }
     }
 
     /// Asks for what the sample of `route` made: the one parameter of the path is what `pointer` (RFC 6901) names in the answer.

@@ -2,7 +2,53 @@
 
 use super::report::{Outcome, Verdict};
 
-const UNSEEN: &[(&str, &str, &str)] = &[];
+const UNSEEN: &[(&str, &str, &str)] = &[
+    (
+        "HB-USE-004",
+        "usage of a process that was killed is counted",
+        "halfbyte-billing/tests/billing/kills.rs, halfbyte-billing/tests/backends/kills.rs",
+    ),
+    (
+        "HB-USE-006",
+        "a request whose usage cannot be recorded is refused, and a body that began breaks off",
+        "halfbyte-billing/tests/billing/layers.rs, halfbyte-billing/tests/billing/bodies.rs",
+    ),
+    (
+        "HB-USE-007",
+        "the ends of days, months and years in every time zone",
+        "halfbyte-billing/src/period/anchor.rs, halfbyte-billing/tests/billing/plans.rs",
+    ),
+    ("HB-USE-008", "bytes of bodies, settled once however they end", "halfbyte-billing/tests/billing/bodies.rs"),
+    ("HB-USE-009", "gRPC calls by the status in their trailers", "halfbyte-billing/tests/billing/bodies.rs"),
+    (
+        "HB-USE-010",
+        "the order in which lots are used up, and what is given back",
+        "halfbyte-billing/tests/billing/grants.rs, halfbyte-billing/tests/billing/corrections.rs",
+    ),
+    (
+        "HB-USE-011",
+        "soft limits, grace and prepaid features",
+        "halfbyte-billing/tests/billing/plans.rs, halfbyte-billing/tests/billing/grants.rs, tests/platform/usage.rs",
+    ),
+    (
+        "HB-USE-013",
+        "what is decided while the store is away",
+        "halfbyte-billing/tests/billing/fallback.rs, halfbyte-billing/tests/backends/away.rs",
+    ),
+    (
+        "HB-USE-014",
+        "limits over machines, and what a process held that has died",
+        "halfbyte-billing/tests/billing/processes.rs, halfbyte-billing/tests/backends/processes.rs",
+    ),
+    ("HB-USE-015", "usage events that a product takes in", "halfbyte-billing/tests/billing/ingest.rs"),
+    ("HB-LIFE-003", "a second signal ends the process", "tests/platform/product.rs"),
+    ("HB-LIFE-004", "exit codes 69 and 78", "tests/platform/start.rs"),
+    (
+        "HB-LIFE-005",
+        "a configuration that cannot be used, with every fault at once",
+        "halfbyte-core/tests/core/config.rs",
+    ),
+];
 
 pub(super) fn outcomes() -> impl Iterator<Item = Outcome> {
     UNSEEN.iter().map(|(clause, what, tested)| Outcome {
@@ -16,4 +62,21 @@ pub(super) fn outcomes() -> impl Iterator<Item = Outcome> {
 #[cfg(test)]
 pub(super) fn clauses() -> impl Iterator<Item = &'static str> {
     UNSEEN.iter().map(|(clause, _, _)| *clause)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::UNSEEN;
+
+    #[test]
+    fn what_is_not_seen_is_tested_in_files_that_are_there() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for (clause, _, tested) in UNSEEN {
+            for file in tested.split(", ") {
+                assert!(root.join(file).is_file(), "{clause}: there is no {file}");
+            }
+        }
+    }
 }

@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::response::IntoResponse;
 use halfbyte_core::Principal;
-use serde_json::json;
+use http::StatusCode;
+use secrecy::SecretString;
+use serde_json::{Value, json};
 
 use super::super::{Conformance, Sample};
 use crate::{Contract, Platform, Public};
@@ -17,7 +19,14 @@ const CATALOG: &str = r#"
     [features.things]
     product = "sound"
     meter = "things"
+    [meters.seals]
+    product = "sound"
+    unit = "seal"
+    [features.seals]
+    product = "sound"
+    meter = "seals"
     [plans.all]
+    features.seals = { limit = 20, per = "day" }
     features.things = { limit = 1000, per = "month" }
 "#;
 
@@ -31,11 +40,19 @@ pub(super) fn product() -> Conformance {
             platform.require(&[]).tenant_in_path("/tenants/{tenant}"),
             "yours",
         );
+        let may_seal = platform.require(&["seals:write"]).feature("seals")?.units(|_| 2);
+        let wax = platform.secrets().get::<SecretString>("wax");
+        let seal = async move |order: Json<Value>| match wax.load() {
+            Ok(wax) => Ok(Json(json!({ "of": *order, "wax": wax.generation() }))),
+            Err(_) => Err(StatusCode::SERVICE_UNAVAILABLE),
+        };
+        let routes = routes.route("POST /seals", may_seal, seal);
         Ok((platform, routes))
     })
     .plan("all")
     .sample(Sample::of("GET /"))
     .sample(Sample::of("POST /things").json("{}"))
+    .sample(Sample::of("POST /seals").json(r#"{"letter":7}"#).units(2))
     .sample(Sample::of("GET /tenants/{tenant}"))
 }
 
