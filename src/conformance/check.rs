@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use super::bench::Bench;
 use super::product::Suite;
@@ -54,7 +55,13 @@ pub(super) async fn run(conformance: Conformance, checks: impl Iterator<Item = &
     let mut report = Report { product: "the product".to_owned(), contract: String::new(), outcomes: Vec::new() };
     let mut failed = |what, how| {
         let verdict = Verdict::Failed(how);
-        report.outcomes.push(Outcome { clause: "HB-LIFE-007", what, verdict, exchanges: Vec::new() });
+        report.outcomes.push(Outcome {
+            clause: "HB-LIFE-007",
+            what,
+            verdict,
+            took: Duration::ZERO,
+            exchanges: Vec::new(),
+        });
     };
     let suite = match Suite::new(conformance).await {
         Ok(suite) => suite,
@@ -74,18 +81,31 @@ pub(super) async fn run(conformance: Conformance, checks: impl Iterator<Item = &
     report.contract = product.platform.contract().as_str().to_owned();
     for check in checks {
         let mut bench = Bench::new(&suite, &product);
+        let began = Instant::now();
         let verdict = match (check.run)(&mut bench).await {
             Ok(Holds::Yes) => Verdict::Passed,
             Ok(Holds::NotHere(why)) => Verdict::NotApplicable(why.to_owned()),
             Err(how) => Verdict::Failed(how),
         };
         let exchanges = bench.exchanges();
-        report.outcomes.push(Outcome { clause: check.clause, what: check.what, verdict, exchanges });
+        report.outcomes.push(Outcome {
+            clause: check.clause,
+            what: check.what,
+            verdict,
+            took: began.elapsed(),
+            exchanges,
+        });
     }
     if let Err(how) = product.stop().await {
         let verdict = Verdict::Failed(how);
         let what = "the product stops cleanly after all that";
-        report.outcomes.push(Outcome { clause: "HB-LIFE-004", what, verdict, exchanges: Vec::new() });
+        report.outcomes.push(Outcome {
+            clause: "HB-LIFE-004",
+            what,
+            verdict,
+            took: Duration::ZERO,
+            exchanges: Vec::new(),
+        });
     }
     report.outcomes.extend(unseen::outcomes());
     report

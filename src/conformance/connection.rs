@@ -92,12 +92,16 @@ pub(super) async fn hang_up(ask: &Ask, to: SocketAddr, when: HangUp) -> Result<(
 }
 
 async fn hang_up_http1(ask: &Ask, to: SocketAddr, when: HangUp) -> Result<(), BoxError> {
-    let mut half = Half::send(ask, to).await?;
-    if let HangUp::AfterTheHead = when {
-        half.stream.write_all(&half.rest).await?;
-        half.stream.read_u8().await?;
-    }
-    half.stream.shutdown().await?;
+    let Half { mut stream, rest } = Half::send(ask, to).await?;
+    let rest = async {
+        if let HangUp::AfterTheHead = when {
+            stream.write_all(&rest).await?;
+            stream.read_u8().await?;
+        }
+        stream.shutdown().await
+    };
+    // Who answers without reading the body may close before the client has hung up.
+    _ = rest.await;
     Ok(())
 }
 
@@ -138,8 +142,7 @@ impl Half {
         }
         head.push_str("\r\n");
         let (first, rest) = ask.body.split_at(ask.body.len() / 2);
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(first).await?;
+        stream.write_all(&[head.as_bytes(), first].concat()).await?;
         Ok(Self { stream, rest: rest.to_vec() })
     }
 

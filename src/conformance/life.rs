@@ -15,7 +15,6 @@ use super::check::{Check, Found, Holds, ensure};
 use super::client::{Answer, Ask, PATIENCE};
 use super::connection::{Connection, Half};
 use super::product::Product;
-use super::quota::grant;
 use super::refusals::is_refusal;
 use super::usage::{Metered, fresh, is_good};
 use crate::manifest::Manifest;
@@ -167,9 +166,6 @@ async fn drain_under_load(bench: &mut Bench<'_>) -> Found {
     let to = product.platform.address();
     let metered = Metered::all(bench).await?.into_iter().next();
     let ask = metered.as_ref().map_or_else(|| Ask::new("GET", METADATA), |metered| metered.good.clone());
-    if let Some(metered) = &metered {
-        grant(bench, metered, 10_000 * metered.units).await?;
-    }
     let (go, mut gone) = watch::channel(0);
     let versions = [Version::HTTP_11, Version::HTTP_11, Version::HTTP_2, Version::HTTP_2];
     let loads = futures_util::future::join_all(versions.map(|version| load(to, version, ask.clone(), go.clone())));

@@ -6,6 +6,7 @@ mod client;
 mod collector;
 mod connection;
 mod invariants;
+mod junit;
 mod life;
 mod product;
 mod quota;
@@ -30,7 +31,7 @@ use axum::Router;
 use halfbyte_core::config::Config;
 
 pub(crate) use self::collector::shows_the_log;
-pub use self::report::{Exchange, Outcome, Report, Verdict};
+pub use self::report::{Counts, Exchange, Outcome, Report, Verdict};
 pub use self::sample::Sample;
 use crate::error::Error;
 use crate::platform::Platform;

@@ -60,7 +60,7 @@ struct Scarce {
 impl Scarce {
     async fn all(bench: &mut Bench<'_>) -> Result<Vec<Self>, String> {
         let mut all = Vec::new();
-        for metered in Metered::all(bench).await? {
+        for metered in Metered::as_planned(bench).await? {
             all.extend(Self::of(bench, metered).await?);
         }
         Ok(all)
@@ -92,7 +92,7 @@ impl Scarce {
             }
         } else {
             if left < wanted {
-                grant(bench, &metered, wanted - left).await?;
+                metered.grant(bench, (wanted - left).div_ceil(metered.units)).await?;
             }
             None
         };
@@ -148,13 +148,6 @@ impl Scarce {
     }
 }
 
-/// Gives the customer of `metered` so many units more.
-pub(super) async fn grant(bench: &Bench<'_>, metered: &Metered, units: u64) -> Result<(), String> {
-    let customers = bench.product.platform.billing().customers();
-    let granted = customers.grant(&metered.tenant, GrantSpec::new(fresh(), &*metered.feature, units)).await;
-    granted.map(drop).map_err(|error| error_chain(&error).to_string())
-}
-
 async fn hard_limit(bench: &mut Bench<'_>) -> Found {
     let routes = Scarce::all(bench).await?;
     if routes.is_empty() {
@@ -185,7 +178,7 @@ async fn grants(bench: &mut Bench<'_>) -> Found {
         scarce.burst(bench, &[product], 8).await?;
         let before = bench.send(scarce.metered.good.clone().key(&fresh())).await?;
         scarce.is_exhausted(&before)?;
-        grant(bench, &scarce.metered, 3 * scarce.metered.units).await?;
+        scarce.metered.grant(bench, 3).await?;
         let good = scarce.burst(bench, &[product], 8).await?.len();
         ensure(good == 3, || format!("3 calls were granted, and {good} got through"))?;
         scarce.metered.counted(bench, LEFT + 3, "the limit and 3 calls that were granted").await?;
@@ -208,6 +201,12 @@ async fn entitled(bench: &mut Bench<'_>) -> Result<Vec<Entitled>, String> {
         if route.asks.feature.is_some() {
             let tenant = bench.customer().await?;
             if let Some(good) = bench.good(&route, &tenant).await? {
+                if let (Some(feature), true) = (&route.asks.feature, route.asks.meter.is_some()) {
+                    // So much that no other process holds all of it.
+                    let grant = GrantSpec::new(fresh(), &**feature, 1_000_000);
+                    let granted = bench.product.platform.billing().customers().grant(&tenant, grant).await;
+                    granted.map_err(|error| error_chain(&error).to_string())?;
+                }
                 all.push(Entitled { asks_policies: route.asks.action.is_some(), tenant, good });
             }
         }

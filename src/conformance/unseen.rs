@@ -1,5 +1,7 @@
 //! Clauses that cannot be seen from outside of a product, or not in the time of a test, and where they are tested instead.
 
+use std::time::Duration;
+
 use super::report::{Outcome, Verdict};
 
 const UNSEEN: &[(&str, &str, &str)] = &[
@@ -55,6 +57,7 @@ pub(super) fn outcomes() -> impl Iterator<Item = Outcome> {
         clause,
         what,
         verdict: Verdict::Unseen((*tested).to_owned()),
+        took: Duration::ZERO,
         exchanges: Vec::new(),
     })
 }

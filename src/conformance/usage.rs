@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use halfbyte_core::TenantId;
+use halfbyte_billing::GrantSpec;
 use halfbyte_core::problem::Kind;
+use halfbyte_core::{TenantId, error_chain};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
@@ -42,6 +43,7 @@ pub(super) const CHECKS: &[Check] = &[
 const NO_METER: &str = "no route is metered";
 
 /// A metered route, and somebody who may use it.
+#[derive(Clone)]
 pub(super) struct Metered {
     pub route: Route,
     pub feature: String,
@@ -56,8 +58,17 @@ pub(super) struct Metered {
 }
 
 impl Metered {
-    /// Each metered route, each with a customer of its own.
+    /// Each metered route, each with a customer of its own who has plenty.
     pub async fn all(bench: &mut Bench<'_>) -> Result<Vec<Self>, String> {
+        let all = Self::as_planned(bench).await?;
+        for metered in &all {
+            metered.grant(bench, 10_000).await?;
+        }
+        Ok(all)
+    }
+
+    /// Each metered route, each with a customer of its own who has what the plan gives.
+    pub async fn as_planned(bench: &mut Bench<'_>) -> Result<Vec<Self>, String> {
         let mut all = Vec::new();
         for route in bench.routes(false) {
             let (Some(feature), Some(meter)) = (route.asks.feature.clone(), route.asks.meter.clone()) else { continue };
@@ -71,6 +82,13 @@ impl Metered {
             all.push(Self { before, ..metered });
         }
         Ok(all)
+    }
+
+    /// Gives its customer so many calls more.
+    pub async fn grant(&self, bench: &Bench<'_>, calls: u64) -> Result<(), String> {
+        let grant = GrantSpec::new(fresh(), &*self.feature, calls * self.units);
+        let granted = bench.product.platform.billing().customers().grant(&self.tenant, grant).await;
+        granted.map(drop).map_err(|error| error_chain(&error).to_string())
     }
 
     /// What was used since then, as the product says.
@@ -89,7 +107,7 @@ impl Metered {
 /// What `tenant` has used of `meter` in the current period.
 pub(super) async fn used(product: &Product, tenant: &TenantId, meter: &str) -> Result<u64, String> {
     let usage = product.platform.billing().usage_of(tenant).await;
-    let usage = usage.map_err(|error| halfbyte_core::error_chain(&error).to_string())?;
+    let usage = usage.map_err(|error| error_chain(&error).to_string())?;
     let row = usage.iter().find(|usage| &*usage.meter == meter);
     let row = row.ok_or_else(|| format!("the product shows no usage of {meter}"))?;
     u64::try_from(row.used).map_err(|_| format!("{} of {meter} are used, which is no number of units", row.used))
@@ -178,6 +196,7 @@ async fn keys(bench: &mut Bench<'_>) -> Found {
         metered.counted(bench, 4, "two calls without one").await?;
         // It is the tenant's: another one's is another.
         let other = bench.customer().await?;
+        Metered { tenant: other.clone(), ..metered.clone() }.grant(bench, 10).await?;
         if let Some(good) = bench.good(&metered.route, &other).await? {
             let before = used(bench.product, &other, &metered.meter).await?;
             is_good(&bench.send(good.key(&key)).await?)?;
