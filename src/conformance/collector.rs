@@ -91,24 +91,31 @@ pub(super) async fn received() -> Result<Received, String> {
     Ok(receiver()?.received())
 }
 
-/// The spans of the server in which the request with the id `id` was handled, once there is one: found by its line of the log, which
-/// names both.
-pub(super) async fn spans_of(id: &str) -> Result<Vec<Span>, String> {
+/// The spans of servers in which the requests with these ids were handled, once each has one: found by their lines of the log, which
+/// name both.
+pub(super) async fn spans_of(ids: &[String]) -> Result<Vec<Vec<Span>>, String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let received = received().await?;
-        let is_it = |value: Option<&halfbyte_observe::testing::Value>| value.is_some_and(|value| *value == *id);
-        let line = received.logs.iter().find(|log| is_it(log.attributes.get("request_id")));
-        if let Some(trace) = line.and_then(|line| line.trace_id.as_ref()) {
-            let is_its = |span: &&Span| span.trace_id == *trace && span.kind == "server";
-            let spans: Vec<Span> = received.spans.iter().filter(is_its).cloned().collect();
-            if !spans.is_empty() {
-                return Ok(spans);
-            }
-        }
+        flush().await?;
+        let mut found = Vec::new();
+        let look = |received: &Received| {
+            found = ids.iter().map(|id| spans_in(received, id)).collect();
+            true
+        };
+        // What is there is looked at where it is: there is much of it.
+        _ = receiver()?.wait_for(look, PATIENCE).await;
+        let Some(missing) = found.iter().position(Vec::is_empty) else { return Ok(found) };
         if Instant::now() > deadline {
+            let id = &ids[missing];
             return Err(format!("the request {id} left no span of a server with a line in the log"));
         }
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+fn spans_in(received: &Received, id: &str) -> Vec<Span> {
+    // It is among the last.
+    let line = received.logs.iter().rfind(|log| log.attributes.get("request_id").is_some_and(|value| *value == *id));
+    let Some(trace) = line.and_then(|line| line.trace_id.as_ref()) else { return Vec::new() };
+    received.spans.iter().filter(|span| span.trace_id == *trace && span.kind == "server").cloned().collect()
 }

@@ -119,9 +119,7 @@ async fn some(bench: &mut Bench<'_>) -> Result<Vec<Metered>, String> {
         is_good(&bench.send(metered.good.clone().key(&fresh()).named(&ids[0])).await?)?;
         let bare: Ask = bench.ask(&metered.route, metered.tenant.as_str());
         is_refusal(&bench.send(bare.named(&ids[1])).await?, Kind::Unauthenticated)?;
-        for id in &ids {
-            bench.suite.spans_of(id).await?;
-        }
+        bench.suite.spans_of(&ids).await?;
     }
     Ok(all)
 }
@@ -177,7 +175,7 @@ async fn refusals(bench: &mut Bench<'_>) -> Found {
             let id = fresh();
             let ask = bench.ask(&one.route, tenant.as_str()).bearer(&token).key(&fresh()).named(&id);
             is_refusal(&bench.send(ask).await?, Kind::InsufficientScope)?;
-            bench.suite.spans_of(&id).await?;
+            bench.suite.spans_of(&[id]).await?;
         }
     }
     let received = bench.suite.received().await?;

@@ -121,9 +121,9 @@ impl Suite {
         received
     }
 
-    /// The spans of the server in which the request with the id `id` was handled, once there is one.
-    pub async fn spans_of(&self, id: &str) -> Result<Vec<Span>, String> {
-        collector::spans_of(id).await
+    /// The spans of servers in which the requests with these ids were handled, once each has one.
+    pub async fn spans_of(&self, ids: &[String]) -> Result<Vec<Vec<Span>>, String> {
+        collector::spans_of(ids).await
     }
 
     /// A customer without a plan.

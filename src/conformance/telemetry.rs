@@ -94,8 +94,8 @@ async fn requests(bench: &mut Bench<'_>) -> Result<Vec<Made>, String> {
 
 async fn spans(bench: &mut Bench<'_>) -> Found {
     let made = requests(bench).await?;
-    for made in &made {
-        let spans = bench.suite.spans_of(&made.id).await?;
+    let ids: Vec<String> = made.iter().map(|made| made.id.clone()).collect();
+    for (made, spans) in made.iter().zip(bench.suite.spans_of(&ids).await?) {
         let [span] = &spans[..] else { return Err(format!("one request is {} spans of a server", spans.len())) };
         says(span, made)?;
     }
@@ -136,20 +136,23 @@ fn measured(received: &Received, route: &str) -> u64 {
 
 async fn durations(bench: &mut Bench<'_>) -> Found {
     const REQUESTS: u64 = 12;
-    for route in bench.manifest().routes {
-        let before = measured(&bench.suite.received().await?, &route.path);
-        let ask = bench.ask(&route, "nobody");
-        let ids: Vec<String> = (0..REQUESTS).map(|_| fresh()).collect();
-        for (number, id) in ids.iter().enumerate() {
-            let ask = if number % 2 == 0 { ask.clone() } else { ask.clone().http2() };
-            bench.send(ask.named(id)).await?;
+    let routes = bench.manifest().routes;
+    let before = bench.suite.received().await?;
+    let mut ids = Vec::new();
+    for route in &routes {
+        for number in 0..REQUESTS {
+            let (ask, id) = (bench.ask(route, "nobody"), fresh());
+            bench.send(if number % 2 == 0 { ask.named(&id) } else { ask.named(&id).http2() }).await?;
+            ids.push(id);
         }
-        // A request is measured in the moment in which its line is logged.
-        for id in &ids {
-            bench.suite.spans_of(id).await?;
-        }
-        let counted = measured(&bench.suite.received().await?, &route.path) - before;
-        ensure(counted == REQUESTS, || format!("{REQUESTS} requests of {} were counted as {counted}", route.path))?;
+    }
+    // A request is measured in the moment in which its line is logged.
+    bench.suite.spans_of(&ids).await?;
+    let after = bench.suite.received().await?;
+    for Route { path, .. } in &routes {
+        let expected = REQUESTS * routes.iter().filter(|route| route.path == *path).count() as u64;
+        let counted = measured(&after, path) - measured(&before, path);
+        ensure(counted == expected, || format!("{expected} requests of {path} were counted as {counted}"))?;
     }
     Ok(Holds::Yes)
 }
@@ -163,7 +166,7 @@ async fn traces(bench: &mut Bench<'_>) -> Found {
     };
     let id = fresh();
     bench.send(ask().named(&id)).await?;
-    for span in bench.suite.spans_of(&id).await? {
+    for span in bench.suite.spans_of(&[id]).await?.concat() {
         let continues = span.trace_id == trace && span.parent_span_id.as_deref() == Some(parent);
         ensure(continues, || "the trace of a peer that is believed is not continued".to_owned())?;
     }
@@ -172,7 +175,7 @@ async fn traces(bench: &mut Bench<'_>) -> Found {
     let answer = bench.send_to(&closed, ask().named(&id)).await;
     closed.stop().await?;
     answer?;
-    for span in bench.suite.spans_of(&id).await? {
+    for span in bench.suite.spans_of(&[id]).await?.concat() {
         let is_new = span.trace_id != trace && span.parent_span_id.is_none();
         ensure(is_new, || "the trace of a peer that is not believed is continued".to_owned())?;
         let links = span.links.iter().any(|link| link.trace_id == trace && link.span_id == parent);
@@ -188,9 +191,7 @@ fn is_ours(metric: &Metric) -> bool {
 
 async fn pinned(bench: &mut Bench<'_>) -> Found {
     let ids: Vec<String> = requests(bench).await?.into_iter().map(|made| made.id).collect();
-    for id in ids {
-        bench.suite.spans_of(&id).await?;
-    }
+    bench.suite.spans_of(&ids).await?;
     let received = bench.suite.received().await?;
     let known = |on: &str| -> BTreeSet<&str> {
         let on = |known: &&(&'static str, &'static str)| known.1.split(',').any(|known| known == on);
@@ -266,9 +267,7 @@ async fn secrecy(bench: &mut Bench<'_>) -> Found {
             ids.push(id);
         }
     }
-    for id in ids {
-        bench.suite.spans_of(&id).await?;
-    }
+    bench.suite.spans_of(&ids).await?;
     shows_nothing(bench, &bench.suite.received().await?)?;
     Ok(Holds::Yes)
 }

@@ -157,7 +157,7 @@ async fn hung_up(bench: &mut Bench<'_>) -> Found {
                 let ask = good.key(&key);
                 hang_up(&ask.clone().named(&id), bench.product.platform.address(), when).await?;
                 // What became of it there, the product's own telemetry says.
-                let spans = bench.suite.spans_of(&id).await?;
+                let spans = bench.suite.spans_of(&[id]).await?.concat();
                 let status = spans.iter().find_map(|span| span.attributes.get("http.response.status_code"));
                 let had_begun = status.is_some_and(|status| status.as_str() < "400");
                 let after = format!("a client that hangs up {when:?} over {:?}", ask.version);

@@ -160,7 +160,6 @@ fn each_check_has_a_mutant() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_product_conforms_and_everything_applies_to_it() {
     let report = sound::product().run().await;
-    report.outcomes.iter().for_each(|o| eprintln!("TOOK {:?} {} {}", o.took, o.clause, o.what));
     report.assert();
     let skipped = report.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::NotApplicable(_)));
     eprintln!("{report}");
