@@ -205,7 +205,7 @@ impl Builder {
         let rules = Rules::compile(&self.policies).map_err(|error| configuration(error.into()))?;
         let limits = deviation::limits(self.contract, &self.deviations).map_err(|fault| configuration(fault.into()))?;
 
-        let settings = halfbyte_observe::Settings::new(&product, &self.version, &config);
+        let settings = halfbyte_observe::Settings::new(&product, &self.version, &config).scraped();
         // Thousands of requests of the suite say nothing on the console.
         #[cfg(feature = "conformance")]
         let settings = settings.console(crate::conformance::shows_the_log());
@@ -266,6 +266,7 @@ impl Builder {
             Held { telemetry, public, admin },
         );
         vitals::register_usage(platform.usage_stats());
+        vitals::register_load(platform.load());
         if let Some(demo) = self.demo {
             demo.set_up(&platform).await?;
         }

@@ -22,6 +22,8 @@ pub(crate) struct Limits {
     pub(crate) deadline: Duration,
     /// Requests at once, over all connections.
     pub(crate) in_flight: usize,
+    /// How many requests at once are let in however long they take.
+    pub(crate) in_flight_floor: usize,
     /// What an overloaded server asks clients to wait.
     pub(crate) overload_pause: Duration,
     /// How long the first request may be kept waiting for what it may need.
@@ -82,6 +84,7 @@ impl Contract {
             Contract::V1 => Limits {
                 deadline: Duration::from_secs(30),
                 in_flight: 1024,
+                in_flight_floor: 16,
                 overload_pause: Duration::from_secs(1),
                 warm_up: Duration::from_secs(10),
                 first_byte: Duration::from_secs(10),
@@ -98,11 +101,12 @@ impl Contract {
 
 impl Limits {
     /// All of them by name, durations in milliseconds.
-    pub(crate) fn each(&self) -> [(&'static str, u64); 11] {
+    pub(crate) fn each(&self) -> [(&'static str, u64); 12] {
         // Named one by one, so that a limit that is new is not forgotten here.
         let Self {
             deadline,
             in_flight,
+            in_flight_floor,
             overload_pause,
             warm_up,
             first_byte,
@@ -116,6 +120,7 @@ impl Limits {
         [
             ("deadline_ms", millis(deadline)),
             ("requests_in_flight", in_flight as u64),
+            ("requests_in_flight_floor", in_flight_floor as u64),
             ("overload_pause_ms", millis(overload_pause)),
             ("warm_up_ms", millis(warm_up)),
             ("first_byte_ms", millis(first_byte)),

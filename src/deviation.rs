@@ -57,7 +57,10 @@ impl Deviation {
     pub(crate) fn apply(self, limits: &mut Limits) {
         match self {
             Self::Deadline(time) => limits.deadline = time,
-            Self::RequestsInFlight(count) => limits.in_flight = count,
+            Self::RequestsInFlight(count) => {
+                limits.in_flight = count;
+                limits.in_flight_floor = limits.in_flight_floor.min(count);
+            }
             Self::Connections(count) => limits.connections = count,
             Self::DrainInFlight(time) => limits.drain_in_flight = time,
         }
@@ -133,7 +136,7 @@ mod tests {
     fn each_changes_the_limit_that_it_names_and_no_other() {
         let all = [
             Deviation::Deadline(Duration::from_secs(7)),
-            Deviation::RequestsInFlight(7),
+            Deviation::RequestsInFlight(70),
             Deviation::Connections(7),
             Deviation::DrainInFlight(Duration::from_secs(7)),
         ];

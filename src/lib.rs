@@ -8,6 +8,8 @@ mod builder;
 pub mod conformance;
 mod contract;
 mod demo;
+#[cfg(feature = "deploy")]
+pub mod deploy;
 mod deviation;
 mod drain;
 mod error;

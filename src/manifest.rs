@@ -226,6 +226,7 @@ fn secrets(backend: &SecretsBackend) -> String {
         SecretsBackend::Files(folder) => format!("file://{}", folder.display()),
         // How it is asked is nobody's business, who may see the manifest.
         SecretsBackend::OpenBao(url) => format!("{}://{}{}", url.scheme(), url.authority(), url.path()),
+        SecretsBackend::AwsSecretsManager { region, prefix } => format!("aws-sm://{region}/{prefix}"),
         _ => "another".into(),
     }
 }

@@ -1,7 +1,7 @@
 //! The names that telemetry has in every product, which dashboards and alerts are made of.
 
 /// Metrics that the platform writes by itself, with their unit.
-pub(crate) const METRICS: [(&str, &str); 31] = [
+pub(crate) const METRICS: [(&str, &str); 33] = [
     ("halfbyte.access.decisions", "-"),
     ("halfbyte.access.errors", "-"),
     ("halfbyte.billing.backlog", "{event}"),
@@ -13,6 +13,8 @@ pub(crate) const METRICS: [(&str, &str); 31] = [
     ("halfbyte.billing.stranded", "{unit}"),
     ("halfbyte.check.age", "s"),
     ("halfbyte.check.ready", "-"),
+    ("halfbyte.load_shed.in_flight", "{request}"),
+    ("halfbyte.load_shed.limit", "{request}"),
     ("halfbyte.secrets.age", "s"),
     ("halfbyte.secrets.generation", "-"),
     ("halfbyte.secrets.reads", "-"),

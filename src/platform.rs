@@ -95,7 +95,7 @@ impl Platform {
         held: Held,
     ) -> Self {
         let addresses = (held.public.address(), held.admin.address());
-        let load_shed = LoadShedLayer::new(limits.in_flight, limits.overload_pause);
+        let load_shed = LoadShedLayer::adaptive(limits.in_flight_floor, limits.in_flight, limits.overload_pause);
         let observe = ServerLayer::new()
             .trusted_proxies(config.trusted_proxies.clone())
             .trace_from(TraceTrust::networks(config.trace_networks.clone()));
@@ -271,6 +271,12 @@ impl Platform {
         move || Some(inner.upgrade()?.systems.billing.stats())
     }
 
+    /// What the load is, for as long as the platform is there.
+    pub(crate) fn load(&self) -> impl Fn() -> Option<LoadShedLayer> + Clone + Send + Sync + 'static {
+        let inner = Arc::downgrade(&self.0);
+        move || Some(inner.upgrade()?.load_shed.clone())
+    }
+
     pub(crate) fn policies(&self) -> &InForce {
         &self.0.systems.policies
     }
@@ -291,7 +297,7 @@ impl Platform {
 
     /// Begins the routes of the product, each of which says what it asks of its callers: see [`Routes`].
     #[cfg(feature = "axum")]
-    pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Routes<S> {
+    pub fn routes(&self) -> Routes {
         Routes::new(self.clone())
     }
 
@@ -319,7 +325,8 @@ impl Platform {
     /// journal and is counted by the next process.
     #[cfg(feature = "axum")]
     pub async fn serve(self, routes: impl Into<axum::Router>) -> Result<(), Error> {
-        serve::run(&self, routes.into().layer(self.stack())).await
+        // With its state a router makes its routes once, and not for each request.
+        serve::run(&self, routes.into().layer(self.stack()).with_state(())).await
     }
 
     /// As [`serve`](Self::serve), for any service.

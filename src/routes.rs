@@ -2,11 +2,16 @@ use std::convert::Infallible;
 use std::fmt;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
-use axum::handler::Handler;
-use axum::response::IntoResponse;
-use axum::routing::{MethodFilter, Route as AxumRoute, on};
+use axum::handler::{Handler, HandlerService};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on_service};
+use bytes::Bytes;
+use halfbyte_core::BoxError;
+use halfbyte_core::body::Unwrap;
 use http::Method;
+use tower::util::MapResponse;
 use tower::{Layer, Service};
 
 use crate::manifest::Route;
@@ -19,49 +24,59 @@ use crate::public::RouteGuard;
 /// deployments find it, and no route can be left without a guard by mistake: one for everybody says [`Public`](crate::Public).
 ///
 /// ```no_run
+/// use axum::extract::State;
 /// use halfbyte::{Platform, Public, Routes};
 ///
-/// # fn example(platform: &Platform) -> Result<Routes, halfbyte::Error> {
+/// # fn example(platform: &Platform) -> Result<Routes<&'static str>, halfbyte::Error> {
 /// let may_write = platform.require(&["labels:write"]).feature("labels")?;
 /// let routes = platform
 ///     .routes()
-///     .route("GET /", Public, "Parcel makes shipping labels")
-///     .route("POST /labels", may_write, async || "a label");
+///     .with_state("a label")
+///     .route("GET /", Public, async || "Parcel makes shipping labels")
+///     .route("POST /labels", may_write, async |State(label): State<&'static str>| label);
 /// # Ok(routes) }
 /// ```
 #[must_use = "routes do nothing before they are served"]
 pub struct Routes<S = ()> {
     platform: Platform,
-    router: Router<S>,
+    state: S,
+    router: Router,
+}
+
+impl Routes {
+    pub(crate) fn new(platform: Platform) -> Self {
+        Self { platform, state: (), router: Router::new() }
+    }
 }
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
-    pub(crate) fn new(platform: Platform) -> Self {
-        Self { platform, router: Router::new() }
+    /// Gives `state` to the handlers of the routes that follow.
+    pub fn with_state<S2>(self, state: S2) -> Routes<S2> {
+        Routes { platform: self.platform, state, router: self.router }
     }
 
     /// Adds a route: `METHOD /path`, with the path as axum has it, behind `guard`. `GET` answers `HEAD` as well.
     ///
     /// # Panics
     ///
-    /// `route` is not of that form, its method is not one of RFC 9110 or `PATCH`, or there is such a route already.
-    pub fn route<H, T, G>(self, route: &str, guard: G, handler: H) -> Self
+    /// `route` is not of that form, its method is none that axum routes, or there is such a route already.
+    pub fn route<H, T, G, B>(self, route: &str, guard: G, handler: H) -> Self
     where
         H: Handler<T, S>,
         T: 'static,
-        G: RouteGuard + Layer<AxumRoute> + Clone + Send + Sync + 'static,
-        G::Service: Service<Request, Response: IntoResponse + 'static, Error = Infallible, Future: Send>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        <G::Service as Service<Request>>::Future: 'static,
+        G: RouteGuard + Layer<HandlerService<H, T, S>>,
+        G::Service: Service<Request, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+        <G::Service as Service<Request>>::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unwrap<Innermost = Body> + Send + 'static,
     {
         let (method, path) = parts(route);
         self.platform.declared().add_route(Route::new(method.as_str(), path, guard.asks()));
         let filter = MethodFilter::try_from(method.clone())
             .unwrap_or_else(|_| panic!("{route:?}: {method} is no method that a route can have"));
-        Self { router: self.router.route(path, on(filter, handler).route_layer(guard)), ..self }
+        // The guard stands directly around the handler: a layer of axum's would box service, future and body once more.
+        let service = guard.layer(handler.with_state(self.state.clone()));
+        let service = MapResponse::new(service, |response: Response<B>| response.map(plain));
+        Self { router: self.router.route(path, on_service(filter, service)), ..self }
     }
 
     /// Adds all methods of a gRPC service, such as one of tonic's, behind `guard`; `name` is its full name, `parcel.v1.Labels`.
@@ -72,19 +87,22 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     pub fn grpc<V, G>(self, name: &str, guard: G, service: V) -> Self
     where
         G: RouteGuard + Layer<V>,
-        G::Service:
-            Service<Request, Response: IntoResponse, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
-        <G::Service as Service<Request>>::Future: 'static,
+        G::Service: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
+        <G::Service as Service<Request>>::Response: IntoResponse,
+        <G::Service as Service<Request>>::Future: Send + 'static,
     {
         let path = format!("/{name}/{{*method}}");
         self.platform.declared().add_route(Route::new("POST", &path, guard.asks()));
         Self { router: self.router.route_service(&path, guard.layer(service)), ..self }
     }
+}
 
-    /// Gives the handlers their state, as [`Router::with_state`].
-    pub fn with_state<S2>(self, state: S) -> Routes<S2> {
-        Routes { platform: self.platform, router: self.router.with_state(state) }
-    }
+/// Most bodies are the handler's by the time they are sent: these are not boxed once more.
+fn plain<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unwrap<Innermost = Body> + Send + 'static,
+{
+    body.unwrapped().unwrap_or_else(Body::new)
 }
 
 /// `METHOD /path`
@@ -98,8 +116,8 @@ fn parts(route: &str) -> (Method, &str) {
 }
 
 /// For what axum offers besides: fallbacks, nesting, layers of the product's own. Routes that are added to it are not in the manifest.
-impl From<Routes> for Router {
-    fn from(routes: Routes) -> Self {
+impl<S> From<Routes<S>> for Router {
+    fn from(routes: Routes<S>) -> Self {
         routes.router
     }
 }

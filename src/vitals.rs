@@ -1,9 +1,11 @@
-//! The state of everything that readiness asks, and of billing, as metrics.
+//! The state of everything that readiness asks, of load and of billing, as metrics.
 
 use halfbyte_billing::Stats;
 use halfbyte_core::lifecycle::Health;
 use halfbyte_observe::opentelemetry::metrics::AsyncInstrument;
 use halfbyte_observe::opentelemetry::{KeyValue, global};
+
+use crate::layers::LoadShedLayer;
 
 /// Registers `halfbyte.check.ready` (1 or 0) and `halfbyte.check.age` (seconds), each by `halfbyte.check.name`.
 pub(crate) fn register_health(health: &Health) {
@@ -28,6 +30,31 @@ pub(crate) fn register_health(health: &Health) {
                 if let Some(age) = check.age {
                     gauge.observe(age.as_secs_f64(), &[name(&check.name)]);
                 }
+            }
+        })
+        .build();
+}
+
+/// Registers `halfbyte.load_shed.limit`, and `halfbyte.load_shed.in_flight` by `halfbyte.load_shed.state`.
+pub(crate) fn register_load(load: impl Fn() -> Option<LoadShedLayer> + Clone + Send + Sync + 'static) {
+    let meter = global::meter("halfbyte");
+    let of_limit = load.clone();
+    meter
+        .u64_observable_gauge("halfbyte.load_shed.limit")
+        .with_unit("{request}")
+        .with_description("How many requests may be handled at once, until their response begins")
+        .with_callback(move |gauge| _ = of_limit().map(|load| gauge.observe(load.limit() as u64, &[])))
+        .build();
+    let state = |state: &'static str| [KeyValue::new("halfbyte.load_shed.state", state)];
+    let (handling, streaming) = (state("handling"), state("streaming"));
+    meter
+        .u64_observable_gauge("halfbyte.load_shed.in_flight")
+        .with_unit("{request}")
+        .with_description("How many requests hold a place")
+        .with_callback(move |gauge| {
+            if let Some(load) = load() {
+                gauge.observe(load.handling(), &handling);
+                gauge.observe(load.streaming(), &streaming);
             }
         })
         .build();

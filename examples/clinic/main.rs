@@ -45,7 +45,7 @@ pub(crate) fn builder() -> Builder {
         .actions([READ_APPOINTMENT])
 }
 
-pub(crate) async fn routes(platform: &Platform) -> Result<Routes, halfbyte::Error> {
+pub(crate) async fn routes(platform: &Platform) -> Result<Routes<App>, halfbyte::Error> {
     let parcel = platform.setting("PARCEL_URL").unwrap_or("http://127.0.0.1:8080");
     let tokens = platform.calls("parcel", &["labels:write"]).await?;
     let app = App {
@@ -54,13 +54,16 @@ pub(crate) async fn routes(platform: &Platform) -> Result<Routes, halfbyte::Erro
     };
     let may_book = platform.require(&["appointments:write"]).authorize(BOOK_APPOINTMENT).feature("booking")?;
     let may_list = platform.require(&["appointments:read"]).authorize(LIST_APPOINTMENTS);
-    let routes =
-        platform.routes().route("POST /appointments", may_book, book).route("GET /appointments", may_list, list);
-    Ok(routes.with_state(app))
+    let routes = platform.routes().with_state(app).route("POST /appointments", may_book, book).route(
+        "GET /appointments",
+        may_list,
+        list,
+    );
+    Ok(routes)
 }
 
 #[derive(Clone)]
-struct App {
+pub(crate) struct App {
     appointments: Appointments,
     parcel: ParcelClient,
 }

@@ -47,23 +47,23 @@ pub(crate) fn builder(labels: &Labels) -> Builder {
         .entities(labels.clone())
 }
 
-pub(crate) fn routes(platform: &Platform, labels: Labels) -> Result<Routes, halfbyte::Error> {
+pub(crate) fn routes(platform: &Platform, labels: Labels) -> Result<Routes<App>, halfbyte::Error> {
     let may_create = platform.require(&["labels:write"]).authorize(CREATE_LABEL).feature("labels")?;
     let may_read = platform.require(&["labels:read"]).authorize(READ_LABEL).in_path("Label", "/labels/{id}");
     let may_read_usage = platform.require(&["labels:read"]).authorize(READ_USAGE);
     let seal = platform.secrets().get("label-seal");
     Ok(platform
         .routes()
+        .with_state(App { labels, seal, platform: platform.clone() })
         // It is about nobody's things, so there is nothing to ask policies.
-        .route("GET /", Public, "Parcel makes shipping labels. POST /labels\n")
+        .route("GET /", Public, async || "Parcel makes shipping labels. POST /labels\n")
         .route("POST /labels", may_create, make)
         .route("GET /labels/{id}", may_read, show)
-        .route("GET /usage", may_read_usage, usage)
-        .with_state(App { labels, seal, platform: platform.clone() }))
+        .route("GET /usage", may_read_usage, usage))
 }
 
 #[derive(Clone)]
-struct App {
+pub(crate) struct App {
     labels: Labels,
     seal: Secret<SecretString>,
     platform: Platform,

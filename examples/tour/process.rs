@@ -72,6 +72,11 @@ impl Product {
         format!("http://{}{path}", self.admin)
     }
 
+    /// Its process, as the system has it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends the process with no chance to do anything about it.
     pub fn kill(&mut self) -> Outcome {
         self.child.kill()?;

@@ -52,6 +52,39 @@ impl<B: Body<Data = Bytes>> Body for Refusable<B> {
     }
 }
 
+/// A body of a layer that may do nothing by the time it is sent but hand on the one inside, which can then be sent as it is.
+pub trait Unwrap: Sized {
+    /// The innermost body.
+    type Innermost;
+
+    /// The innermost body, or this one if it has something to do.
+    ///
+    /// # Errors
+    ///
+    /// It has: it comes back unchanged.
+    fn unwrapped(self) -> Result<Self::Innermost, Self>;
+}
+
+impl<B: Unwrap> Unwrap for Refusable<B> {
+    type Innermost = B::Innermost;
+
+    fn unwrapped(self) -> Result<B::Innermost, Self> {
+        match self.inner {
+            Some(body) => body.unwrapped().map_err(Self::inner),
+            None => Err(self),
+        }
+    }
+}
+
+#[cfg(feature = "axum")]
+impl Unwrap for axum_core::body::Body {
+    type Innermost = Self;
+
+    fn unwrapped(self) -> Result<Self, Self> {
+        Ok(self)
+    }
+}
+
 pin_project! {
     /// A body that keeps `guard` alive until it has been sent or dropped: a permit, a gauge, a span.
     #[derive(Debug)]
@@ -93,5 +126,26 @@ impl<B: Body, G> Body for Guarded<B, G> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Unwrap for &'static str {
+        type Innermost = Self;
+
+        fn unwrapped(self) -> Result<Self, Self> {
+            if self == "busy" { Err(self) } else { Ok(self) }
+        }
+    }
+
+    #[test]
+    fn a_body_is_unwrapped_unless_something_around_it_has_work_to_do() {
+        assert_eq!(Refusable::inner(Refusable::inner("a label")).unwrapped().ok(), Some("a label"));
+        assert!(Refusable::inner(Refusable::inner("busy")).unwrapped().is_err_and(|body| body.inner.is_some()));
+        let refusal: Refusable<&str> = Refusable::refused(Bytes::from_static(b"no"));
+        assert!(refusal.unwrapped().is_err_and(|body| body.refusal.as_deref() == Some(b"no")));
     }
 }

@@ -103,6 +103,13 @@ impl Chain {
         self.exemplars.attach(request);
         self.redaction.metrics(request);
     }
+
+    /// What was collected for somebody who scrapes, who takes nothing away from those who come after.
+    pub(crate) fn scraped(&self, request: &mut ExportMetricsServiceRequest) {
+        self.exemplars.show(request);
+        self.redaction.metrics(request);
+        self.redaction.resource(request);
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tracing_subscriber::{Layer, Registry, registry};
 
 use crate::chain::Chain;
 use crate::export::{Built, Plan, Providers};
+use crate::prometheus::Scraper;
 use crate::repeats::Repeats;
 use crate::resource::resource;
 use crate::subscriber::{self, BoxedLayer};
@@ -52,7 +53,8 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     if *done {
         return Err(Error::already_initialized("telemetry is already set up: call init once, first thing in main"));
     }
-    let plan = Plan::read(&settings.variables)?;
+    let mut plan = Plan::read(&settings.variables)?;
+    plan.scraped = settings.scraped;
     let propagators = Propagators::read(&settings.variables)?
         .take_baggage(settings.taken_baggage.clone())
         .send_baggage(settings.sent_baggage.clone());
@@ -64,7 +66,7 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     let mut layers: Vec<BoxedLayer<Registry>> = vec![repeats.decide().boxed(), console];
     // The exporters come last: they start threads, which an error above should not leave behind.
     let log_filter = filter()?;
-    let Built { providers, export, complaints } =
+    let Built { providers, scraped, export, complaints } =
         Providers::build(&plan, &resource, &chain, settings.spool.as_deref())?;
     if let Some(provider) = &providers.logs {
         layers.push(subscriber::logs(provider, log_filter));
@@ -89,6 +91,9 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
 
     set_globals(providers, propagators);
     instrumentation.install();
+    if let Some(reader) = scraped {
+        Scraper::new(reader, chain).install();
+    }
     if logger.is_err() {
         let why = "this process has a logger of the log crate already: its records go there and not to telemetry";
         tracing::warn!(target: "halfbyte::telemetry", "{why}");

@@ -13,6 +13,7 @@ mod instrumentation;
 mod keep;
 mod metrics;
 pub mod panics;
+pub mod prometheus;
 mod propagation;
 mod redact;
 mod repeats;

@@ -20,6 +20,7 @@ pub struct Settings {
     pub(crate) users: Option<UserHasher>,
     pub(crate) spool: Option<PathBuf>,
     pub(crate) console: bool,
+    pub(crate) scraped: bool,
 }
 
 impl Settings {
@@ -38,6 +39,7 @@ impl Settings {
             users: None,
             spool: Some(config.home.join("telemetry").join(product.as_str())),
             console: true,
+            scraped: false,
         }
     }
 
@@ -89,5 +91,12 @@ impl Settings {
     #[must_use]
     pub fn console(self, shown: bool) -> Self {
         Self { console: shown, ..self }
+    }
+
+    /// Keeps metrics also for a [`Scraper`](crate::prometheus::Scraper), whatever the `OTEL_*` variables say of their export. By
+    /// default metrics that are not exported are not made.
+    #[must_use]
+    pub fn scraped(self) -> Self {
+        Self { scraped: true, ..self }
     }
 }

@@ -19,7 +19,8 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Dropping it without that starts to send what is queued. In a Tokio runtime it does not wait for the end of it,
 /// since that would block a worker; elsewhere it waits up to a second.
 ///
-/// The callbacks of observable instruments run on a thread of telemetry, one collection at a time. One that waits holds up
+/// The callbacks of observable instruments run on a thread of telemetry (that of the export, or of a
+/// [scrape](crate::prometheus::Scraper)), one collection at a time. One that waits holds up
 /// metrics, and whoever makes an instrument meanwhile, and nothing else. One that panics ends the metrics of the process, since
 /// the SDK holds its locks while it runs them: that is logged once, is the `last_error` of [`Stats::metrics`], and
 /// fails every [flush](Self::flush).

@@ -9,13 +9,22 @@ use halfbyte_core::{Problem, problem};
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Layer, Service};
 
-/// Bounds the requests at once, up to the end of response bodies that are streamed; one more is refused at once, not queued.
+use super::limit::Limit;
+
+/// Bounds the requests at once; one more is refused at once, not queued.
+///
+/// With a floor ([`adaptive`](Self::adaptive)) the bound follows the time that requests take until their response begins: while it is
+/// used up, it shrinks as long as fewer at once are faster, since those had been waiting for each other, and grows otherwise. A
+/// handler that is slow by nature does not shrink it. What was refused further in, what failed, and whom a client hung up on tell
+/// nothing of how long requests take, and do not move it. Responses that are streamed hold their place up to their end, and
+/// are bounded by the ceiling alone.
+///
+/// The time is tokio's, which tests can pause.
 #[derive(Clone, Debug)]
 pub struct LoadShedLayer {
-    permits: Arc<Semaphore>,
+    limit: Arc<Limit>,
     retry_after: Duration,
 }
 
@@ -25,7 +34,36 @@ const IN_MEMORY: u64 = 64 * 1024;
 impl LoadShedLayer {
     /// At most `in_flight` requests, over all clones; a client is asked to wait `retry_after`.
     pub fn new(in_flight: usize, retry_after: Duration) -> Self {
-        Self { permits: Arc::new(Semaphore::new(in_flight)), retry_after }
+        Self::adaptive(in_flight, in_flight, retry_after)
+    }
+
+    /// At most as many requests as do not wait for each other, over all clones, from `floor` to `ceiling`, where it begins; a client is
+    /// asked to wait `retry_after`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use halfbyte::layers::LoadShedLayer;
+    ///
+    /// let layer = LoadShedLayer::adaptive(16, 1024, Duration::from_secs(1));
+    /// assert_eq!(layer.limit(), 1024);
+    /// ```
+    pub fn adaptive(floor: usize, ceiling: usize, retry_after: Duration) -> Self {
+        Self { limit: Arc::new(Limit::new(floor, ceiling)), retry_after }
+    }
+
+    /// How many requests may be handled at once, as of now.
+    pub fn limit(&self) -> usize {
+        self.limit.limit()
+    }
+
+    /// How many requests there are whose response has not begun.
+    pub fn handling(&self) -> u64 {
+        self.limit.in_flight().0
+    }
+
+    /// How many responses there are that are streamed and have not ended.
+    pub fn streaming(&self) -> u64 {
+        self.limit.in_flight().1
     }
 }
 
@@ -49,7 +87,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body,
 {
-    type Response = Response<Refusable<Guarded<ResBody, OwnedSemaphorePermit>>>;
+    type Response = Response<Refusable<Guarded<ResBody, Place>>>;
     type Error = S::Error;
     type Future = LoadShedFuture<S::Future>;
 
@@ -58,15 +96,43 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        match self.layer.permits.clone().try_acquire_owned() {
-            Ok(permit) => {
-                LoadShedFuture { admitted: Some(self.inner.call(request)), permit: Some(permit), refusal: None }
+        match Place::take(&self.layer.limit) {
+            Some(place) => {
+                LoadShedFuture { admitted: Some(self.inner.call(request)), place: Some(place), refusal: None }
             }
-            Err(_none_left) => {
+            None => {
                 let refusal = Some((problem::Context::of(&request), self.layer.retry_after));
-                LoadShedFuture { admitted: None, permit: None, refusal }
+                LoadShedFuture { admitted: None, place: None, refusal }
             }
         }
+    }
+}
+
+/// The place of a request among those at once, which it gives back when it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    limit: Arc<Limit>,
+    entered: u64,
+    is_sending: bool,
+}
+
+impl Place {
+    fn take(limit: &Arc<Limit>) -> Option<Self> {
+        let entered = limit.enter()?;
+        Some(Self { limit: limit.clone(), entered, is_sending: false })
+    }
+
+    /// Goes on to the sending of the response.
+    fn sending(mut self) -> Self {
+        self.limit.send();
+        self.is_sending = true;
+        self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.limit.leave(self.is_sending);
     }
 }
 
@@ -75,7 +141,7 @@ pin_project! {
     pub struct LoadShedFuture<F> {
         #[pin]
         admitted: Option<F>,
-        permit: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
         refusal: Option<(problem::Context, Duration)>,
     }
 }
@@ -85,7 +151,7 @@ where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body,
 {
-    type Output = Result<Response<Refusable<Guarded<B, OwnedSemaphorePermit>>>, E>;
+    type Output = Result<Response<Refusable<Guarded<B, Place>>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -93,12 +159,30 @@ where
             let (context, retry_after) = this.refusal.unwrap_or_default();
             return Poll::Ready(Ok(Problem::overloaded(retry_after).to_response(&context)));
         };
-        let response = ready!(admitted.poll(cx))?;
-        let permit = this.permit.take();
+        let response = match ready!(admitted.poll(cx)) {
+            Ok(response) => response,
+            Err(error) => {
+                *this.place = None;
+                return Poll::Ready(Err(error));
+            }
+        };
+        let place = this.place.take();
+        if let Some(place) = place.as_ref().filter(|_| was_handled(&response)) {
+            place.limit.measure(place.entered);
+        }
         Poll::Ready(Ok(response.map(|body| {
             // What is in memory is work no more: a client that does not read it must not keep others out.
-            let permit = permit.filter(|_| body.size_hint().exact().is_none_or(|bytes| bytes > IN_MEMORY));
-            Refusable::inner(Guarded::maybe(body, permit))
+            let place = place.filter(|_| body.size_hint().exact().is_none_or(|bytes| bytes > IN_MEMORY));
+            Refusable::inner(Guarded::maybe(body, place.map(Place::sending)))
         })))
+    }
+}
+
+/// Whether the work was done, or would have taken longer than there was time for. What ends early for another reason is
+/// no measure of it: whoever sends bad tokens would make good requests look slow beside theirs.
+fn was_handled<B>(response: &Response<B>) -> bool {
+    match response.extensions().get::<problem::Kind>() {
+        Some(refused) => *refused == problem::Kind::DeadlineExceeded,
+        None => !response.status().is_client_error() && !response.status().is_server_error(),
     }
 }

@@ -3,9 +3,10 @@
 mod catch_panic;
 mod deadline;
 mod drain_gate;
+mod limit;
 mod load_shed;
 
 pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer};
 pub use self::deadline::{Deadline, DeadlineFuture, DeadlineLayer};
 pub use self::drain_gate::{DrainGate, DrainGateFuture, DrainGateLayer};
-pub use self::load_shed::{LoadShed, LoadShedFuture, LoadShedLayer};
+pub use self::load_shed::{LoadShed, LoadShedFuture, LoadShedLayer, Place};

@@ -14,10 +14,10 @@ use crate::start;
 
 #[allow(dead_code, reason = "a test has a main of its own")]
 #[path = "../../examples/clinic/main.rs"]
-mod clinic;
+pub(crate) mod clinic;
 #[allow(dead_code, reason = "a test has a main of its own")]
 #[path = "../../examples/parcel/main.rs"]
-mod parcel;
+pub(crate) mod parcel;
 
 use clinic::access::{BOOK_APPOINTMENT, LIST_APPOINTMENTS, READ_APPOINTMENT};
 use parcel::access::{CREATE_LABEL, READ_LABEL, READ_USAGE};

@@ -1,11 +1,15 @@
 //! Routes that say what they ask of their callers.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use halfbyte::core::lifecycle::Phase;
 use halfbyte::identity::access::Action;
-use halfbyte::{Manifest, Public};
+use halfbyte::{Manifest, Principal, Public, TenantId};
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
 
 use crate::start;
 
@@ -27,7 +31,7 @@ async fn the_manifest_has_each_route_with_what_it_asks() {
         .routes()
         .route("POST /labels", may_make, async || "made")
         .route("GET /tenants/{tenant}/labels/{id}", may_read, async || "read")
-        .route("GET /", Public, "hello")
+        .route("GET /", Public, async || "hello")
         .into();
     // As whoever compares products reads it.
     let manifest: Manifest = serde_json::from_str(&serde_json::to_string(&platform.manifest()).unwrap()).unwrap();
@@ -55,7 +59,8 @@ async fn a_guarded_route_is_guarded_and_another_method_is_not_let_through() {
     let folder = tempfile::tempdir().unwrap();
     let platform = start::start(folder.path(), CATALOG).await.unwrap();
     let guard = platform.require(&["labels:read"]);
-    let routes = platform.routes().route("GET /", Public, "hello").route("GET /labels", guard, "labels");
+    let routes =
+        platform.routes().route("GET /", Public, async || "hello").route("GET /labels", guard, async || "labels");
     let serving = tokio::spawn(platform.clone().serve(routes));
     platform.lifecycle().reached(Phase::Ready).await;
     let status = async |method: reqwest::Method, path: &str| {
@@ -68,4 +73,22 @@ async fn a_guarded_route_is_guarded_and_another_method_is_not_let_through() {
     assert_eq!(status(reqwest::Method::POST, "/labels").await, 405);
     platform.lifecycle().enter(Phase::LameDuck);
     serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_counted_by_the_body_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let platform = start::start(folder.path(), CATALOG).await.unwrap();
+    let guard = platform.require(&[]).feature("labels").unwrap().units_of_body(NonZeroU64::new(100).unwrap());
+    let routes = Router::from(platform.routes().route("GET /labels", guard, async || "x".repeat(250)));
+    let tenant: TenantId = "acme".parse().unwrap();
+    let customers = platform.billing().customers();
+    customers.create(&tenant).await.unwrap();
+    customers.subscribe(&tenant, "starter").await.unwrap();
+    let mut request = http::Request::get("/labels").body(Body::empty()).unwrap();
+    request.extensions_mut().insert(Principal::builder("app", tenant.clone(), jiff::Timestamp::MAX).build());
+    let response = routes.oneshot(request).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 250);
+    let usage = platform.billing().usage_of(&tenant).await.unwrap();
+    assert_eq!(usage.iter().map(|usage| usage.used.to_string()).collect::<Vec<_>>(), ["3"]);
 }

@@ -1,4 +1,4 @@
-//! The project's chores, in Rust: `cargo xtask test | backends | bench`.
+//! The project's chores, in Rust: `cargo xtask test | backends | bench | new | soak`.
 //!
 //! `test` is the test command of the README and all that CI runs. `backends` starts the same real servers for a
 //! person who wants to look at one or to run one test against it. Everything that is fetched, logged or recorded
@@ -11,7 +11,9 @@ mod bench;
 mod cargo;
 mod error;
 mod invocation;
+mod new;
 mod rules;
+mod soak;
 mod table;
 mod test;
 mod tools;
@@ -43,6 +45,10 @@ enum Chore {
         /// The bench to run; all of them when left out
         name: Option<String>,
     },
+    /// Write a product outside of this workspace
+    New(new::Args),
+    /// Load on both products for minutes, with faults at random, and what becomes of memory meanwhile
+    Soak(soak::Args),
     /// Stop the backends in RECORD once standard input closes
     #[command(hide = true)]
     Watch { record: PathBuf },
@@ -63,6 +69,8 @@ fn run(chore: Chore) -> Result<ExitCode> {
         Chore::Test(args) => test::run(&Workspace::load()?, &args),
         Chore::Backends(chore) => backends::run(&Workspace::load()?, &chore).map(|()| ExitCode::SUCCESS),
         Chore::Bench { name } => bench::run(&Workspace::load()?, name.as_deref()).map(|()| ExitCode::SUCCESS),
+        Chore::New(args) => new::run(&Workspace::load()?, &args).map(|()| ExitCode::SUCCESS),
+        Chore::Soak(args) => soak::run(&Workspace::load()?, &args),
         Chore::Watch { record } => backends::watchdog::watch(&record).map(|()| ExitCode::SUCCESS),
     }
 }

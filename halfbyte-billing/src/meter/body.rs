@@ -3,6 +3,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Buf as _;
 use halfbyte_core::BoxError;
+use halfbyte_core::body::Unwrap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -25,6 +26,17 @@ pin_project! {
 impl<B> Metered<B> {
     pub(super) fn new(body: B, settling: Option<Settling>) -> Self {
         Self { body, settling, broken: false }
+    }
+}
+
+impl<B: Unwrap> Unwrap for Metered<B> {
+    type Innermost = B::Innermost;
+
+    fn unwrapped(self) -> Result<B::Innermost, Self> {
+        if self.settling.is_some() || self.broken {
+            return Err(self);
+        }
+        self.body.unwrapped().map_err(|body| Self { body, settling: None, broken: false })
     }
 }
 

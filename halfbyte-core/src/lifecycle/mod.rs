@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -40,6 +41,8 @@ pub struct Lifecycle(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     phase: watch::Sender<Phase>,
+    /// When each phase was, in their order.
+    entered: [OnceLock<Timestamp>; Phase::ALL.len()],
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Those that run when the others have ended.
@@ -56,6 +59,10 @@ impl Lifecycle {
     pub fn new(clock: Clock) -> Self {
         Self(Arc::new(Inner {
             phase: watch::Sender::new(Phase::Starting),
+            entered: Phase::ALL.map(|phase| match phase {
+                Phase::Starting => clock.now().into(),
+                _ => OnceLock::new(),
+            }),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             last: TaskTracker::new(),
@@ -77,6 +84,10 @@ impl Lifecycle {
         let forwards = self.0.phase.send_if_modified(|now| {
             from = *now;
             *now = (*now).max(phase);
+            if phase > from {
+                // Before anyone sees the phase, and once, since it is never left backwards.
+                let _first = self.0.entered[phase as usize].set(self.0.clock.now());
+            }
             phase > from
         });
         // After the change: a subscriber of the log may ask for the phase.
@@ -84,6 +95,11 @@ impl Lifecycle {
             tracing::info!(from = from.as_str(), to = phase.as_str(), "the life cycle moves on");
         }
         forwards
+    }
+
+    /// When `phase` was entered, by the [clock](Self::clock); `None` if that was not yet, or if it was skipped.
+    pub fn entered(&self, phase: Phase) -> Option<Timestamp> {
+        self.0.entered[phase as usize].get().copied()
     }
 
     /// Resolves once `phase` or a later one is entered. Cancel safe.
@@ -144,7 +160,8 @@ impl Lifecycle {
         let most = begun + budget.saturating_sub(kept).min(LONGEST);
         let mut all = timeout_at(most, tasks.wait()).await.is_ok();
         let until = begun + budget.min(LONGEST);
-        let _set_before = last_until.set(until);
+        // One that works up to its last moment has ended in time: it is told an earlier one.
+        let _set_before = last_until.set(until - to_end_in(budget));
         run_last.cancel();
         last.close();
         all &= timeout_at(until, last.wait()).await.is_ok();
@@ -173,6 +190,11 @@ fn kept_for_the_last(budget: Duration) -> Duration {
     (budget / 5).max(Duration::from_secs(1)).min(budget / 2)
 }
 
+/// What of `budget` the last tasks have to end in when their time is up.
+fn to_end_in(budget: Duration) -> Duration {
+    (budget / 10).min(Duration::from_millis(200))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +206,18 @@ mod tests {
         assert!(!life.enter(Phase::Ready));
         assert_eq!(life.phase(), Phase::Draining);
         life.reached(Phase::LameDuck).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_known_when_a_phase_was_entered_and_which_were_skipped() {
+        let begun: Timestamp = "2030-01-01T12:00:00Z".parse().unwrap();
+        let life = Lifecycle::new(Clock::manual(begun));
+        for (later, phase) in [(5, Phase::Ready), (3, Phase::Draining), (1, Phase::LameDuck), (1, Phase::Draining)] {
+            tokio::time::advance(Duration::from_secs(later)).await;
+            life.enter(phase);
+        }
+        let entered = |phase| life.entered(phase).map(|at| at.duration_since(begun).as_secs());
+        assert_eq!(Phase::ALL.map(entered), [Some(0), Some(5), None, Some(8), None, None]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -212,10 +246,19 @@ mod tests {
             });
             let ran = life.spawn_last("last", move |until| async move {
                 assert_eq!(begun.elapsed().as_secs(), begins);
-                assert_eq!(until - begun, Duration::from_secs(budget));
+                assert_eq!(until - begun, Duration::from_secs(budget) - Duration::from_millis(200));
             });
             assert_eq!(life.stop_tasks(Duration::from_secs(budget)).await, ends_all, "{slow} of {budget}");
             ran.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_last_task_that_uses_all_the_time_that_it_was_given_has_ended_in_time() {
+        for budget in [Duration::from_secs(2), Duration::from_millis(50), Duration::from_secs(60)] {
+            let life = Lifecycle::new(Clock::system());
+            life.spawn_last("thorough", tokio::time::sleep_until);
+            assert!(life.stop_tasks(budget).await, "{budget:?}");
         }
     }
 

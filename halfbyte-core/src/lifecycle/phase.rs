@@ -16,6 +16,10 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them, in their order.
+    pub const ALL: [Phase; 6] =
+        [Phase::Starting, Phase::Ready, Phase::LameDuck, Phase::Draining, Phase::Flushing, Phase::Closed];
+
     /// The phase as logs and the admin listener show it.
     pub fn as_str(self) -> &'static str {
         match self {

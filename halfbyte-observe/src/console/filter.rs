@@ -28,9 +28,10 @@ pub(crate) fn panics() -> EnvFilter {
     EnvFilter::new("halfbyte::panic=error")
 }
 
-/// Which `tracing` spans are part of traces: those from INFO up, whatever is logged.
+/// Which `tracing` spans are part of traces: those from INFO up, whatever is logged. The line of a request is none of its events: its
+/// span says the same, and the line is made for nobody where it is not logged.
 pub(crate) fn spans() -> Targets {
-    let quiet = QUIET.iter().map(|target| (*target, LevelFilter::OFF));
+    let quiet = QUIET.iter().chain(&["halfbyte::access"]).map(|target| (*target, LevelFilter::OFF));
     Targets::new().with_default(LevelFilter::INFO).with_targets(quiet)
 }
 
@@ -48,6 +49,12 @@ mod tests {
     fn the_default_is_info_and_quiet_for_the_plumbing() {
         let shown = filter("").expect("valid").to_string();
         assert!(shown.contains("info") && shown.contains("hyper=warn"), "{shown}");
+    }
+
+    #[test]
+    fn the_line_of_a_request_is_no_event_of_a_span() {
+        assert!(spans().would_enable("parcel", &tracing::Level::INFO));
+        assert!(!spans().would_enable("halfbyte::access", &tracing::Level::INFO));
     }
 
     #[test]

@@ -38,9 +38,12 @@ impl Answer {
 
 /// The meaning of a response over HTTP. `body` is empty if it was too long.
 pub(super) fn http(signal: Signal, status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Answer {
-    let protobuf =
-        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-protobuf"));
-    let body = if protobuf { body } else { &[] };
+    let is = |media: &[u8]| headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(media));
+    let body = if is(b"application/x-protobuf") { body } else { &[] };
+    if status.is_success() && is(b"text/html") {
+        // A page to sign in, or of a proxy whose server is away: nobody there has taken anything.
+        return Answer::none(format!("what answered {status} with a page in HTML is no collector"));
+    }
     if status.is_success() {
         return accepted(signal, body);
     }
@@ -227,7 +230,8 @@ mod tests {
             Answer::Accepted { rejected: 3, message: Some("the collector rejected 3 log records: \"no\"".to_owned()) }
         );
         // Of another type, or not to be read: nothing is known to be rejected.
-        for (headers, body) in [(&[("content-type", "text/html")][..], &body[..]), (&[protobuf][..], &body[..3])] {
+        let json = ("content-type", "application/json");
+        for (headers, body) in [(&[json][..], &body[..]), (&[protobuf][..], &body[..3])] {
             assert_eq!(answered(200, headers, body), Answer::Accepted { rejected: 0, message: None });
         }
         // A warning only.
@@ -237,6 +241,15 @@ mod tests {
         // A negative count is nonsense.
         let negative = [0x0a, 11, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
         assert!(matches!(answered(200, &[protobuf], &negative), Answer::Accepted { rejected: 0, .. }));
+    }
+
+    #[test]
+    fn a_page_is_of_somebody_who_took_nothing() {
+        for media in ["text/html", "text/html; charset=utf-8"] {
+            let answer = answered(200, &[("content-type", media)], b"<!doctype html><title>Sign in</title>");
+            let why = "what answered 200 OK with a page in HTML is no collector".to_owned();
+            assert_eq!(answer, Answer::Later { after: None, why });
+        }
     }
 
     #[test]

@@ -12,15 +12,17 @@ use opentelemetry_proto::tonic::metrics::v1::{
     ExponentialHistogram, Gauge, Histogram, Metric, ResourceMetrics as ResourceMetricsMessage, ScopeMetrics, Sum,
     Summary,
 };
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{
-    Aggregation, Instrument, InstrumentKind, ManualReader, Pipeline, Stream, Temporality,
+    Aggregation, Instrument, InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Stream, Temporality,
 };
 use prost::Message as _;
 
 use super::pack::{Packer, Speaker};
+use super::plan::Plan;
 use super::queue::{BATCH_BYTES, Queue};
 use crate::chain::Chain;
 use crate::spool::Batch;
@@ -28,7 +30,7 @@ use crate::spool::Batch;
 /// How many series one metric has at most; what comes on top is one series with `otel.metric.overflow`.
 const MOST_SERIES: usize = 2000;
 
-/// The reader that the meter provider is built with. The export runtime collects with it.
+/// A reader that the meter provider is built with. The export runtime collects with it, and so does who scrapes.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader(Arc<Inner>);
 
@@ -43,6 +45,16 @@ impl Reader {
     pub(super) fn new(temporality: Temporality) -> Self {
         let reader = ManualReader::builder().with_temporality(temporality).build();
         Self(Arc::new(Inner { reader, pipeline: OnceLock::new(), shut_down: AtomicBool::new(false) }))
+    }
+
+    /// Collects once; or why that cannot be done, for people.
+    pub(crate) fn read(&self) -> Result<ExportMetricsServiceRequest, String> {
+        if self.is_over() {
+            return Err("telemetry was shut down".to_owned());
+        }
+        let mut metrics = ResourceMetrics::default();
+        self.collect(&mut metrics).map_err(|error| error_chain(&error))?;
+        Ok(ExportMetricsServiceRequest::from(&metrics))
     }
 
     /// Whether its provider was shut down or is gone: there is nothing any more, and that is in order.
@@ -77,8 +89,34 @@ impl MetricReader for Reader {
     }
 }
 
+/// What measurements go to, and those who read there.
+#[derive(Debug, Default)]
+pub(super) struct Meters {
+    pub(super) provider: Option<SdkMeterProvider>,
+    pub(super) exported: Option<Reader>,
+    pub(super) scraped: Option<Reader>,
+}
+
+impl Meters {
+    /// A reader costs every measurement its own: who scrapes shares that of the export, unless what it reads is gone then.
+    pub(super) fn build(plan: &Plan, resource: &Resource) -> Self {
+        let exported = plan.metrics.as_ref().map(|_| Reader::new(plan.temporality));
+        let shared = exported.clone().filter(|_| plan.temporality == Temporality::Cumulative);
+        let scraped = plan.scraped.then(|| shared.clone().unwrap_or_else(|| Reader::new(Temporality::Cumulative)));
+        let exponential = plan.exponential;
+        let mut builder = SdkMeterProvider::builder()
+            .with_resource(resource.clone())
+            .with_view(move |instrument: &_| bounded(instrument, exponential));
+        for reader in exported.iter().chain(scraped.iter().filter(|_| shared.is_none())) {
+            builder = builder.with_reader(reader.clone());
+        }
+        let provider = (exported.is_some() || scraped.is_some()).then(|| builder.build());
+        Self { provider, exported, scraped }
+    }
+}
+
 /// The view that keeps every metric's number of series in bounds.
-pub(super) fn bounded(instrument: &Instrument, exponential: bool) -> Option<Stream> {
+fn bounded(instrument: &Instrument, exponential: bool) -> Option<Stream> {
     let stream = Stream::builder().with_cardinality_limit(MOST_SERIES);
     let stream = match instrument.kind() {
         // The size and the scale that the specification has by default.
@@ -97,13 +135,11 @@ pub(super) fn bounded(instrument: &Instrument, exponential: bool) -> Option<Stre
 /// Answers why that cannot be done, for people. The SDK holds its locks while it runs the callbacks of the product: one that
 /// panics leaves them poisoned, and one that waits makes all others wait who collect or make instruments.
 pub(super) fn collect(reader: &Reader, queue: &Queue<Batch>, chain: &Chain, speaker: &Speaker) -> Result<(), String> {
-    let mut metrics = ResourceMetrics::default();
-    match reader.collect(&mut metrics) {
-        Ok(()) => {}
+    let mut request = match reader.read() {
+        Ok(request) => request,
         Err(_) if reader.is_over() => return Ok(()),
-        Err(error) => return Err(error_chain(&error)),
-    }
-    let mut request = ExportMetricsServiceRequest::from(&metrics);
+        Err(why) => return Err(why),
+    };
     chain.metrics(&mut request);
     for batch in encode(request, speaker) {
         let (items, bytes) = (batch.items, batch.payload.len());

@@ -34,6 +34,8 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
+use self::metrics::Meters;
+pub(crate) use self::metrics::Reader;
 pub(crate) use self::pipeline::{Export, Pipeline, Unsent};
 pub(crate) use self::plan::Plan;
 pub(crate) use self::spans::Sampled;
@@ -56,6 +58,8 @@ pub(crate) struct Providers {
 #[derive(Debug, Default)]
 pub(crate) struct Built {
     pub(crate) providers: Providers,
+    /// What metrics are scraped with.
+    pub(crate) scraped: Option<Reader>,
     pub(crate) export: Option<Export>,
     /// What is to be told once there is a log.
     pub(crate) complaints: Vec<String>,
@@ -69,15 +73,18 @@ impl Providers {
         }
         if plan.is_empty() {
             let traces = chain.traces(resource, None::<SpanQueue>);
-            return Ok(Built { providers: Self { traces: Some(traces), ..Self::default() }, ..Built::default() });
+            let Meters { provider: metrics, scraped, .. } = Meters::build(plan, resource);
+            let providers = Self { traces: Some(traces), metrics, logs: None };
+            return Ok(Built { providers, scraped, ..Built::default() });
         }
-        let Pipeline { spans, logs, metrics, export, complaints } = Pipeline::start(plan, resource, chain, spool)?;
+        let Pipeline { spans, logs, metrics, scraped, export, complaints } =
+            Pipeline::start(plan, resource, chain, spool)?;
         let traces = chain.traces(resource, spans);
         let logs = logs.map(|queue| {
             SdkLoggerProvider::builder().with_resource(resource.clone()).with_log_processor(queue).build()
         });
         let providers = Self { traces: Some(traces), metrics, logs };
-        Ok(Built { providers, export: Some(export), complaints })
+        Ok(Built { providers, scraped, export: Some(export), complaints })
     }
 
     /// What became of spans that were not sampled.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::alarm::Alarm;
 use super::backlog::{Backlog, MOST_IN_MEMORY};
 use super::driver::{Driver, Gather, Order, Report};
-use super::metrics::{self, Reader};
+use super::metrics::{self, Meters, Reader};
 use super::pack::Speaker;
 use super::plan::{Plan, Route};
 use super::queue::{Books, Limits, MOST_BYTES, Queue};
@@ -39,6 +39,8 @@ pub(crate) struct Pipeline {
     pub(crate) logs: Option<LogQueue>,
     /// With a reader of which the export thread collects.
     pub(crate) metrics: Option<SdkMeterProvider>,
+    /// Another reader of it, or the same.
+    pub(crate) scraped: Option<Reader>,
     pub(crate) export: Export,
     /// What is to be told once there is a log.
     pub(crate) complaints: Vec<String>,
@@ -81,15 +83,7 @@ impl Pipeline {
         let (alarm, speaker) = (Arc::<Mutex<Alarm>>::default(), Speaker::from(resource));
         let mut build = Build { ends: Vec::new(), tasks: Vec::new(), alarm, spool, complaints: Vec::new() };
 
-        let exponential = plan.exponential;
-        let reader = plan.metrics.as_ref().map(|_| Reader::new(plan.temporality));
-        let metrics = reader.as_ref().map(|reader| {
-            SdkMeterProvider::builder()
-                .with_resource(resource.clone())
-                .with_view(move |instrument: &_| metrics::bounded(instrument, exponential))
-                .with_reader(reader.clone())
-                .build()
-        });
+        let Meters { provider: metrics, exported, scraped } = Meters::build(plan, resource);
         let mut spans = None;
         if let Some(route) = &plan.traces {
             let speaker = speaker.clone();
@@ -103,7 +97,7 @@ impl Pipeline {
             let queue = build.signal(Signal::Logs, route, encode, |_| None)?;
             logs = Some(LogQueue { queue, chain: chain.clone() });
         }
-        if let (Some(route), Some(reader)) = (&plan.metrics, reader) {
+        if let (Some(route), Some(reader)) = (&plan.metrics, exported) {
             let gather = |queue: &Arc<_>| {
                 let (queue, chain) = (Arc::clone(queue), chain.clone());
                 Some(Arc::new(move || metrics::collect(&reader, &queue, &chain, &speaker)) as Gather)
@@ -124,7 +118,7 @@ impl Pipeline {
             }
         }
         start(tasks)?;
-        Ok(Self { spans, logs, metrics, export: Export { ends }, complaints })
+        Ok(Self { spans, logs, metrics, scraped, export: Export { ends }, complaints })
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) metrics: Option<Route>,
     pub(crate) logs: Option<Route>,
     pub(super) temporality: Temporality,
+    /// Whether metrics are kept for who scrapes them, exported or not.
+    pub(crate) scraped: bool,
     /// Whether histograms have exponential buckets.
     pub(super) exponential: bool,
 }
@@ -52,6 +54,7 @@ impl Plan {
             traces: route(variables, Signal::Traces, |variables| batches(variables, "OTEL_BSP", 5000))?,
             metrics: route(variables, Signal::Metrics, collections)?,
             logs: route(variables, Signal::Logs, |variables| batches(variables, "OTEL_BLRP", 1000))?,
+            scraped: false,
             temporality: temporality(variables)?,
             exponential: exponential(variables)?,
         })

@@ -69,12 +69,21 @@ impl Exemplars {
     /// Puts what there is on the data points of the same metric and attributes, and forgets it: call it once for each
     /// export. Metrics of other instrumentation scopes are left alone.
     pub(crate) fn attach(&self, request: &mut ExportMetricsServiceRequest) {
+        self.put(request, Reservoir::take);
+    }
+
+    /// As [`attach`](Self::attach), and forgets nothing: also what was exported before, until there is something newer.
+    pub(crate) fn show(&self, request: &mut ExportMetricsServiceRequest) {
+        self.put(request, Reservoir::last);
+    }
+
+    fn put(&self, request: &mut ExportMetricsServiceRequest, read: fn(&Reservoir) -> Vec<Exemplar>) {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut of_metric: HashMap<&str, HashMap<String, Vec<Exemplar>>> = HashMap::new();
         for durations in sources.iter().filter_map(Weak::upgrade) {
             for series in durations.all() {
                 let Some(reservoir) = series.reservoir.get() else { continue };
-                let exemplars = reservoir.take();
+                let exemplars = read(reservoir);
                 if !exemplars.is_empty() {
                     let of_series = of_metric.entry(durations.name).or_default();
                     of_series.entry(identity(&series.attributes)).or_default().extend(exemplars);
@@ -139,6 +148,7 @@ struct Sample {
     at: Instant,
     trace: [u8; 16],
     span: [u8; 8],
+    is_exported: bool,
 }
 
 impl Reservoir {
@@ -155,7 +165,7 @@ impl Reservoir {
         }
         if let Ok(mut sample) = slot.sample.try_lock() {
             let (trace, span) = (span.trace_id().to_bytes(), span.span_id().to_bytes());
-            *sample = Some(Sample { seconds, at, trace, span });
+            *sample = Some(Sample { seconds, at, trace, span, is_exported: false });
             slot.stays.store(nanos(age + STAYS), Ordering::Relaxed);
         }
     }
@@ -163,8 +173,16 @@ impl Reservoir {
     fn take(&self) -> Vec<Exemplar> {
         let samples = self.slots.iter().filter_map(|slot| {
             slot.stays.store(0, Ordering::Relaxed);
-            slot.sample.lock().unwrap_or_else(PoisonError::into_inner).take()
+            let mut sample = slot.sample.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = sample.as_mut().filter(|sample| !sample.is_exported)?;
+            new.is_exported = true;
+            Some(*new)
         });
+        samples.map(Sample::exemplar).collect()
+    }
+
+    fn last(&self) -> Vec<Exemplar> {
+        let samples = self.slots.iter().filter_map(|slot| *slot.sample.lock().unwrap_or_else(PoisonError::into_inner));
         samples.map(Sample::exemplar).collect()
     }
 }

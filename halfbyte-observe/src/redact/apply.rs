@@ -63,6 +63,13 @@ impl Redaction {
         }
     }
 
+    /// Removes secrets from the attributes of the resource.
+    pub(crate) fn resource(&self, request: &mut ExportMetricsServiceRequest) {
+        for resource in request.resource_metrics.iter_mut().filter_map(|metrics| metrics.resource.as_mut()) {
+            self.0.list(&mut resource.attributes, DEEPEST);
+        }
+    }
+
     fn metric(&self, data: &mut metric::Data) {
         let point = |attributes: &mut Vec<ProtoKeyValue>, exemplars: &mut [Exemplar]| {
             self.0.list(attributes, DEEPEST);

@@ -29,7 +29,9 @@ use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::{Context, Filter};
+use tracing_subscriber::registry::LookupSpan;
 
 use self::line::Line;
 use self::table::{Table, Told};
@@ -72,8 +74,11 @@ impl Repeats {
     }
 
     /// The layer that decides. It comes before every one that [hears](Self::heard).
-    pub(crate) fn decide(&self) -> Decide {
-        Decide(self.clone())
+    pub(crate) fn decide<S>(&self) -> Filtered<Decide, Along, S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        Decide(self.clone()).with_filter(Along)
     }
 
     /// The filter of a layer that gets the lines that are let through alone.
@@ -82,8 +87,11 @@ impl Repeats {
     }
 
     /// The layer that tells the counts. It comes last, when the filters of the others are through with the event.
-    pub(crate) fn tell(&self) -> Tell {
-        Tell(self.clone())
+    pub(crate) fn tell<S>(&self) -> Filtered<Tell, Along, S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        Tell(self.clone()).with_filter(Along)
     }
 
     /// Says where counts are told; before that they wait.
@@ -159,15 +167,6 @@ fn is_counted(metadata: &Metadata<'_>) -> bool {
 pub(crate) struct Decide(Repeats);
 
 impl<S: Subscriber> Layer<S> for Decide {
-    fn register_callsite(&self, _metadata: &'static Metadata<'static>) -> Interest {
-        // Among layers the highest interest counts: this one adds none to theirs.
-        Interest::never()
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::OFF)
-    }
-
     fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
         let metadata = event.metadata();
         if is_counted(metadata) {
@@ -180,6 +179,25 @@ impl<S: Subscriber> Layer<S> for Decide {
             SILENCED.set(silenced);
         }
         true
+    }
+}
+
+/// The filter of the layers that decide and tell, which go along with those of the outputs: what no output wants is off where it is
+/// written, at the cost of one comparison. One layer without a filter would make the registry ask all of them each time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Along;
+
+impl<S> Filter<S> for Along {
+    fn enabled(&self, _metadata: &Metadata<'_>, _context: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn callsite_enabled(&self, _metadata: &'static Metadata<'static>) -> Interest {
+        Interest::never()
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::OFF)
     }
 }
 
@@ -213,14 +231,6 @@ impl<S> Filter<S> for Heard {
 pub(crate) struct Tell(Repeats);
 
 impl<S: Subscriber> Layer<S> for Tell {
-    fn register_callsite(&self, _metadata: &'static Metadata<'static>) -> Interest {
-        Interest::never()
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::OFF)
-    }
-
     fn on_event(&self, _event: &Event<'_>, _context: Context<'_, S>) {
         self.0.tell_due();
     }
@@ -332,6 +342,16 @@ mod tests {
             tracing::info!(target: "t", "the order is in");
         });
         assert_eq!(heard, ["INFO t the order is in"]);
+    }
+
+    #[test]
+    fn what_no_output_wants_is_off_where_it_is_written() {
+        use tracing::callsite::Callsite as _;
+        let kit = Kit::new();
+        let quiet = tracing::callsite!(name: "a line", kind: tracing::metadata::Kind::EVENT, target: "quiet", level: Level::INFO, fields: message);
+        let wanted = tracing::callsite!(name: "a line", kind: tracing::metadata::Kind::EVENT, target: "t", level: Level::INFO, fields: message);
+        assert!(kit.dispatch.register_callsite(quiet.metadata()).is_never());
+        assert!(!kit.dispatch.register_callsite(wanted.metadata()).is_never());
     }
 
     #[test]

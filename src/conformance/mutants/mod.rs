@@ -17,7 +17,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse as _;
 use halfbyte_core::config::Config;
-use halfbyte_observe::testing::Received;
+use halfbyte_observe::testing::{Received, Span};
 use http::StatusCode;
 use tokio::net::TcpListener;
 
@@ -72,6 +72,12 @@ impl Mutation {
         let address = listener.local_addr().unwrap();
         drop(tokio::spawn(async { axum::serve(listener, service).await }));
         address
+    }
+
+    pub fn spans(&self, spans: Vec<Span>) -> Vec<Span> {
+        let mut received = Received::default();
+        received.spans = spans;
+        self.arrived(received).spans
     }
 
     pub fn arrived(&self, mut received: Received) -> Received {

@@ -35,11 +35,11 @@ pub(super) fn product() -> Conformance {
         let builder = Platform::builder("sound", Contract::V1).catalog("catalog.toml", CATALOG).config(config);
         let platform = builder.start().await?;
         let may_make = platform.require(&["things:write"]).feature("things")?;
-        let routes = platform.routes().route("GET /", Public, "hello").route("POST /things", may_make, make).route(
-            "GET /tenants/{tenant}",
-            platform.require(&[]).tenant_in_path("/tenants/{tenant}"),
-            "yours",
-        );
+        let routes = platform
+            .routes()
+            .route("GET /", Public, async || "hello")
+            .route("POST /things", may_make, make)
+            .route("GET /tenants/{tenant}", platform.require(&[]).tenant_in_path("/tenants/{tenant}"), "yours");
         let may_seal = platform.require(&["seals:write"]).feature("seals")?.units(|_| 2);
         let wax = platform.secrets().get::<SecretString>("wax");
         let seal = async move |order: Json<Value>| match wax.load() {

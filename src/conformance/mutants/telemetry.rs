@@ -34,6 +34,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     },
     Mutant {
+        what: "a proxy drops the trace context",
+        clause: "HB-TEL-001",
+        make: |sound| {
+            outside(sound, |service| {
+                service.layer(from_fn(async |mut request: Request, next: Next| {
+                    request.headers_mut().remove("traceparent");
+                    next.run(request).await
+                }))
+            })
+        },
+    },
+    Mutant {
         what: "spans do not say who called",
         clause: "HB-TEL-001",
         make: |sound| {

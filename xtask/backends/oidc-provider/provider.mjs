@@ -61,7 +61,11 @@ export function makeProvider(issuer, settings) {
       dPoP: { enabled: true, nonceSecret, requireNonce: () => settings.dpopNonce },
       devInteractions: { enabled: false },
       introspection: { enabled: true },
-      resourceIndicators: { enabled: true, getResourceServerInfo: (_ctx, resource) => resourceServer(resource) },
+      resourceIndicators: {
+        defaultResource: (_ctx, _client, oneOf) => oneOf ?? settings.defaultResource,
+        enabled: true,
+        getResourceServerInfo: (_ctx, resource) => resourceServer(resource),
+      },
       revocation: { enabled: true },
       userinfo: { enabled: true },
     },

@@ -1,7 +1,9 @@
 // A real OpenID provider for the tests, on loopback only:
 //
-//   node server.mjs PORT [--keys FILE] [--until-stdin-closes]
+//   node server.mjs PORT [--keys FILE] [--issuer URL] [--default-resource URN] [--until-stdin-closes]
 //
+// With --issuer it is called that, for one that stands behind something. With --default-resource a token is for that where
+// its client does not say what for.
 // With --keys its signing keys are kept in FILE, so that one that is started again has the same; without, or where the
 // file is gone, they are new. With --until-stdin-closes it ends with the process that holds the other end of its stdin.
 //
@@ -39,11 +41,16 @@ import { People } from './people.mjs';
 import { CLIENT, makeProvider } from './provider.mjs';
 import { Store } from './store.mjs';
 
-const options = { keys: { type: 'string' }, 'until-stdin-closes': { type: 'boolean' } };
+const options = {
+  'default-resource': { type: 'string' },
+  issuer: { type: 'string' },
+  keys: { type: 'string' },
+  'until-stdin-closes': { type: 'boolean' },
+};
 const { positionals, values } = parseArgs({ allowPositionals: true, options });
 const port = Number(positionals[0]);
 if (!Number.isInteger(port) || port < 1 || port > 65535) {
-  console.error('usage: node server.mjs PORT [--keys FILE] [--until-stdin-closes]');
+  console.error('usage: node server.mjs PORT [--keys FILE] [--issuer URL] [--default-resource URN] [--until-stdin-closes]');
   process.exit(2);
 }
 
@@ -56,9 +63,10 @@ const ENDPOINTS = {
   '/token/revocation': 'revocation',
 };
 
-const issuer = `http://127.0.0.1:${port}`;
+const issuer = values.issuer ?? `http://127.0.0.1:${port}`;
 const settings = {
   alg: ALGORITHMS[0],
+  defaultResource: values['default-resource'],
   dpopNonce: true,
   keys: await Keys.open(values.keys),
   lifetime: 600,

@@ -3,15 +3,15 @@
 //! A server is one [`Backend`] in a file of its own and one line in [`ALL`].
 
 mod http;
-mod install;
+pub mod install;
 mod moto;
 mod nats;
 mod oidc_provider;
 mod openbao;
-mod ports;
+pub mod ports;
 mod postgres;
 mod process;
-mod ready;
+pub mod ready;
 mod record;
 mod rotel;
 mod session;
@@ -87,7 +87,15 @@ pub fn install(dir: &Path) -> Result {
 
 /// Starts these for a run of benches, installed first where they are not.
 pub fn start_for_benches(dir: &Path, names: &[&str]) -> Result<Session> {
-    let mut session = Session::for_benches(dir);
+    start(Session::for_benches(dir), dir, names)
+}
+
+/// Starts these for a run of tests, installed first where they are not.
+pub fn start_for_tests(dir: &Path, names: &[&str]) -> Result<Session> {
+    start(Session::for_tests(dir), dir, names)
+}
+
+fn start(mut session: Session, dir: &Path, names: &[&str]) -> Result<Session> {
     for backend in ALL.iter().filter(|backend| names.contains(&backend.name)) {
         backend.package.install(dir, backend.name)?;
         session.start(backend)?;

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must hold, in order, against the real servers.
 
 mod alone;
+mod deploy;
 mod fuzz;
 mod steps;
 mod summary;

@@ -1,13 +1,14 @@
 //! The steps of a test run, one function each.
 
-use super::{alone, fuzz};
+use super::{alone, deploy, fuzz};
 use crate::backends::watchdog::Watchdog;
 use crate::backends::{self, Session};
 use crate::bench;
 use crate::cargo::Workspace;
 use crate::error::{Error, Result};
 use crate::invocation::Invocation;
-use crate::{rules, tools};
+use crate::new::trial;
+use crate::{rules, soak, tools};
 
 /// One step of a test run.
 pub struct Step {
@@ -28,8 +29,15 @@ pub const STEPS: &[Step] = &[
     Step { name: "start", what: "the real servers, on free ports", run: |run| run.session().map(drop) },
     Step { name: "tests", what: "all tests and doctests", run: |run| run.cargo("test --workspace --all-features") },
     Step { name: "backend-tests", what: "tests against the real servers", run: |run| run.backend_tests() },
+    Step { name: "deploy", what: "what is rendered is taken", run: |run| deploy::run(run.workspace) },
+    Step {
+        name: "faults",
+        what: "both products under load while a system is away, slow or talks nonsense",
+        run: |run| run.faults(),
+    },
     Step { name: "doc", what: "the documentation builds without warnings", run: |run| run.doc() },
     Step { name: "alone", what: "each crate by itself", run: |run| alone::run(run.workspace) },
+    Step { name: "new", what: "a new product builds and runs", run: |run| trial::run(run.workspace) },
     Step { name: "fuzz", what: "no input breaks what reads untrusted bytes", run: |run| fuzz::run(run.workspace) },
     Step { name: "benches", what: "the benches compile", run: |run| run.benches() },
     Step {
@@ -109,6 +117,13 @@ impl<'a> Run<'a> {
             print!("{}", session.log_tails());
             Error::new(format!("{error}\n  (`cargo xtask backends up` starts servers to try it by hand)"))
         })
+    }
+
+    fn faults(&mut self) -> Result {
+        let program = soak::program(self.workspace)?;
+        let root = &self.workspace.root;
+        let session = self.session()?;
+        told_of(session, program).run(root)
     }
 
     fn stop(&mut self) -> Result {

@@ -1,0 +1,68 @@
+//! The product that is measured: one route that asks for a scope and a metered feature.
+
+use std::path::Path;
+
+use axum::Router;
+use axum::body::Body;
+use halfbyte::core::config::Config;
+use halfbyte::identity::embedded::ClientSpec;
+use halfbyte::{Contract, Platform, Principal, Routes};
+use http::Request;
+use http_body_util::BodyExt as _;
+use secrecy::ExposeSecret as _;
+use tower::{Layer as _, ServiceExt as _};
+
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+const CATALOG: &str = r#"
+    [products.parcel]
+    title = "Shipping labels"
+    [meters.labels]
+    product = "parcel"
+    unit = "label"
+    [features.labels]
+    product = "parcel"
+    meter = "labels"
+    [plans.business]
+    features.labels = { limit = 1000000000, per = "month" }
+"#;
+
+/// Embedded, with its state under `folder`; with its telemetry to `collector`, or nowhere.
+pub async fn start(folder: &Path, collector: Option<&str>) -> Result<Platform, Failure> {
+    let home = folder.join("home").display().to_string();
+    let mut variables = vec![
+        ("HALFBYTE_HOME", home.as_str()),
+        ("HALFBYTE_LISTEN", "127.0.0.1:0"),
+        ("HALFBYTE_ADMIN_LISTEN", "127.0.0.1:0"),
+        ("RUST_LOG", "error"),
+    ];
+    variables.extend(collector.map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)));
+    let builder = Platform::builder("parcel", Contract::V1).catalog("catalog.toml", CATALOG);
+    Ok(builder.config(Config::parse(variables)?).start().await?)
+}
+
+pub fn routes(platform: &Platform) -> Result<Routes, Failure> {
+    let guard = platform.require(&["labels:write"]).feature("labels")?;
+    Ok(platform.routes().route("POST /labels", guard, async |_caller: Principal| "a label"))
+}
+
+/// A token of a customer who may make labels.
+pub async fn sign_in(platform: &Platform) -> Result<String, Failure> {
+    let issuer = platform.identity().embedded().ok_or("no embedded issuer")?;
+    let client = ClientSpec::new("bench", "acme".parse()?).scopes(["labels:write"]).audiences(["parcel"]);
+    let secret = issuer.register(client).await?;
+    let customers = platform.billing().customers();
+    customers.create(&"acme".parse()?).await?;
+    customers.subscribe(&"acme".parse()?, "business").await?;
+    let form = format!("grant_type=client_credentials&client_id=bench&client_secret={}", secret.expose_secret());
+    let request = Request::post("/oauth/token").body(Body::from(form))?;
+    let response = platform.stack().layer(Router::new()).oneshot(request).await?;
+    let answer: serde_json::Value = serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?;
+    Ok(answer["access_token"].as_str().ok_or("no token")?.to_owned())
+}
+
+/// What a client gets there.
+pub async fn get(platform: &Platform, path: &str) -> Result<String, Failure> {
+    let response = platform.stack().layer(Router::new()).oneshot(Request::get(path).body(Body::empty())?).await?;
+    Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().into())?)
+}

@@ -1,0 +1,45 @@
+use super::plan::Plan;
+
+/// The state folder, for a container that nobody mounts one into.
+const STATE: &str = "/var/lib";
+
+pub(super) fn render(plan: &Plan) -> String {
+    let Plan { name, version, contract, fingerprint, package, binary, build_image, run_image, .. } = plan;
+    let (public, admin) = plan.ports;
+    let features = match plan.features.join(",") {
+        none if none.is_empty() => none,
+        features => format!(" --features {features}"),
+    };
+    format!(
+        "# syntax=docker/dockerfile:1
+# {name} {version}, contract {contract}. Rendered from its manifest: change the deployment, not this file.
+
+FROM {build_image} AS build
+WORKDIR /build
+COPY . .
+# Dependencies and what was built of them stay with the builder; what is needed of it is taken out.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \\
+    --mount=type=cache,target=/build/target,sharing=locked \\
+    cargo build --locked --release --package {package} --bin {binary}{features} \\
+    && install -D --mode=0755 target/release/{binary} /out/{binary} \\
+    && install -d --mode=0700 /out/state
+
+# No shell, no package manager, nobody but this program.
+FROM {run_image}
+LABEL org.opencontainers.image.title=\"{name}\" \\
+      org.opencontainers.image.version=\"{version}\" \\
+      halfbyte.contract=\"{contract}\" \\
+      halfbyte.fingerprint=\"{fingerprint}\"
+COPY --from=build --chown=0:0 /out/{binary} /usr/bin/{binary}
+COPY --from=build --chown=65532:65532 /out/state {STATE}/{name}
+USER 65532:65532
+# Where it listens and keeps its state: the same everywhere. What is a secret comes from outside.
+ENV HALFBYTE_LISTEN=\"0.0.0.0:{public}\" \\
+    HALFBYTE_ADMIN_LISTEN=\"0.0.0.0:{admin}\" \\
+    HALFBYTE_HOME=\"{STATE}/{name}/home\"
+EXPOSE {public} {admin}
+STOPSIGNAL SIGTERM
+ENTRYPOINT [\"/usr/bin/{binary}\"]
+"
+    )
+}

@@ -1,0 +1,61 @@
+//! `cargo xtask soak`: load for minutes, with faults at random; and the program that does it, which is also the fault matrix.
+
+use std::process::ExitCode;
+
+use crate::backends::watchdog::Watchdog;
+use crate::backends::{self, Session};
+use crate::cargo::Workspace;
+use crate::error::Result;
+use crate::invocation::Invocation;
+
+/// The servers that it puts its faults in front of.
+const SERVERS: &[&str] = &["oidc-provider", "openbao", "postgres"];
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// How long it goes on
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1440))]
+    minutes: u32,
+    /// Which faults; without it, other ones each time
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Requests a second to each product
+    #[arg(long, default_value_t = 200)]
+    rate: u32,
+}
+
+/// Starts the servers, goes on for as long as was said, and stops them.
+pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
+    let dir = workspace.backends_dir();
+    let _watchdog = Watchdog::start(&Session::run_record_path(&dir))?;
+    // Built first: a compiler beside it would slow everything down.
+    let program = program(workspace)?;
+    let mut session = backends::start_for_tests(&dir, SERVERS)?;
+    let program = session.env().iter().fold(program, |program, (key, value)| program.env(key, value));
+    let numbers = [args.minutes.to_string(), args.rate.to_string()];
+    let mut program = program.args(["--soak", &numbers[0], "--rate", &numbers[1]]);
+    if let Some(seed) = args.seed {
+        program = program.args(["--seed", &seed.to_string()]);
+    }
+    let outcome = program.run(&workspace.root);
+    session.stop()?;
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Builds the example `faults` with the features of the tests, so that nothing is built twice; answers what runs it.
+pub fn program(workspace: &Workspace) -> Result<Invocation> {
+    Invocation::cargo("build --workspace --all-features --example faults").run(&workspace.root)?;
+    Ok(Invocation::program(&workspace.target.join("debug/examples/faults")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_server_that_it_starts_is_one_that_there_is() {
+        for name in SERVERS {
+            assert!(backends::ALL.iter().any(|backend| backend.name == *name), "{name}");
+        }
+    }
+}
