@@ -17,9 +17,11 @@ use crate::contract::Contract;
 use crate::demo::Demo;
 use crate::deviation::{self, Deviation};
 use crate::error::{Error, ErrorKind};
+use crate::handed_over::HandedOver;
 use crate::manifest::Declared;
 use crate::platform::{Held, Platform, Systems};
 use crate::policies::InForce;
+use crate::serve::Tls;
 use crate::tenants::WithBilling;
 use crate::vitals;
 
@@ -223,11 +225,12 @@ impl Builder {
         for deviation in &self.deviations {
             deviation.tell(Clock::system().now());
         }
-        let public = Bound::new("HALFBYTE_LISTEN", config.listen)?;
-        let admin = Bound::new("HALFBYTE_ADMIN_LISTEN", config.admin_listen)?;
+        let handed_over = HandedOver::take(&config.other)?;
+        let public = Bound::new("HALFBYTE_LISTEN", config.listen, handed_over.public)?;
+        let admin = Bound::new("HALFBYTE_ADMIN_LISTEN", config.admin_listen, handed_over.admin)?;
         let public_url = match &config.public_url {
             Some(url) => url.clone(),
-            None => public.own_url()?,
+            None => public.own_url(config.tls_secret.is_some())?,
         };
 
         let lifecycle = Lifecycle::new(Clock::system());
@@ -236,6 +239,7 @@ impl Builder {
         let client = Client::new()
             .map_err(|error| Error::new(ErrorKind::Unavailable, "outbound calls cannot be set up").caused_by(error))?;
         let secrets = Secrets::configured(&config)?.who(product.as_str()).build(&lifecycle);
+        let tls = Tls::configured(&config, &secrets, lifecycle.health())?;
         let settings = identity_settings(&self.name, &config, &public_url, &home, &secrets);
         let identity = Identity::open(settings, client.clone(), &lifecycle).await?;
         let settings = halfbyte_billing::Settings::new(&config.billing, &home, product.clone(), catalog);
@@ -263,7 +267,7 @@ impl Builder {
             home,
             systems,
             declared,
-            Held { telemetry, public, admin },
+            Held { telemetry, public, admin, tls },
         );
         vitals::register_usage(platform.usage_stats());
         vitals::register_load(platform.load());

@@ -33,6 +33,20 @@ pub(crate) struct Limits {
     /// From the end of a request to the next one's whole head: longer than load balancers keep idle connections for, so
     /// that it is they who close them.
     pub(crate) next_head: Duration,
+    /// How large the head of a request may be, in bytes.
+    pub(crate) head: usize,
+    /// Streams at once on a connection of HTTP/2.
+    pub(crate) streams: u32,
+    /// Streams that a client has opened and reset before they were looked at, at most; one more ends the connection.
+    pub(crate) resets: usize,
+    /// How often the other end of a connection of HTTP/2 is asked whether it is there.
+    pub(crate) ping: Duration,
+    /// How long it may take to answer that.
+    pub(crate) pong: Duration,
+    /// How long a client may take for each KiB of a request's body.
+    pub(crate) body: Duration,
+    /// How long a client may take nothing of what waits for it.
+    pub(crate) stall: Duration,
     /// Connections at once; further ones wait to be accepted.
     pub(crate) connections: usize,
     /// How long requests in flight may go on in a drain.
@@ -89,6 +103,13 @@ impl Contract {
                 warm_up: Duration::from_secs(10),
                 first_byte: Duration::from_secs(10),
                 next_head: Duration::from_secs(75),
+                head: 64 * 1024,
+                streams: 200,
+                resets: 20,
+                ping: Duration::from_secs(30),
+                pong: Duration::from_secs(20),
+                body: Duration::from_secs(10),
+                stall: Duration::from_secs(60),
                 connections: 10_000,
                 drain_in_flight: Duration::from_secs(30),
                 drain_usage: Duration::from_secs(10),
@@ -101,7 +122,7 @@ impl Contract {
 
 impl Limits {
     /// All of them by name, durations in milliseconds.
-    pub(crate) fn each(&self) -> [(&'static str, u64); 12] {
+    pub(crate) fn each(&self) -> [(&'static str, u64); 19] {
         // Named one by one, so that a limit that is new is not forgotten here.
         let Self {
             deadline,
@@ -111,6 +132,13 @@ impl Limits {
             warm_up,
             first_byte,
             next_head,
+            head,
+            streams,
+            resets,
+            ping,
+            pong,
+            body,
+            stall,
             connections,
             drain_in_flight,
             drain_usage,
@@ -125,6 +153,13 @@ impl Limits {
             ("warm_up_ms", millis(warm_up)),
             ("first_byte_ms", millis(first_byte)),
             ("next_head_ms", millis(next_head)),
+            ("head_bytes", head as u64),
+            ("streams", u64::from(streams)),
+            ("resets", resets as u64),
+            ("ping_ms", millis(ping)),
+            ("pong_ms", millis(pong)),
+            ("body_kib_ms", millis(body)),
+            ("stall_ms", millis(stall)),
             ("connections", connections as u64),
             ("drain_in_flight_ms", millis(drain_in_flight)),
             ("drain_usage_ms", millis(drain_usage)),

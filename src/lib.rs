@@ -1,4 +1,5 @@
 #![doc = include_str!("docs/crate.md")]
+#![doc = include_str!("docs/serving.md")]
 
 mod admin;
 mod asks;
@@ -14,15 +15,19 @@ mod deviation;
 mod drain;
 mod error;
 mod guard;
+mod handed_over;
 pub mod layers;
 pub mod manifest;
 mod names;
+mod notify;
 mod platform;
 mod policies;
+mod progress;
 mod public;
 #[cfg(feature = "axum")]
 mod routes;
 mod serve;
+mod signals;
 mod stack;
 mod tenants;
 mod vitals;
@@ -43,8 +48,9 @@ pub use self::error::{Error, ErrorKind, exit_code};
 pub use self::guard::{FeatureGuard, Guard};
 pub use self::manifest::Manifest;
 pub use self::platform::Platform;
+pub use self::progress::{Step, StepKind};
 pub use self::public::{Public, RouteGuard};
 #[cfg(feature = "axum")]
 pub use self::routes::Routes;
-pub use self::serve::{Sendable, Servable};
+pub use self::serve::{RequestBody, Sendable, Servable};
 pub use self::stack::{Stack, Stacked};

@@ -26,9 +26,10 @@ use crate::guard::Guard;
 use crate::layers::{CatchPanicLayer, DeadlineLayer, DrainGateLayer, LoadShedLayer};
 use crate::manifest::{Declared, Manifest};
 use crate::policies::InForce;
+use crate::progress::{Progress, Step};
 #[cfg(feature = "axum")]
 use crate::routes::Routes;
-use crate::serve::{self, Sendable, Servable};
+use crate::serve::{self, Sendable, Servable, Tls};
 use crate::stack::{Stack, Stacked};
 
 /// The assembled platform of one product: configuration, the five systems, the layers in their one order, and the life
@@ -46,6 +47,7 @@ struct Inner {
     systems: Systems,
     declared: Declared,
     addresses: (SocketAddr, SocketAddr),
+    progress: Progress,
     load_shed: LoadShedLayer,
     observe: ServerLayer,
     /// Taken by `serve`.
@@ -65,6 +67,7 @@ pub(crate) struct Held {
     pub(crate) telemetry: Option<Telemetry>,
     pub(crate) public: Bound,
     pub(crate) admin: Bound,
+    pub(crate) tls: Option<Tls>,
 }
 
 pub(crate) struct Systems {
@@ -95,6 +98,7 @@ impl Platform {
         held: Held,
     ) -> Self {
         let addresses = (held.public.address(), held.admin.address());
+        let progress = Progress::new(systems.lifecycle.clone(), limits.warm_up);
         let load_shed = LoadShedLayer::adaptive(limits.in_flight_floor, limits.in_flight, limits.overload_pause);
         let observe = ServerLayer::new()
             .trusted_proxies(config.trusted_proxies.clone())
@@ -110,6 +114,7 @@ impl Platform {
             systems,
             declared,
             addresses,
+            progress,
             load_shed,
             observe,
             held,
@@ -238,6 +243,16 @@ impl Platform {
     /// [`LameDuck`](halfbyte_core::lifecycle::Phase::LameDuck) stops the product as SIGTERM does.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.0.systems.lifecycle
+    }
+
+    /// The steps of this process's life so far, the current one last: when each was entered, what it may take, what it took and
+    /// what it left undone.
+    pub fn steps(&self) -> Vec<Step> {
+        self.progress().report()
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.0.progress
     }
 
     /// The outbound HTTP client.

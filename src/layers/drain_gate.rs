@@ -9,6 +9,10 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+/// On a request whose client could not know of the drain when it sent it: it is let in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unaware;
+
 /// Refuses requests that come on old connections once the process is [draining](Phase::Draining).
 #[derive(Clone, Debug)]
 pub struct DrainGateLayer(Lifecycle);
@@ -48,7 +52,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        if self.lifecycle.phase() < Phase::Draining {
+        if self.lifecycle.phase() < Phase::Draining || request.extensions().get::<Unaware>().is_some() {
             DrainGateFuture { response: Some(self.inner.call(request)), context: None }
         } else {
             DrainGateFuture { response: None, context: Some(problem::Context::of(&request)) }

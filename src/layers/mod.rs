@@ -8,5 +8,6 @@ mod load_shed;
 
 pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer};
 pub use self::deadline::{Deadline, DeadlineFuture, DeadlineLayer};
+pub(crate) use self::drain_gate::Unaware;
 pub use self::drain_gate::{DrainGate, DrainGateFuture, DrainGateLayer};
 pub use self::load_shed::{LoadShed, LoadShedFuture, LoadShedLayer, Place};

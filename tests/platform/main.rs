@@ -3,14 +3,21 @@
 
 mod access;
 mod admin;
+mod child;
 mod contract;
 mod credentials;
 #[cfg(feature = "deploy")]
 mod deploy;
 mod fleet;
+mod hand_over;
 mod layers;
+mod life;
+#[cfg(not(feature = "tls"))]
+mod no_tls;
 mod product;
 mod products;
 mod routes;
 mod start;
+#[cfg(feature = "tls")]
+mod tls;
 mod usage;

@@ -24,11 +24,12 @@ impl Key {
 
 /// Every `HALFBYTE_*` key there is.
 #[rustfmt::skip]
-pub const KEYS: [Key; 15] = [
+pub const KEYS: [Key; 16] = [
     key("HALFBYTE_ENV",               "development",          "development | staging | production (production refuses every embedded default)"),
     key("HALFBYTE_LISTEN",            "127.0.0.1:8080",       "where clients reach the product; port 0 picks a free one"),
     key("HALFBYTE_ADMIN_LISTEN",      "127.0.0.1:9090",       "where operators reach it: /livez, /readyz, /manifest"),
     key("HALFBYTE_PUBLIC_URL",        "http://HALFBYTE_LISTEN", "the address under which clients know the product").external("the https:// address under which clients know this product"),
+    key("HALFBYTE_TLS_SECRET",        "none: plain HTTP",     "the secret that holds the private key and the certificates of the public listener, as PEM; every handshake takes the current one"),
     key("HALFBYTE_HOME",              ".halfbyte",            "the folder (mode 0700) where embedded systems keep their state"),
     key("HALFBYTE_SECRETS_URL",       "local:",               "local: | env: | file:///dir | openbao://host:8200/mount/path?auth=... | aws-sm://region/prefix").external("openbao://, aws-sm://, file:///dir or env:"),
     key("HALFBYTE_IDENTITY_URL",      "embedded:",            "embedded: | [PRESET+]https://issuer/..., comma-separated for several; presets: rfc9068, keycloak, entra, auth0, cognito, okta, zitadel, kanidm").external("the https:// URL of your issuer"),

@@ -35,8 +35,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where operators reach it.
     pub admin_listen: SocketAddr,
-    /// The address under which clients know the product; `http://` and the listener's own unless set.
+    /// The address under which clients know the product; the listener's own unless set.
     pub public_url: Option<Url>,
+    /// The secret with the key and the certificates of the public listener; without one it speaks plain HTTP.
+    pub tls_secret: Option<String>,
     /// Where embedded systems keep their state.
     pub home: PathBuf,
     /// Where secrets come from.

@@ -30,6 +30,7 @@ pub(super) fn parse(vars: Vec<(String, String)>, not_text: Vec<String>) -> Resul
         listen: reader.read("HALFBYTE_LISTEN", address).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
         admin_listen: reader.read("HALFBYTE_ADMIN_LISTEN", address).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9090))),
         public_url: reader.read("HALFBYTE_PUBLIC_URL", |text| public_url(text, environment)),
+        tls_secret: reader.read("HALFBYTE_TLS_SECRET", |text| Ok(text.to_owned())),
         home: reader.read("HALFBYTE_HOME", |text| Ok(PathBuf::from(text))).unwrap_or_else(|| ".halfbyte".into()),
         secrets: reader.backend(
             "HALFBYTE_SECRETS_URL",
@@ -76,6 +77,9 @@ pub(super) fn parse(vars: Vec<(String, String)>, not_text: Vec<String>) -> Resul
         && !reader.is_at_fault("HALFBYTE_PUBLIC_URL")
     {
         reader.refuse_default("HALFBYTE_PUBLIC_URL");
+    }
+    if config.tls_secret.is_some() && config.public_url.as_ref().is_some_and(|url| url.scheme() != "https") {
+        reader.fault("HALFBYTE_PUBLIC_URL", "must be https://, since HALFBYTE_TLS_SECRET is set");
     }
     if config.listen == config.admin_listen && config.listen.port() != 0 {
         reader.fault("HALFBYTE_ADMIN_LISTEN", "the same address as HALFBYTE_LISTEN; give it another port");

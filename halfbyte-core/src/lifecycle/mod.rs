@@ -166,9 +166,14 @@ impl Lifecycle {
         last.close();
         all &= timeout_at(until, last.wait()).await.is_ok();
         if !all {
-            tracing::warn!(left = tasks.len() + last.len(), ?budget, "background tasks did not end in time");
+            tracing::warn!(left = self.tasks(), ?budget, "background tasks did not end in time");
         }
         all
+    }
+
+    /// How many background tasks have not ended yet, the last ones included.
+    pub fn tasks(&self) -> usize {
+        self.0.tasks.len() + self.0.last.len()
     }
 
     /// What readiness asks.

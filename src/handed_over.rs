@@ -1,0 +1,133 @@
+//! Listeners that a service manager has opened: the protocol of `sd_listen_fds(3)`, which systemd calls socket activation.
+
+use std::net::TcpListener;
+
+use halfbyte_core::config::Variables;
+use listenfd::ListenFd;
+
+use crate::error::{Error, ErrorKind};
+
+/// The listeners that were handed over, each at most once.
+#[derive(Debug, Default)]
+pub(crate) struct HandedOver {
+    pub(crate) public: Option<TcpListener>,
+    pub(crate) admin: Option<TcpListener>,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    Public,
+    Admin,
+}
+
+impl HandedOver {
+    /// Takes them; there is nothing left for a second one to take.
+    pub(crate) fn take(variables: &Variables) -> Result<Self, Error> {
+        let uses = uses(variables, std::process::id()).map_err(|fault| {
+            Error::new(ErrorKind::Configuration, format!("the sockets handed over cannot be used: {fault}"))
+        })?;
+        if uses.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut sockets = ListenFd::from_env();
+        let mut taken = Self::default();
+        for (index, to) in uses.into_iter().enumerate() {
+            let listener = sockets.take_tcp_listener(index).map_err(|error| {
+                let message =
+                    "a socket that was handed over is not a TCP listener: set ListenStream= to an address and a port";
+                Error::new(ErrorKind::Configuration, message).caused_by(error)
+            })?;
+            match to {
+                Use::Public => taken.public = listener,
+                Use::Admin => taken.admin = listener,
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// What each socket is for, in their order; none if none was handed to process `id`.
+fn uses(variables: &Variables, id: u32) -> Result<Vec<Use>, String> {
+    let (Some(pid), Some(count)) = (variables.get("LISTEN_PID"), variables.get("LISTEN_FDS")) else {
+        return Ok(Vec::new());
+    };
+    // Whoever starts a child leaves it these variables, and not the sockets.
+    if pid.parse() != Ok(id) {
+        return Ok(Vec::new());
+    }
+    let count: usize = count.parse().map_err(|_| "LISTEN_FDS is not a number".to_owned())?;
+    let uses = match variables.get("LISTEN_FDNAMES") {
+        Some(names) => names.split(':').map(of_name).collect::<Result<Vec<_>, _>>()?,
+        None => [Use::Public, Use::Admin].into_iter().take(count).collect(),
+    };
+    if uses.len() != count {
+        return Err(format!("there are {count}, and not one name each; at most one is public, and one admin"));
+    }
+    for to in [Use::Public, Use::Admin] {
+        if uses.iter().filter(|other| **other == to).count() > 1 {
+            return Err("two are for the same; at most one is public, and one admin".to_owned());
+        }
+    }
+    Ok(uses)
+}
+
+fn of_name(name: &str) -> Result<Use, String> {
+    match name {
+        "public" => Ok(Use::Public),
+        "admin" => Ok(Use::Admin),
+        other => Err(format!("\"{other}\" is none of public and admin; set FileDescriptorName= in the socket unit")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use halfbyte_core::config::Config;
+
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Result<Vec<Use>, String> {
+        uses(&Config::parse(variables.iter().copied()).unwrap().other, 7)
+    }
+
+    #[test]
+    fn sockets_are_told_apart_by_name_and_without_names_by_order() {
+        for (names, uses) in
+            [("public", &[Use::Public][..]), ("admin", &[Use::Admin]), ("admin:public", &[Use::Admin, Use::Public])]
+        {
+            let count = uses.len().to_string();
+            let given = of(&[("LISTEN_PID", "7"), ("LISTEN_FDS", &count), ("LISTEN_FDNAMES", names)]);
+            assert_eq!(given.unwrap(), uses);
+        }
+        assert_eq!(of(&[("LISTEN_PID", "7"), ("LISTEN_FDS", "2")]).unwrap(), [Use::Public, Use::Admin]);
+    }
+
+    #[test]
+    fn what_was_handed_to_another_process_is_not_taken() {
+        for variables in [
+            &[][..],
+            &[("LISTEN_FDS", "1")],
+            &[("LISTEN_PID", "8"), ("LISTEN_FDS", "1")],
+            &[("LISTEN_PID", "x"), ("LISTEN_FDS", "1")],
+            &[("LISTEN_PID", "7")],
+            &[("LISTEN_PID", "7"), ("LISTEN_FDS", "0")],
+        ] {
+            assert_eq!(of(variables), Ok(Vec::new()), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn sockets_whose_use_is_not_known_are_refused() {
+        for (count, names, said) in [
+            ("1", "parcel.socket", "FileDescriptorName="),
+            ("2", "public", "one name each"),
+            ("2", "public:public", "for the same"),
+            ("3", "", "one name each"),
+            ("4294967295", "", "one name each"),
+            ("x", "", "not a number"),
+        ] {
+            let fault = of(&[("LISTEN_PID", "7"), ("LISTEN_FDS", count), ("LISTEN_FDNAMES", names)]).unwrap_err();
+            assert!(fault.contains(said), "{fault}");
+        }
+    }
+}

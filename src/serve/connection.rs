@@ -1,0 +1,212 @@
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use halfbyte_core::lifecycle::Phase;
+use halfbyte_core::problem::is_grpc;
+use halfbyte_core::{Lifecycle, PeerAddress};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep, sleep_until};
+use tower::Service;
+
+use super::stream::{Sent, Taken};
+use super::transport::Transport;
+use super::{RequestBody, Sendable, Servable};
+use crate::contract::Limits;
+use crate::layers::Unaware;
+
+/// How long a connection may take to send its request in a drain, when it has been open for a while.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// How long it may take when it was just accepted: who connects cannot know of the drain.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How connections are spoken on.
+pub(super) type Protocols = auto::Builder<Tracked>;
+
+pub(super) fn protocols(life: &Lifecycle, limits: &Limits) -> Protocols {
+    let mut protocols = auto::Builder::new(Tracked { life: life.clone(), stall: limits.stall });
+    // The number of headers is limited by hyper, to 100: to say so here would cost an allocation a request.
+    protocols.http1().timer(TokioTimer::new()).header_read_timeout(limits.next_head).max_buf_size(limits.head);
+    protocols
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.ping)
+        .keep_alive_timeout(limits.pong)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits.streams)
+        .max_pending_accept_reset_streams(limits.resets);
+    protocols
+}
+
+/// Speaks on a connection until it ends, by itself or by a drain.
+pub(super) async fn converse<T, S, B>(
+    transport: Transport<T>,
+    peer: PeerAddress,
+    opened: Instant,
+    life: Lifecycle,
+    limits: Limits,
+    protocols: Protocols,
+    service: S,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Servable<B>,
+    B: Sendable,
+{
+    let requests = Arc::<Requests>::default();
+    let service = Connected { inner: service, peer, life: life.clone(), body: limits.body, requests: requests.clone() };
+    let connection =
+        protocols.serve_connection_with_upgrades(TokioIo::new(transport), TowerToHyperService::new(service));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = told_to_close(&life, opened) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = &mut connection => ended,
+                () = unused(&requests, limits.first_byte) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection ended");
+    }
+}
+
+/// Resolves when a connection of this age is told to close: in a drain, and when who was at the door has said what it wants.
+pub(super) async fn told_to_close(life: &Lifecycle, opened: Instant) {
+    life.reached(Phase::Draining).await;
+    sleep_until((Instant::now() + LINGER).max(opened + FRESH)).await;
+}
+
+/// Resolves when no request was open for as long as `patience`: the client has begun one, and does not go on.
+async fn unused(requests: &Requests, patience: Duration) {
+    let mut since = Instant::now();
+    while since.elapsed() < patience {
+        sleep(patience / 10).await;
+        if requests.open.load(Ordering::Relaxed) > 0 {
+            since = Instant::now();
+        }
+    }
+}
+
+/// Tells each request of a connection who is at the other end, and knows how many are open.
+#[derive(Clone)]
+struct Connected<S> {
+    inner: S,
+    peer: PeerAddress,
+    life: Lifecycle,
+    /// What a client has for each piece of a request's body.
+    body: Duration,
+    requests: Arc<Requests>,
+}
+
+/// Those of one connection.
+#[derive(Debug, Default)]
+struct Requests {
+    open: AtomicUsize,
+    has_come: AtomicBool,
+}
+
+impl<S, B> Service<Request<Incoming>> for Connected<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    B: Sendable,
+{
+    type Response = Response<Sent<B, Open>>;
+    type Error = Infallible;
+    type Future = ConnectedFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+        let is_http1 = request.version() <= Version::HTTP_11;
+        // Over HTTP/2 clients are told by GOAWAY, and what they have sent before they could read that is answered.
+        if !self.requests.has_come.swap(true, Ordering::Relaxed) || !is_http1 {
+            request.extensions_mut().insert(Unaware);
+        }
+        request.extensions_mut().insert(self.peer);
+        // Its calls may be conversations.
+        let window = (!is_grpc(request.headers())).then_some(self.body);
+        let request = request.map(|incoming| RequestBody::new(incoming, window));
+        let open = Open::new(&self.requests);
+        let closes = is_http1.then(|| self.life.clone());
+        ConnectedFuture { response: self.inner.call(request), open: Some(open), closes }
+    }
+}
+
+/// A request that is open, until the end of its response.
+struct Open(Arc<Requests>);
+
+impl Open {
+    fn new(requests: &Arc<Requests>) -> Self {
+        requests.open.fetch_add(1, Ordering::Relaxed);
+        Self(requests.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pin_project! {
+    struct ConnectedFuture<F> {
+        #[pin]
+        response: F,
+        open: Option<Open>,
+        // For HTTP/1, which has no other way to say that the connection is about to be closed.
+        closes: Option<Lifecycle>,
+    }
+}
+
+impl<F, B> Future for ConnectedFuture<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Output = Result<Response<Sent<B, Open>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = match ready!(this.response.poll(cx)) {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        let Some(open) = this.open.take() else { return Poll::Pending };
+        let is_closing = this.closes.as_ref().is_some_and(|life| life.phase() >= Phase::LameDuck);
+        if is_closing && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(response.map(|body| Sent::new(body, open))))
+    }
+}
+
+/// Runs the streams of HTTP/2 under the life cycle, so that drain waits for them.
+#[derive(Clone)]
+pub(super) struct Tracked {
+    life: Lifecycle,
+    stall: Duration,
+}
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        drop(self.life.spawn("http2", Taken::new(stream, self.stall)));
+    }
+}

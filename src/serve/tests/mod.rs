@@ -1,0 +1,162 @@
+//! The listener on real sockets, with limits that are short enough to wait for.
+
+mod clients;
+mod drain;
+mod limits;
+mod slow;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use halfbyte_core::lifecycle::Phase;
+use halfbyte_core::{Clock, Lifecycle};
+use http::{HeaderValue, Request, Response, StatusCode};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::accept;
+use crate::bound::Bound;
+use crate::contract::{Contract, Limits};
+use crate::layers::DrainGateLayer;
+use crate::progress::Progress;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// A listener that serves until it is drained.
+struct Served {
+    life: Lifecycle,
+    address: SocketAddr,
+    /// How many bodies of `/endless` there are.
+    endless: watch::Receiver<usize>,
+    serving: JoinHandle<u64>,
+}
+
+/// Those of the contract, but for what tests wait for.
+fn short() -> Limits {
+    Limits {
+        first_byte: 500 * MILLISECOND,
+        body: 500 * MILLISECOND,
+        stall: 500 * MILLISECOND,
+        drain_in_flight: 1500 * MILLISECOND,
+        ..Contract::V1.limits()
+    }
+}
+
+impl Served {
+    async fn start(limits: Limits) -> Self {
+        let life = Lifecycle::new(Clock::system());
+        let progress = Progress::new(life.clone(), limits.warm_up);
+        let bound = Bound::new("HALFBYTE_LISTEN", SocketAddr::from(([127, 0, 0, 1], 0)), None).unwrap();
+        let (address, listener) = (bound.address(), bound.listen().unwrap());
+        let (endless, count) = watch::channel(0);
+        let routes = routes(&life, endless).layer(DrainGateLayer::new(life.clone()));
+        let for_serving = life.clone();
+        let serving = life.spawn("serving", async move {
+            accept::until_drained(&for_serving, &progress, limits, listener, None, routes).await
+        });
+        life.enter(Phase::Ready);
+        Self { life, address, endless: count, serving }
+    }
+
+    fn drain(&self) {
+        self.life.enter(Phase::Draining);
+    }
+
+    /// How many connections were cut off.
+    async fn cut(self) -> u64 {
+        tokio::time::timeout(Duration::from_secs(30), self.serving).await.expect("the drain hangs").unwrap()
+    }
+
+    async fn endless(&mut self, count: usize) {
+        let wait = self.endless.wait_for(|now| *now == count);
+        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("the bodies are not as many").unwrap();
+    }
+}
+
+/// Counts itself as long as it is there.
+struct Counted(watch::Sender<usize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+fn routes(life: &Lifecycle, endless: watch::Sender<usize>) -> Router {
+    let told = life.clone();
+    Router::new()
+        .route("/", get("hello").post(async |body: Bytes| body))
+        // Twenty times a line, for a second.
+        .route(
+            "/second",
+            get(async || {
+                Body::from_stream(stream::iter(0..20).then(async |_| {
+                    sleep(50 * MILLISECOND).await;
+                    Ok::<_, std::convert::Infallible>("line\n")
+                }))
+            }),
+        )
+        // A line now and then.
+        .route(
+            "/forever",
+            get(async || {
+                Body::from_stream(stream::iter(0..).then(async |_| {
+                    sleep(50 * MILLISECOND).await;
+                    Ok::<_, std::convert::Infallible>("line\n")
+                }))
+            }),
+        )
+        // As much as the client takes.
+        .route(
+            "/endless",
+            get(async move || {
+                endless.send_modify(|count| *count += 1);
+                let counted = Counted(endless);
+                Body::from_stream(stream::iter(0..).map(move |_| {
+                    let _lives_as_long_as_the_body = &counted;
+                    Ok::<_, std::convert::Infallible>(vec![7; 16 * 1024])
+                }))
+            }),
+        )
+        // Echoes, and says good-bye when the drain begins, or does not care.
+        .route("/polite", get(move |request| upgrade(request, Some(told.clone()))))
+        .route("/deaf", get(async |request| upgrade(request, None).await))
+}
+
+/// What a product does for a protocol of its own, as axum does for WebSockets.
+async fn upgrade(mut request: Request<Body>, life: Option<Lifecycle>) -> Response<Body> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let upgrade = hyper::upgrade::on(&mut request);
+    #[expect(clippy::disallowed_methods, reason = "as axum does, where nobody can wait for it")]
+    tokio::spawn(async move {
+        let mut io = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+        let told = async {
+            match &life {
+                Some(life) => life.reached(Phase::Draining).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(told);
+        let mut byte = [0];
+        loop {
+            tokio::select! {
+                read = io.read(&mut byte) => match read {
+                    Ok(1..) => io.write_all(&byte).await.unwrap(),
+                    _ => return,
+                },
+                () = &mut told => return io.write_all(b"bye").await.unwrap(),
+            }
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert("upgrade", HeaderValue::from_static("echo"));
+    response
+}

@@ -1,0 +1,162 @@
+//! A product in a process of its own: this test binary again, with a role to play.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::Path as InPath;
+use axum::routing::get;
+use halfbyte::core::config::Config;
+use halfbyte::core::lifecycle::{Check, Phase};
+use halfbyte::{Contract, Error, Platform};
+use tempfile::TempDir;
+
+const ROLE: &str = "PLATFORM_ROLE";
+
+/// How long a test waits before it says that something hangs.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// A running product. Dropping it kills it.
+pub struct Product {
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    child: Child,
+    log: std::path::PathBuf,
+    notified: UnixDatagram,
+    _sockets: TempDir,
+}
+
+impl Product {
+    /// Starts one with a state in `folder`, on a free port or on `socket`.
+    pub fn start(role: &str, folder: &Path, socket: Option<&TcpListener>, variables: &[(&str, &str)]) -> Self {
+        let sockets = tempfile::tempdir().unwrap();
+        let notify = sockets.path().join("notify");
+        let notified = UnixDatagram::bind(&notify).unwrap();
+        notified.set_read_timeout(Some(HANGS)).unwrap();
+        let (public, admin) = (free_port(), free_port());
+        let log = sockets.path().join("log");
+        let file = File::create(&log).unwrap();
+        // The shell takes its own process id along into the product, as a service manager would name it.
+        let mut command = Command::new("sh");
+        let script = match socket {
+            Some(_) => {
+                r#"LISTEN_PID=$$ LISTEN_FDS=${PLATFORM_FDS:-1} LISTEN_FDNAMES=public exec "$@" 3<&0 0</dev/null"#
+            }
+            None => r#"exec "$@" 0</dev/null"#,
+        };
+        command.args(["-c", script, "product"]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "child::the_product", "--nocapture", "--test-threads", "1"]);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env(ROLE, role).env("RUST_LOG", "info").env("NO_COLOR", "1");
+        command.env("HALFBYTE_HOME", folder.join("home")).env("HALFBYTE_ADMIN_LISTEN", admin.to_string());
+        command.env("HALFBYTE_LISTEN", public.to_string()).env("NOTIFY_SOCKET", &notify);
+        command.envs(variables.iter().copied());
+        let stdin = socket
+            .map_or_else(Stdio::null, |socket| Stdio::from(std::os::fd::OwnedFd::from(socket.try_clone().unwrap())));
+        let child = command.stdin(stdin).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        let public = socket.map_or(public, |socket| socket.local_addr().unwrap());
+        Self { public, admin, child, log, notified, _sockets: sockets }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.public)
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until it has told its service manager `state`.
+    pub async fn told(&self, state: &str) {
+        let socket = self.notified.try_clone().unwrap();
+        let told = tokio::task::spawn_blocking(move || {
+            let mut text = [0; 64];
+            let length = socket.recv(&mut text).unwrap();
+            String::from_utf8_lossy(&text[..length]).into_owned()
+        });
+        let told = told.await;
+        assert!(told.as_ref().is_ok_and(|told| told == state), "{told:?}, and not {state}:\n{}", self.log());
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().unwrap();
+        assert!(status.success(), "{name} could not be sent");
+    }
+
+    pub async fn ended(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < HANGS, "it does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until its log says `text`.
+    pub async fn says(&self, text: &str) {
+        let began = Instant::now();
+        while !self.log().contains(text) {
+            assert!(began.elapsed() < HANGS, "it does not say {text}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Product {
+    fn drop(&mut self) {
+        let _it_may_have_ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// Does nothing unless it was started with a role.
+#[test]
+fn the_product() {
+    let Ok(config) = Config::from_env() else { return };
+    let Some(role) = config.other.get(ROLE).map(str::to_owned) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let outcome = runtime.block_on(serve(&role));
+    if role == "hangs" {
+        println!("hangs");
+        // Whoever drops the runtime now waits for this.
+        runtime.spawn_blocking(|| std::thread::sleep(HANGS));
+        drop(runtime);
+    }
+    if let Err(error) = &outcome {
+        println!("error: {error:?}");
+    }
+    std::process::exit(outcome.map_or_else(|error| error.exit_code().into(), |()| 0));
+}
+
+async fn serve(role: &str) -> Result<(), Error> {
+    let platform = Platform::builder("parcel", Contract::V1).start().await?;
+    if role == "young" {
+        let check = Check { name: "young".into(), ready: false, state: "cold", age: None, detail: None };
+        platform.lifecycle().health().register(move || Some(check.clone()));
+    }
+    let life = platform.lifecycle().clone();
+    let routes = Router::new()
+        .route("/", get(async || std::process::id().to_string()))
+        .route(
+            "/slow/{milliseconds}",
+            get(async |InPath(milliseconds): InPath<u64>| {
+                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+                "slow"
+            }),
+        )
+        .route("/until-draining", get(async move || life.reached(Phase::Draining).await));
+    platform.serve(routes).await
+}
