@@ -1,6 +1,7 @@
 //! HB-LIFE: what operators see, and how a product starts and stops.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use halfbyte_core::lifecycle::Phase;
@@ -37,7 +38,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         clause: "HB-LIFE-002",
-        what: "what comes on an old connection is refused with draining",
+        what: "what comes on an old connection of HTTP/1 is refused with draining",
         run: |bench| Box::pin(draining(bench)),
     },
     Check {
@@ -54,6 +55,11 @@ pub(super) const CHECKS: &[Check] = &[
         clause: "HB-LIFE-007",
         what: "it starts while its issuer is away, answers tokens with unavailable, and takes them once it is back",
         run: |bench| Box::pin(start_without_issuer(bench)),
+    },
+    Check {
+        clause: "HB-LIFE-009",
+        what: "who cannot know of a drain is answered, and HTTP/1 is told to come back on another connection",
+        run: |bench| Box::pin(told_to_go(bench)),
     },
 ];
 
@@ -117,48 +123,52 @@ async fn lame_duck(bench: &mut Bench<'_>) -> Found {
 /// Every product answers it, without credentials.
 const METADATA: &str = "/.well-known/oauth-protected-resource";
 
-/// What became of the requests of one connection.
+/// What became of the requests of one client.
 #[derive(Default)]
 struct Load {
     good: u64,
-    draining: u64,
     wrong: Option<String>,
 }
 
-/// Sends one request after the other until the connection is closed; whatever is answered must be good, or refused with `draining`. A
-/// request that has no answer was not handled: usage says whether that is so.
-async fn load(to: std::net::SocketAddr, version: Version, ask: Ask, go: watch::Sender<usize>) -> Load {
+/// Sends one request after the other until no connection is accepted any more; whatever is answered must be good, or refused with
+/// `draining`. A request that has no answer was not handled: usage says whether that is so.
+async fn load(to: SocketAddr, version: Version, ask: Ask, go: watch::Sender<usize>) -> Load {
     let mut load = Load::default();
-    let mut connection = match Connection::open(to, version).await {
-        Ok(connection) => connection,
-        Err(error) => return Load { wrong: Some(format!("a ready product accepts no connection: {error}")), ..load },
-    };
-    loop {
-        let ask = ask.clone().key(&fresh());
-        let answer = match timeout(PATIENCE, connection.send(&ask)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_closed)) => return load,
-            Err(_) => return Load { wrong: Some("a request was never answered".to_owned()), ..load },
-        };
-        if answer.status.as_u16() < 400 {
-            load.good += 1;
-        } else if let Err(how) = is_draining(&answer, version) {
-            return Load { wrong: Some(how), ..load };
-        } else {
-            load.draining += 1;
+    // From the lame duck on, each answer of HTTP/1 ends its connection.
+    while let Ok(mut connection) = Connection::open(to, version).await {
+        let before = load.good;
+        loop {
+            let answer = match timeout(PATIENCE, connection.send(&ask.clone().key(&fresh()))).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_closed)) => break,
+                Err(_) => return Load { wrong: Some("a request was never answered".to_owned()), ..load },
+            };
+            if answer.status.as_u16() < 400 {
+                load.good += 1;
+            } else if let Err(how) = is_draining(&answer) {
+                return Load { wrong: Some(how), ..load };
+            }
+            go.send_modify(|answered| *answered += 1);
+            // Many at once would only use up the machine.
+            sleep(Duration::from_millis(10)).await;
         }
-        go.send_modify(|answered| *answered += 1);
-        // Many at once would only use up the machine.
-        sleep(Duration::from_millis(10)).await;
+        if load.good == before {
+            // It was at the door when that was closed.
+            break;
+        }
     }
+    load
 }
 
-fn is_draining(answer: &Answer, version: Version) -> Result<(), String> {
+fn is_draining(answer: &Answer) -> Result<(), String> {
     is_refusal(answer, Kind::Draining)?;
     ensure(answer.header("retry-after").is_some(), || "there is no Retry-After".to_owned())?;
-    // HTTP/2 has no such header.
-    let closes = version == Version::HTTP_2 || answer.header("connection") == Some("close");
-    ensure(closes, || "there is no Connection: close".to_owned())
+    closes(answer)
+}
+
+fn closes(answer: &Answer) -> Result<(), String> {
+    let connection = answer.header("connection");
+    ensure(connection == Some("close"), || format!("the header connection is {connection:?} and not close"))
 }
 
 async fn drain_under_load(bench: &mut Bench<'_>) -> Found {
@@ -201,36 +211,69 @@ async fn drain_under_load(bench: &mut Bench<'_>) -> Found {
 }
 
 async fn draining(bench: &mut Bench<'_>) -> Found {
-    /// An old connection is open for a moment only: a machine that is busy may miss it.
+    /// An old connection may be open for a moment only: a machine that is busy misses it.
     const TRIES: usize = 10;
     for _ in 0..TRIES {
         let product = bench.suite.start(&[]).await?;
-        let to = product.platform.address();
         let ask = Ask::new("GET", METADATA);
-        let mut connections = Vec::new();
-        for version in [Version::HTTP_11, Version::HTTP_2] {
-            let mut connection = Connection::open(to, version).await.map_err(|error| error.to_string())?;
-            is_good(&connection.send(&ask).await.map_err(|error| error.to_string())?)?;
-            connections.push((connection, version));
-        }
-        product.platform.lifecycle().enter(Phase::LameDuck);
-        product.platform.lifecycle().enter(Phase::Draining);
-        let mut refused = 0;
-        for (connection, version) in &mut connections {
-            let answer = timeout(PATIENCE, connection.send(&ask)).await.map_err(|late| late.to_string())?;
-            if let Ok(answer) = answer {
-                bench.keep(&ask, &Ok(answer.clone()));
-                is_draining(&answer, *version)?;
-                refused += 1;
-            }
-        }
-        drop(connections);
+        let mut old = open(&product, Version::HTTP_11).await?;
+        is_good(&say(bench, &mut old, &ask).await?)?;
+        let life = product.platform.lifecycle();
+        life.enter(Phase::LameDuck);
+        life.enter(Phase::Draining);
+        let answer = say(bench, &mut old, &ask).await;
+        drop(old);
         product.stop().await?;
-        if refused == 2 {
+        if let Ok(answer) = answer {
+            is_draining(&answer)?;
             return Ok(Holds::Yes);
         }
     }
     Err(format!("in {TRIES} drains no request on an old connection was answered"))
+}
+
+async fn open(product: &Product, version: Version) -> Result<Connection, String> {
+    Connection::open(product.platform.address(), version).await.map_err(|error| error.to_string())
+}
+
+async fn say(bench: &mut Bench<'_>, connection: &mut Connection, ask: &Ask) -> Result<Answer, String> {
+    let answer = match timeout(PATIENCE, connection.send(ask)).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(late) => Err(late.to_string()),
+    };
+    bench.keep(ask, &answer);
+    answer
+}
+
+async fn told_to_go(bench: &mut Bench<'_>) -> Found {
+    let product = bench.suite.start(&[("HALFBYTE_LAME_DUCK", "3600")]).await?;
+    let told = told(bench, &product).await;
+    product.platform.lifecycle().enter(Phase::LameDuck);
+    product.platform.lifecycle().enter(Phase::Draining);
+    product.stop().await?;
+    told.map(|()| Holds::Yes)
+}
+
+async fn told(bench: &mut Bench<'_>, product: &Product) -> Result<(), String> {
+    let ask = Ask::new("GET", METADATA);
+    let (mut old, mut two) = (open(product, Version::HTTP_11).await?, open(product, Version::HTTP_2).await?);
+    let answer = say(bench, &mut old, &ask).await?;
+    ensure(closes(&answer).is_err(), || "a ready product closes its connections".to_owned())?;
+    is_good(&say(bench, &mut two, &ask).await?)?;
+    product.platform.lifecycle().enter(Phase::LameDuck);
+    let mut new = open(product, Version::HTTP_11).await?;
+    for connection in [&mut old, &mut new] {
+        let answer = say(bench, connection, &ask).await?;
+        is_good(&answer)?;
+        closes(&answer)?;
+    }
+    is_good(&say(bench, &mut two, &ask).await?)?;
+    product.platform.lifecycle().enter(Phase::Draining);
+    // It is answered until it is told by GOAWAY, and never refused.
+    match say(bench, &mut two, &ask).await {
+        Ok(answer) => is_good(&answer),
+        Err(_told) => Ok(()),
+    }
 }
 
 async fn endings(bench: &mut Bench<'_>) -> Found {

@@ -43,13 +43,23 @@ const UNSEEN: &[(&str, &str, &str)] = &[
         "halfbyte-billing/tests/billing/processes.rs, halfbyte-billing/tests/backends/processes.rs",
     ),
     ("HB-USE-015", "usage events that a product takes in", "halfbyte-billing/tests/billing/ingest.rs"),
-    ("HB-LIFE-003", "a second signal ends the process", "tests/platform/product.rs"),
+    (
+        "HB-LIFE-002",
+        "signals of the system, and telemetry that no collector takes",
+        "tests/platform/life.rs, halfbyte-observe/tests/observe/shutdown.rs, halfbyte-observe/tests/observe/outage.rs",
+    ),
+    ("HB-LIFE-003", "a second signal ends the process", "tests/platform/life.rs, src/drain.rs"),
     ("HB-LIFE-004", "exit codes 69 and 78", "tests/platform/start.rs"),
     (
         "HB-LIFE-005",
         "a configuration that cannot be used, with every fault at once",
         "halfbyte-core/tests/core/config.rs",
     ),
+    ("HB-LIFE-008", "the steps of a life, and what they took", "tests/platform/life.rs, src/drain.rs"),
+    ("HB-LIFE-010", "streams and upgraded connections in a drain", "src/serve/tests/drain.rs"),
+    ("HB-LIFE-011", "sockets that a service manager hands over", "tests/platform/hand_over.rs"),
+    ("HB-LIFE-012", "what a service manager is told", "src/notify.rs"),
+    ("HB-LIFE-013", "TLS without a certificate", "tests/platform/tls.rs, tests/platform/no_tls.rs"),
 ];
 
 pub(super) fn outcomes() -> impl Iterator<Item = Outcome> {

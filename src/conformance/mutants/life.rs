@@ -92,6 +92,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
             })
         },
     },
+    Mutant {
+        what: "a proxy keeps connections that are to be closed",
+        clause: "HB-LIFE-009",
+        make: |sound| {
+            outside(sound, |service| {
+                service.layer(from_fn(async |request: Request, next: Next| {
+                    let mut response = next.run(request).await;
+                    response.headers_mut().remove("connection");
+                    response
+                }))
+            })
+        },
+    },
 ];
 
 /// Empties a list of what operators are shown.
