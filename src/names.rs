@@ -38,7 +38,7 @@ pub(crate) const METRICS: [(&str, &str); 33] = [
 ];
 
 /// Attributes of server spans, of the metrics above and of all telemetry.
-pub(crate) const ATTRIBUTES: [(&str, &str); 39] = [
+pub(crate) const ATTRIBUTES: [(&str, &str); 40] = [
     ("client.address", "span"),
     ("client.port", "span"),
     ("enduser.pseudo.id", "span"),
@@ -47,6 +47,7 @@ pub(crate) const ATTRIBUTES: [(&str, &str); 39] = [
     ("halfbyte.access.decision", "metric"),
     ("halfbyte.check.name", "metric"),
     ("halfbyte.check.state", "metric"),
+    ("halfbyte.load_shed.state", "metric"),
     ("halfbyte.principal.kind", "span"),
     ("halfbyte.refusal", "span"),
     ("halfbyte.secret.name", "metric"),
