@@ -97,6 +97,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let mut files = Vec::new();
     if wants(Wanted::Docker) {
         files.push(file("Dockerfile", deployment.dockerfile()?));
+        files.push(file("Dockerfile.dockerignore", Deployment::dockerignore().to_owned()));
     }
     if wants(Wanted::Kubernetes) {
         files.push(file("kubernetes.yaml", deployment.kubernetes()?));

@@ -76,6 +76,7 @@ async fn cell(world: &mut World, system: System, fault: Fault, rate: u32) -> Out
     recover(world, &load, &before, &tenants, &mut seen).await?;
     let customers = [world.known.clone(), newcomer];
     close(world, load, &customers, &before, &tenants, &mut seen).await?;
+    world.note_panics();
     seen.incidents.append(&mut world.incidents);
     Ok(seen)
 }
@@ -247,6 +248,7 @@ async fn end(world: &mut World, system: System, rate: u32, seen: &mut Seen) -> O
     }
     world.telemetry.read(&world.systems.collector).await;
     seen.measured = (world.telemetry.spans, world.telemetry.measured());
+    world.note_panics();
     seen.incidents.append(&mut world.incidents);
     Ok(())
 }

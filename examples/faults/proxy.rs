@@ -288,8 +288,13 @@ impl Through {
                     self.meet(1);
                     break;
                 }
-                // It came before the fault did, and has nowhere to go.
-                Some(Fault::Answers(_)) => continue,
+                // It was on its way when the fault began: what comes in its place is all that there is.
+                Some(Fault::Answers(answers)) => {
+                    self.meet(1);
+                    let _gone = client.write_all(self.next(&answers)).await;
+                    let _gone = client.shutdown().await;
+                    return true;
+                }
                 _ => chunk,
             };
             if client.write_all(&chunk).await.is_err() {

@@ -107,6 +107,7 @@ async fn one(world: &mut World, random: &mut Random, name: &str, rate: u32) -> O
     recover(world, &load, &before, &TENANTS, &mut seen).await?;
     let customers = [world.known.clone()];
     close(world, load, &customers, &before, &TENANTS, &mut seen).await?;
+    world.note_panics();
     seen.incidents.append(&mut world.incidents);
     Ok(Minute { seen, memory: memory(world)?, faults })
 }

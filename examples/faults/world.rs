@@ -30,6 +30,8 @@ pub struct World {
     pub known: Customer,
     /// What went wrong with the processes.
     pub incidents: Vec<String>,
+    /// How many panics were told of.
+    panics: usize,
 }
 
 impl World {
@@ -49,7 +51,7 @@ impl World {
         let run = Random(u64::from(std::process::id()) << 32 | u64::from(parcel.public.port())).next().unwrap_or(1);
         let products = [parcel, clinic];
         let asker = Asker::new(urls(&products), run)?;
-        Ok(Self { systems, products, asker, telemetry: Telemetry::new(run), known, incidents })
+        Ok(Self { systems, products, asker, telemetry: Telemetry::new(run), known, incidents, panics: 0 })
     }
 
     /// A customer with tokens that are issued now.
@@ -112,22 +114,46 @@ impl World {
         Ok(counted)
     }
 
+    /// Panics of the products that were not told of yet are incidents: one in a task that nobody waits for is seen nowhere else.
+    pub fn note_panics(&mut self) {
+        let panics: Vec<_> = self.logs().iter().flat_map(|(_, text)| panics_in(text)).collect();
+        self.incidents.extend(panics.iter().skip(self.panics).cloned());
+        self.panics = panics.len();
+    }
+
+    /// What each process wrote, in the order of their files' names.
+    fn logs(&self) -> Vec<(PathBuf, String)> {
+        let folders = Product::ALL.map(|product| self.systems.folder.join(product.name()));
+        let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+        let mut paths: Vec<_> = entries.map(|entry| entry.path()).filter(is_log).collect();
+        paths.sort();
+        let read = |path: PathBuf| {
+            let text = std::fs::read(&path).unwrap_or_default();
+            (path, String::from_utf8_lossy(&text).into_owned())
+        };
+        paths.into_iter().map(read).collect()
+    }
+
     /// What the products complained of last, for a run that went wrong.
     pub fn show_logs(&self) {
         const SHOWN: usize = 25;
-        for product in Product::ALL {
-            let Ok(entries) = std::fs::read_dir(self.systems.folder.join(product.name())) else { continue };
-            let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
-            for path in entries.flatten().map(|entry| entry.path()).filter(is_log) {
-                let text = std::fs::read_to_string(&path).unwrap_or_default();
-                let complaints: Vec<_> = text.lines().filter(|line| !line.contains("\"INFO\"")).collect();
-                println!("\n── {} ──", path.file_name().unwrap_or_default().to_string_lossy());
-                for line in &complaints[complaints.len().saturating_sub(SHOWN)..] {
-                    println!("{}", line.chars().take(400).collect::<String>());
-                }
+        for (path, text) in self.logs() {
+            let complaints: Vec<_> = text.lines().filter(|line| !line.contains("\"INFO\"")).collect();
+            println!("\n── {} ──", path.file_name().unwrap_or_default().to_string_lossy());
+            for line in &complaints[complaints.len().saturating_sub(SHOWN)..] {
+                println!("{}", line.chars().take(400).collect::<String>());
             }
         }
     }
+}
+
+/// The panics that a log tells of, each by its first words.
+fn panics_in(log: &str) -> impl Iterator<Item = String> {
+    log.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("\"message\":\"panicked at ")?;
+        Some(format!("panicked at {}", rest.split('"').next()?))
+    })
 }
 
 async fn customer(systems: &Systems, tenant: &str) -> Outcome<Customer> {
@@ -166,4 +192,16 @@ async fn start(
         incidents.push(format!("{} answers only {:.1} s after its start", product.name(), took.as_secs_f64()));
     }
     Ok(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_log_is_found() {
+        let log = r#"{"level":"INFO","message":"ready"}
+{"level":"ERROR","target":"halfbyte::panic","message":"panicked at src/x.rs:7: out of bounds","fields":{}}"#;
+        assert_eq!(panics_in(log).collect::<Vec<_>>(), ["panicked at src/x.rs:7: out of bounds"]);
+    }
 }

@@ -22,9 +22,3 @@ pub async fn manifest(client: &Client, url: &Url) -> Result<Manifest, String> {
     let asked = async { client.get(url).send().await?.success()?.json() };
     asked.await.map_err(|error: Error| error_chain(&error).to_string())
 }
-
-/// Without what may be secret in it.
-pub fn shown(url: &Url) -> String {
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path().trim_end_matches('/'))
-}

@@ -49,7 +49,13 @@ pub(crate) async fn report(urls: &[Url]) -> Result<Report, Box<dyn Error>> {
     let client = fetch::client()?;
     let asked = urls.iter().map(|url| fetch::manifest(&client, url));
     let answers = futures_util::future::join_all(asked).await;
-    let answers = urls.iter().map(|url| fetch::shown(url)).zip(answers).collect();
+    let answers = urls.iter().map(shown).zip(answers).collect();
     let today = halfbyte::core::Clock::system().now().to_zoned(jiff::tz::TimeZone::UTC).date();
     Ok(Report::new(answers, today))
+}
+
+/// Without what may be secret in it.
+fn shown(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path().trim_end_matches('/'))
 }

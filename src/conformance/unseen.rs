@@ -60,6 +60,8 @@ const UNSEEN: &[(&str, &str, &str)] = &[
     ("HB-LIFE-011", "sockets that a service manager hands over", "tests/platform/hand_over.rs"),
     ("HB-LIFE-012", "what a service manager is told", "src/notify.rs"),
     ("HB-LIFE-013", "TLS without a certificate", "tests/platform/tls.rs, tests/platform/no_tls.rs"),
+    ("HB-TEL-005", "the limit of requests at once, as it moves", "tests/platform/admin.rs"),
+    ("HB-TEL-006", "metrics as Prometheus reads them", "tests/platform/admin.rs"),
 ];
 
 pub(super) fn outcomes() -> impl Iterator<Item = Outcome> {

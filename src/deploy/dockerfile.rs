@@ -3,6 +3,9 @@ use super::plan::Plan;
 /// The state folder, for a container that nobody mounts one into.
 const STATE: &str = "/var/lib";
 
+/// No layer, of the build neither, has what is on the machine of whoever builds it.
+pub(super) const IGNORED: &str = ".git\n**/target\n**/.halfbyte\n**/*.env\n**/.env*\n";
+
 pub(super) fn render(plan: &Plan) -> String {
     let Plan { name, version, contract, fingerprint, package, binary, build_image, run_image, .. } = plan;
     let (public, admin) = plan.ports;

@@ -143,6 +143,12 @@ impl Deployment {
         Ok(dockerfile::render(&Plan::of_build(&self.manifest, &self.settings)?))
     }
 
+    /// What stays out of a build, as `Dockerfile.dockerignore` beside the Dockerfile: what was built, and the state and the secrets of
+    /// whoever builds.
+    pub fn dockerignore() -> &'static str {
+        dockerfile::IGNORED
+    }
+
     /// What `kubectl apply --filename` takes, in one file.
     ///
     /// # Errors

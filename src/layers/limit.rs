@@ -3,19 +3,23 @@
 //! been waiting for each other, and the limit goes down; if they are as slow as before, they are slow by nature, and it goes back.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is left of the limit when it is cut.
+/// What is left of the limit when it is cut, and when latency is far from what it should be.
 const CUT: f64 = 0.75;
+const DEEP_CUT: f64 = 0.5;
+/// How far that is.
+const FAR: f64 = 3.0;
 /// Latency may be so many times what it is without a queue.
 const TOLERANCE: f64 = 1.25;
 /// Below this many times it there is no queue, and the limit grows by a quarter.
 const CALM: f64 = 1.1;
 /// After so many windows it is asked whether what counts as no queue is none.
 const ASKS_AFTER: u32 = 20;
+const ASKS_AGAIN_AFTER: u32 = 5;
 
 /// The decisions. No I/O, no clock.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Vegas {
     /// Windows since the last question.
     since: u32,
     question: Option<Question>,
+    /// Whether the limit was used up in the last window too. Else latency may still be on its way up.
+    is_steady: bool,
 }
 
 /// What was before a cut.
@@ -45,14 +51,22 @@ impl Vegas {
         let ceiling = ceiling as f64;
         let floor = (floor as f64).clamp(1.0, ceiling.max(1.0));
         // The first window that uses up the limit is asked at once.
-        Self { floor, ceiling, limit: ceiling, base: f64::INFINITY, since: ASKS_AFTER, question: None }
+        Self {
+            floor,
+            ceiling,
+            limit: ceiling,
+            base: f64::INFINITY,
+            since: ASKS_AFTER,
+            question: None,
+            is_steady: false,
+        }
     }
 
     pub(super) fn limit(&self) -> usize {
         self.limit as usize
     }
 
-    /// A window has ended in which the limit was used up or not, and requests took `latency` seconds on average, if enough
+    /// A window has ended in which somebody was refused or not, and requests took `latency` seconds on average, if enough
     /// did end to tell.
     pub(super) fn window(&mut self, latency: Option<f64>, used_up: bool) {
         self.since = self.since.saturating_add(1);
@@ -64,10 +78,15 @@ impl Vegas {
                 None => self.grow(self.limit / 4.0),
             };
         };
+        let is_steady = std::mem::replace(&mut self.is_steady, used_up);
         match question {
             Some(before) if !used_up => self.limit = before.limit,
             Some(before) if latency > before.latency * (1.0 + self.limit / before.limit) / 2.0 => {
                 self.limit = before.limit;
+                if latency > TOLERANCE * self.base {
+                    // Much news, which is looked at again soon.
+                    self.since = ASKS_AFTER - ASKS_AGAIN_AFTER;
+                }
                 self.base = latency;
                 return;
             }
@@ -79,9 +98,12 @@ impl Vegas {
         }
         self.base = self.base.min(latency);
         if !used_up {
+            // Nobody was refused: there is nothing to mend.
         } else if latency > TOLERANCE * self.base {
-            self.cut(latency, false);
-        } else if self.since > ASKS_AFTER {
+            if is_steady {
+                self.cut(latency, false);
+            }
+        } else if self.since > ASKS_AFTER && is_steady {
             self.cut(latency, true);
         } else if latency < CALM * self.base {
             self.grow(self.limit / 4.0);
@@ -96,7 +118,8 @@ impl Vegas {
 
     fn cut(&mut self, latency: f64, of_the_base: bool) {
         self.since = 0;
-        let limit = (self.limit * CUT).max(self.floor);
+        let part = if latency > FAR * self.base { DEEP_CUT } else { CUT };
+        let limit = (self.limit * part).max(self.floor);
         // At the floor there is nothing to learn.
         if limit < self.limit {
             self.question = Some(Question { limit: self.limit, latency, of_the_base });
@@ -125,7 +148,7 @@ pub(super) struct Limit {
     limit: AtomicUsize,
     /// Requests whose response has not begun in the lower half, responses that are being sent in the upper.
     places: AtomicU64,
-    used_up: AtomicU64,
+    used_up: AtomicBool,
     count: AtomicU64,
     sum: AtomicU64,
     /// In nanoseconds since `begun`, as all times here. What began earlier met the limit of before.
@@ -147,7 +170,7 @@ impl Limit {
             is_fixed: floor >= ceiling,
             limit: AtomicUsize::new(ceiling),
             places: AtomicU64::new(0),
-            used_up: AtomicU64::new(0),
+            used_up: AtomicBool::new(false),
             count: AtomicU64::new(0),
             sum: AtomicU64::new(0),
             from: AtomicU64::new(0),
@@ -181,17 +204,14 @@ impl Limit {
         }
         let now = self.now();
         match entered {
-            Ok(before) => {
-                // Nearly is as good as wholly, where requests come and go.
-                if (halves(before).0 + 1) * 10 >= limit * 9 && self.used_up.load(Ordering::Relaxed) == 0 {
-                    self.used_up.store(1, Ordering::Relaxed);
-                }
-                Some(now)
-            }
-            Err(_) => {
-                self.used_up.store(1, Ordering::Relaxed);
-                if now > self.patience.load(Ordering::Relaxed) {
-                    self.decide(now);
+            Ok(_) => Some(now),
+            Err(places) => {
+                // Responses that are being sent may have taken the rest.
+                if halves(places).0 >= limit {
+                    self.used_up.store(true, Ordering::Relaxed);
+                    if now > self.patience.load(Ordering::Relaxed) {
+                        self.decide(now);
+                    }
                 }
                 None
             }
@@ -235,7 +255,7 @@ impl Limit {
         if !is_over && !is_given_up {
             return;
         }
-        let used_up = self.used_up.swap(0, Ordering::Relaxed) != 0;
+        let used_up = self.used_up.swap(false, Ordering::Relaxed);
         if count < ENOUGH.0 {
             decisions.window(None, used_up);
             self.limit.store(decisions.limit(), Ordering::Relaxed);
@@ -341,7 +361,7 @@ mod tests {
             vegas.window(Some(latency), true);
             lowest = lowest.min(vegas.limit);
         }
-        assert!(lowest >= before * CUT - 1.0 && vegas.limit >= before - 1.0, "{before} {lowest} {vegas:?}");
+        assert!(lowest >= before * DEEP_CUT - 1.0 && vegas.limit >= before - 1.0, "{before} {lowest} {vegas:?}");
     }
 
     #[test]

@@ -251,8 +251,9 @@ mod tests {
             }
             std::future::pending::<()>().await;
         };
+        let written = tokio::time::timeout(10_000 * SECOND, transport.write_all(&[7; 64]));
         tokio::select! {
-            written = transport.write_all(&[7; 64]) => assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut),
+            written = written => assert_eq!(written.expect("it is not given up").unwrap_err().kind(), io::ErrorKind::TimedOut),
             () = reads => {}
         }
         assert_eq!(begun.elapsed().as_secs(), 20 * 50 + 60);

@@ -130,9 +130,14 @@ fn the_product() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let outcome = runtime.block_on(serve(&role));
     if role == "hangs" {
+        let (has_begun, begins) = std::sync::mpsc::channel();
+        runtime.spawn_blocking(move || {
+            has_begun.send(()).unwrap();
+            std::thread::sleep(HANGS);
+        });
+        begins.recv().unwrap();
         println!("hangs");
-        // Whoever drops the runtime now waits for this.
-        runtime.spawn_blocking(|| std::thread::sleep(HANGS));
+        // Which waits for that one.
         drop(runtime);
     }
     if let Err(error) = &outcome {

@@ -87,7 +87,8 @@ fn compare(product: &str, files: &[File]) {
 
 fn files(dockerfile: String, kubernetes: String, units: Vec<File>) -> Vec<File> {
     let file = |name: &str, text| File { name: name.to_owned(), text };
-    [file("Dockerfile", dockerfile), file("kubernetes.yaml", kubernetes)].into_iter().chain(units).collect()
+    let ignored = file("Dockerfile.dockerignore", Deployment::dockerignore().to_owned());
+    [file("Dockerfile", dockerfile), ignored, file("kubernetes.yaml", kubernetes)].into_iter().chain(units).collect()
 }
 
 #[tokio::test]

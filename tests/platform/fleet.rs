@@ -16,9 +16,9 @@ use crate::start;
 
 #[allow(dead_code, reason = "a test has a main of its own")]
 #[path = "../../examples/fleet/main.rs"]
-mod fleet;
+mod program;
 
-use fleet::compare::Report;
+use program::compare::Report;
 
 /// Products that serve for as long as a test runs.
 #[derive(Default)]
@@ -50,10 +50,10 @@ fn parcels() -> Builder {
 async fn products_on_one_contract_are_alike() {
     let mut running = Running::default();
     let urls = [running.serve(parcels(), &[]).await, running.serve(clinic::builder(), &[]).await];
-    let report = fleet::report(&urls).await.unwrap();
+    let report = program::report(&urls).await.unwrap();
     assert_eq!(report.exit_code(), 0, "{report:?}");
     assert_eq!(report.differences.len(), 0, "{report:?}");
-    let shown = fleet::table::render(&report);
+    let shown = program::table::render(&report);
     for part in ["parcel", "clinic", "2026-11-21 (V1)", &report.products[0].fingerprint[..12], "\nAlike: "] {
         assert!(shown.contains(part), "{part} is missing in:\n{shown}");
     }
@@ -66,7 +66,7 @@ async fn one_that_departs_from_the_contract_is_found_with_the_days_that_it_has_l
     let ended = clinic::builder().deviate(Deviation::Connections(5), "a small machine", date(2026, 1, 1));
     let staging = [("HALFBYTE_ENV", "staging"), ("HALFBYTE_SECRETS_URL", "env:")];
     let urls = [running.serve(departs, &[]).await, running.serve(ended, &staging).await];
-    let report = fleet::report(&urls).await.unwrap();
+    let report = program::report(&urls).await.unwrap();
     assert_eq!((report.exit_code(), &report.torn[..]), (1, &["2026-11-21 (V1)".to_owned()][..]));
     let differs =
         |what: &str| report.differences.iter().find(|difference| difference.what == what).map(|d| &d.values[..]);
@@ -77,7 +77,7 @@ async fn one_that_departs_from_the_contract_is_found_with_the_days_that_it_has_l
     assert_eq!(differs("configuration secrets"), None, "where a product has its secrets is its own affair");
     assert!(report.products[0].deviations[0].days_left.unwrap() > 300_000);
     assert!(report.products[1].deviations[0].days_left.unwrap() < 0);
-    let shown = fleet::table::render(&report);
+    let shown = program::table::render(&report);
     for part in [
         "deadline_ms is 120000 and not 30000 (HB-REQ-004; ",
         " days left, until 2999-01-01): customs",
@@ -96,9 +96,9 @@ async fn one_that_cannot_be_asked_is_named_without_what_is_secret_in_its_address
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nobody = format!("http://me:hunter2@{closed}/?token=hunter2").parse().unwrap();
     let urls = [running.serve(parcels(), &[]).await, nobody];
-    let report = fleet::report(&urls).await.unwrap();
+    let report = program::report(&urls).await.unwrap();
     assert_eq!((report.exit_code(), report.products.len(), report.unreachable.len()), (2, 1, 1));
-    let shown = fleet::table::render(&report);
+    let shown = program::table::render(&report);
     assert!(shown.contains(&format!("http://{closed} cannot be asked: ")), "{shown}");
     assert!(!format!("{shown}{report:?}").contains("hunter2"), "{shown}");
 }
@@ -119,7 +119,7 @@ async fn an_answer_that_does_not_end_is_not_read_to_its_end() {
         }
     };
     let report = tokio::select! {
-        report = fleet::report(&urls) => report.unwrap(),
+        report = program::report(&urls) => report.unwrap(),
         () = endless => unreachable!("it goes on"),
     };
     assert_eq!(report.exit_code(), 2);
@@ -141,7 +141,7 @@ fn what_a_product_says_does_not_steer_the_terminal() {
     ];
     let report = Report::new(answers, date(2026, 11, 22));
     assert_eq!(report.products[0].deviations[0].days_left, None);
-    let shown = fleet::table::render(&report);
+    let shown = program::table::render(&report);
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
     assert!(shown.lines().all(|line| line.chars().count() < 250), "{shown}");
 }

@@ -12,6 +12,7 @@ mod fleet;
 mod hand_over;
 mod layers;
 mod life;
+mod load;
 #[cfg(not(feature = "tls"))]
 mod no_tls;
 mod product;

@@ -237,7 +237,9 @@ mod tests {
 
         let life = Lifecycle::new(Clock::system());
         life.spawn("deaf", std::future::pending::<()>());
+        life.spawn("polite", std::future::ready(()));
         assert!(!life.stop_tasks(Duration::from_secs(3)).await);
+        assert_eq!(life.tasks(), 1);
     }
 
     #[tokio::test(start_paused = true)]

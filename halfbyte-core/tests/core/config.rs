@@ -44,6 +44,7 @@ fn with_nothing_said_everything_is_embedded_and_local() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.admin_listen.to_string(), "127.0.0.1:9090");
     assert_eq!(config.public_url, None);
+    assert_eq!(config.tls_secret, None);
     assert_eq!(config.home, Path::new(".halfbyte"));
     assert_eq!(config.secrets, SecretsBackend::Local);
     assert_eq!(config.identity, [IdentityBackend::Embedded]);
@@ -53,12 +54,22 @@ fn with_nothing_said_everything_is_embedded_and_local() {
 }
 
 #[test]
+fn a_product_that_speaks_tls_is_known_under_https() {
+    let tls = ("HALFBYTE_TLS_SECRET", "tls-certificate");
+    let (keys, message) = faults(&[tls, ("HALFBYTE_PUBLIC_URL", "http://localhost:8080")]);
+    assert_eq!((&*keys, message.contains("https://")), (&["HALFBYTE_PUBLIC_URL".to_owned()][..], true));
+    good(&[tls, ("HALFBYTE_PUBLIC_URL", "https://localhost:8080")]);
+    good(&[tls]);
+}
+
+#[test]
 fn every_key_is_read() {
     let vars = [
         ("HALFBYTE_ENV", "staging"),
         ("HALFBYTE_LISTEN", "[::]:80"),
         ("HALFBYTE_ADMIN_LISTEN", "127.0.0.1:81"),
         ("HALFBYTE_PUBLIC_URL", "https://parcel.example.com"),
+        ("HALFBYTE_TLS_SECRET", "tls-certificate"),
         ("HALFBYTE_HOME", "/var/lib/parcel"),
         ("HALFBYTE_SECRETS_URL", "file:///run/my%20secrets"),
         ("HALFBYTE_IDENTITY_URL", "https://a.example.com/x, embedded:"),
@@ -77,6 +88,7 @@ fn every_key_is_read() {
     assert_eq!(config.environment, Environment::Staging);
     assert_eq!((config.listen.to_string().as_str(), config.admin_listen.port()), ("[::]:80", 81));
     assert_eq!(config.public_url.expect("set").as_str(), "https://parcel.example.com/");
+    assert_eq!(config.tls_secret.as_deref(), Some("tls-certificate"));
     assert_eq!(config.home, Path::new("/var/lib/parcel"));
     assert_eq!(config.secrets, SecretsBackend::Files("/run/my secrets".into()));
     assert_eq!(config.identity, [IdentityBackend::issuer("https://a.example.com/x"), IdentityBackend::Embedded]);

@@ -48,13 +48,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     },
     Mutant {
-        what: "a refusal in a drain keeps the connection",
+        what: "a proxy does not tell when to come back",
         clause: "HB-LIFE-002",
         make: |sound| {
             outside(sound, |service| {
                 service.layer(from_fn(async |request: Request, next: Next| {
                     let mut response = next.run(request).await;
-                    response.headers_mut().remove("connection");
+                    response.headers_mut().remove("retry-after");
                     response
                 }))
             })
@@ -93,13 +93,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     },
     Mutant {
-        what: "a proxy keeps connections that are to be closed",
+        what: "a proxy wants a new connection for each request",
         clause: "HB-LIFE-009",
         make: |sound| {
             outside(sound, |service| {
                 service.layer(from_fn(async |request: Request, next: Next| {
                     let mut response = next.run(request).await;
-                    response.headers_mut().remove("connection");
+                    response.headers_mut().insert("connection", http::HeaderValue::from_static("close"));
                     response
                 }))
             })

@@ -6,7 +6,6 @@ use crate::error::{Error, Result};
 
 /// Where each goes, and what is in it.
 const FILES: &[(&str, &str)] = &[
-    (".dockerignore", include_str!("../../template/dockerignore.txt")),
     (".gitignore", include_str!("../../template/gitignore.txt")),
     ("Cargo.toml", include_str!("../../template/Cargo.toml.txt")),
     ("README.md", include_str!("../../template/README.md.txt")),
@@ -17,6 +16,7 @@ const FILES: &[(&str, &str)] = &[
     ("src/items.rs", include_str!("../../template/src/items.rs.txt")),
     ("src/lib.rs", include_str!("../../template/src/lib.rs.txt")),
     ("src/main.rs", include_str!("../../template/src/main.rs.txt")),
+    ("tests/conformance.rs", include_str!("../../template/tests/conformance.rs.txt")),
     ("tests/product.rs", include_str!("../../template/tests/product.rs.txt")),
 ];
 
@@ -27,21 +27,19 @@ pub fn files(root: &Path, name: &str, versions: bool) -> Result<Vec<(String, Str
         ("{{crate}}", name.replace('-', "_")),
         ("{{title}}", title(name)),
         ("{{rust}}", env!("CARGO_PKG_RUST_VERSION").to_owned()),
-        ("{{halfbyte}}", dependency(root, "", versions, "")?),
-        ("{{testing}}", dependency(root, "halfbyte-identity", versions, r#", features = ["testing"]"#)?),
+        ("{{halfbyte}}", dependency(root, versions, "")?),
+        ("{{tested}}", dependency(root, versions, r#", features = ["conformance"]"#)?),
     ];
     let fill = |text: &str| words.iter().fold(text.to_owned(), |text, (word, with)| text.replace(word, with));
     Ok(FILES.iter().map(|(path, text)| (fill(path), fill(text))).collect())
 }
 
-/// What `Cargo.toml` says of one of our crates, in `folder` of the workspace.
-fn dependency(root: &Path, folder: &str, versions: bool, more: &str) -> Result<String> {
+/// What `Cargo.toml` says of the platform.
+fn dependency(root: &Path, versions: bool, more: &str) -> Result<String> {
     if versions {
         return Ok(format!("{{ version = \"{}\"{more} }}", env!("CARGO_PKG_VERSION")));
     }
-    let path = root.join(folder);
-    let path = path.to_str().map(|path| path.trim_end_matches('/'));
-    match path.filter(|path| !path.contains(|c: char| c.is_control() || c == '"' || c == '\\')) {
+    match root.to_str().filter(|path| !path.contains(|c: char| c.is_control() || c == '"' || c == '\\')) {
         Some(path) => Ok(format!("{{ path = \"{path}\"{more} }}")),
         None => Err(Error::new("the path of this workspace cannot stand in a Cargo.toml; use --versions")),
     }

@@ -253,7 +253,14 @@ impl Session for PostgresSession {
 
     fn now(&mut self) -> Answer<'_, i64> {
         Box::pin(async {
-            self.query("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS INTEGER)", &[]).await?[0].int(0)
+            let sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS INTEGER)";
+            let rows = self.query(sql, &[]).await?;
+            let Some(row) = rows.first() else {
+                // What answers so is no PostgreSQL, or is answering something else.
+                self.ready = false;
+                return Err(sqlx::Error::Protocol("the time was asked for, and no row came".to_owned()).into());
+            };
+            row.int(0)
         })
     }
 
