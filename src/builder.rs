@@ -208,6 +208,9 @@ impl Builder {
         let limits = deviation::limits(self.contract, &self.deviations).map_err(|fault| configuration(fault.into()))?;
 
         let settings = halfbyte_observe::Settings::new(&product, &self.version, &config).scraped();
+        // Thousands of requests of the suite say nothing on the console.
+        #[cfg(feature = "conformance")]
+        let settings = settings.console(crate::conformance::shows_the_log());
         let telemetry = match halfbyte_observe::init(settings) {
             Ok(telemetry) => Some(telemetry),
             // Several products in one process, as in tests, share what the first has set up.

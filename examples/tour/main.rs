@@ -1,7 +1,7 @@
 //! A tour of the platform: starts two products and drives them over real HTTP, through refusals, policies, rotations,
-//! a shared quota, a crash and a drain. Exits with 1 if anything went otherwise than it says.
+//! a shared quota, a crash and a drain, and has both prove that they conform. Exits with 1 if anything went otherwise than it says.
 //!
-//! `cargo run --example tour`; a database password is rotated too where `HB_TEST_POSTGRES_URL` is set, as
+//! `cargo run --example tour --features conformance`; a database password is rotated too where `HB_TEST_POSTGRES_URL` is set, as
 //! `cargo xtask backends up` prints it. With `-- --with-postgres` the tour fails without.
 #![allow(clippy::disallowed_methods, reason = "the tour is not a product: it starts some")]
 
@@ -11,6 +11,7 @@ use std::time::Instant;
 
 mod access;
 mod company;
+mod conformance;
 mod credentials;
 mod database;
 mod drain;
@@ -27,6 +28,8 @@ mod trace;
 mod clinic;
 #[path = "../parcel/main.rs"]
 mod parcel;
+#[path = "../../tests/conformance/products.rs"]
+mod products;
 
 use company::Company;
 use screen::Screen;
@@ -81,5 +84,6 @@ async fn walk(screen: &mut Screen, folder: &Path) -> Outcome {
     database::show(screen, &company, std::env::var(POSTGRES).ok().as_deref()).await?;
     replicas::show(screen, &company).await?;
     load::show_crash(screen, &mut company).await?;
-    drain::show(screen, &mut company).await
+    drain::show(screen, &mut company).await?;
+    conformance::show(screen).await
 }

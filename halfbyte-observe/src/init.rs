@@ -61,7 +61,8 @@ pub fn init(settings: Settings) -> Result<Telemetry, Error> {
     let (resource, chain) = (resource(&settings)?, Chain::read(&settings)?);
     let repeats = Repeats::new(Clock::system());
     let filter = || Ok::<_, Error>(console::logs(&settings.variables)?.and(repeats.heard()));
-    let console = console::layer(&settings).with_filter(filter()?).boxed();
+    let shown = if settings.console { console::logs(&settings.variables)? } else { console::panics() };
+    let console = console::layer(&settings).with_filter(shown.and(repeats.heard())).boxed();
     let mut layers: Vec<BoxedLayer<Registry>> = vec![repeats.decide().boxed(), console];
     // The exporters come last: they start threads, which an error above should not leave behind.
     let log_filter = filter()?;

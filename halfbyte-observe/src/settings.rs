@@ -19,6 +19,7 @@ pub struct Settings {
     pub(crate) keep: Option<Keep>,
     pub(crate) users: Option<UserHasher>,
     pub(crate) spool: Option<PathBuf>,
+    pub(crate) console: bool,
     pub(crate) scraped: bool,
 }
 
@@ -37,6 +38,7 @@ impl Settings {
             keep: Some(Keep::default()),
             users: None,
             spool: Some(config.home.join("telemetry").join(product.as_str())),
+            console: true,
             scraped: false,
         }
     }
@@ -83,6 +85,12 @@ impl Settings {
     #[must_use]
     pub fn spool(self, folder: impl Into<Option<PathBuf>>) -> Self {
         Self { spool: folder.into(), ..self }
+    }
+
+    /// Whether the log is on the console, besides where it is sent to; by default it is. Panics are shown in any case.
+    #[must_use]
+    pub fn console(self, shown: bool) -> Self {
+        Self { console: shown, ..self }
     }
 
     /// Keeps metrics also for a [`Scraper`](crate::prometheus::Scraper), whatever the `OTEL_*` variables say of their export. By

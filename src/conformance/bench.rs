@@ -41,14 +41,6 @@ impl<'s> Bench<'s> {
         manifest
     }
 
-    /// Keeps an exchange that was not made by [`send`](Self::send).
-    pub fn keep(&mut self, ask: &Ask, answer: &Result<Answer, String>) {
-        self.exchanges.push(ask.exchanged(answer));
-        if self.exchanges.len() > KEPT {
-            self.exchanges.remove(0);
-        }
-    }
-
     /// The routes that are guarded; the public ones with `is_public`.
     pub fn routes(&self, is_public: bool) -> Vec<Route> {
         self.manifest().routes.into_iter().filter(|route| route.asks.is_public == is_public).collect()
@@ -64,6 +56,33 @@ impl<'s> Bench<'s> {
         let answer = ask.send(product.address).await;
         self.keep(&ask, &answer);
         answer
+    }
+
+    /// Sends all of `asks` at once; answers in their order.
+    pub async fn send_all(&mut self, asks: Vec<(&Product, Ask)>) -> Vec<Result<Answer, String>> {
+        let answers = asks.iter().map(|(product, ask)| ask.send(product.address));
+        let answers = futures_util::future::join_all(answers).await;
+        asks.iter().zip(&answers).for_each(|((_, ask), answer)| self.keep(ask, answer));
+        answers
+    }
+
+    /// Asks the admin listener of `product`.
+    pub async fn admin(&mut self, product: &Product, path: &str) -> Result<Answer, String> {
+        let ask = Ask::new("GET", path);
+        let answer = ask.send(product.admin).await;
+        self.keep(&ask, &answer);
+        answer
+    }
+
+    /// Keeps an exchange, also one that was not made by [`send`](Self::send).
+    pub fn keep(&mut self, ask: &Ask, answer: &Result<Answer, String>) {
+        if let Ok(answer) = answer {
+            self.suite.witness.answered(&format!("{} {}", ask.method, ask.path), answer);
+        }
+        self.exchanges.push(ask.exchanged(answer));
+        if self.exchanges.len() > KEPT {
+            self.exchanges.remove(0);
+        }
     }
 
     pub fn exchanges(self) -> Vec<Exchange> {
@@ -102,12 +121,19 @@ impl<'s> Bench<'s> {
 
     /// An access token of `persona` for the product.
     pub fn token(&self, persona: &Persona) -> String {
-        self.suite.issuer.token(persona, self.audience())
+        let token = self.suite.issuer.token(persona, self.audience());
+        self.suite.witness.credential("an access token", &token);
+        token
     }
 
     /// How the product says that `route` is called so that it succeeds.
     pub fn sample(&self, route: &Route) -> Option<&'s Sample> {
         self.any_sample(route).filter(|sample| sample.does == Does::Succeed)
+    }
+
+    /// Whether who may call `route` gets the whole of an answer in a while, as far as the product has said.
+    pub fn ends(&self, route: &Route) -> bool {
+        self.any_sample(route).is_none_or(|sample| !matches!(sample.does, Does::Hang | Does::Stream))
     }
 
     fn any_sample(&self, route: &Route) -> Option<&'s Sample> {

@@ -2,17 +2,28 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use super::bench::Bench;
 use super::product::Suite;
 use super::report::{Outcome, Report, Verdict};
-use super::{Conformance, access, issuer, keys, proofs, refusals, requests, sessions, tokens, unseen, versions};
+use super::{
+    Conformance, access, collector, invariants, issuer, keys, life, proofs, quota, refusals, requests, sessions,
+    telemetry, tokens, unseen, usage, versions,
+};
 
 /// One check of one clause.
 pub(super) struct Check {
     pub clause: &'static str,
     pub what: &'static str,
     pub run: for<'b> fn(&'b mut Bench<'_>) -> Running<'b>,
+}
+
+impl Check {
+    /// Whether it may look at what has arrived at the collector, which all products of the process share.
+    fn looks_at_telemetry(&self) -> bool {
+        ["HB-USE", "HB-LIFE", "HB-TEL", "HB-INV"].iter().any(|section| self.clause.starts_with(section))
+    }
 }
 
 pub(super) type Running<'b> = Pin<Box<dyn Future<Output = Found> + Send + 'b>>;
@@ -44,6 +55,12 @@ pub(super) fn all() -> impl Iterator<Item = &'static Check> {
         sessions::CHECKS,
         access::CHECKS,
         issuer::CHECKS,
+        usage::CHECKS,
+        quota::CHECKS,
+        life::CHECKS,
+        telemetry::CHECKS,
+        // At the end, since they are about all that was done before.
+        invariants::CHECKS,
     ]
     .into_iter()
     .flatten()
@@ -51,10 +68,22 @@ pub(super) fn all() -> impl Iterator<Item = &'static Check> {
 
 /// Runs `checks` one after the other.
 pub(super) async fn run(conformance: Conformance, checks: impl Iterator<Item = &'static Check>) -> Report {
+    let checks: Vec<_> = checks.collect();
+    let (_alone, _beside_others) = if checks.iter().any(|check| check.looks_at_telemetry()) {
+        (Some(collector::RUNNING.write().await), None)
+    } else {
+        (None, Some(collector::RUNNING.read().await))
+    };
     let mut report = Report { product: "the product".to_owned(), contract: String::new(), outcomes: Vec::new() };
     let mut failed = |what, how| {
         let verdict = Verdict::Failed(how);
-        report.outcomes.push(Outcome { clause: "HB-LIFE-007", what, verdict, exchanges: Vec::new() });
+        report.outcomes.push(Outcome {
+            clause: "HB-LIFE-007",
+            what,
+            verdict,
+            took: Duration::ZERO,
+            exchanges: Vec::new(),
+        });
     };
     let suite = match Suite::new(conformance).await {
         Ok(suite) => suite,
@@ -74,6 +103,7 @@ pub(super) async fn run(conformance: Conformance, checks: impl Iterator<Item = &
     report.contract = product.platform.contract().as_str().to_owned();
     for check in checks {
         let mut bench = Bench::new(&suite, &product);
+        let began = Instant::now();
         let verdict = match (check.run)(&mut bench).await {
             Ok(Holds::Yes) => Verdict::Passed,
             Ok(Holds::NotHere(why)) => Verdict::NotApplicable(why.to_owned()),
@@ -82,7 +112,8 @@ pub(super) async fn run(conformance: Conformance, checks: impl Iterator<Item = &
         let exchanges = bench.exchanges();
         #[cfg(test)]
         let is_enough = suite.conformance.is_broken && matches!(verdict, Verdict::Failed(_));
-        report.outcomes.push(Outcome { clause: check.clause, what: check.what, verdict, exchanges });
+        let took = began.elapsed();
+        report.outcomes.push(Outcome { clause: check.clause, what: check.what, verdict, took, exchanges });
         #[cfg(test)]
         if is_enough {
             break;
@@ -91,7 +122,13 @@ pub(super) async fn run(conformance: Conformance, checks: impl Iterator<Item = &
     if let Err(how) = product.stop().await {
         let verdict = Verdict::Failed(how);
         let what = "the product stops cleanly after all that";
-        report.outcomes.push(Outcome { clause: "HB-LIFE-004", what, verdict, exchanges: Vec::new() });
+        report.outcomes.push(Outcome {
+            clause: "HB-LIFE-004",
+            what,
+            verdict,
+            took: Duration::ZERO,
+            exchanges: Vec::new(),
+        });
     }
     report.outcomes.extend(unseen::outcomes());
     report

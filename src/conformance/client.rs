@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::report::Exchange;
 
 /// Longer than any request may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest part of a body that is shown, in bytes.
 const SHOWN: usize = 400;
@@ -87,6 +87,16 @@ impl Ask {
         self
     }
 
+    /// As a request that is told by `id` wherever it is named.
+    pub fn named(self, id: &str) -> Self {
+        self.header(HeaderName::from_static("x-request-id"), id)
+    }
+
+    /// Under an `Idempotency-Key`.
+    pub fn key(self, key: &str) -> Self {
+        self.header(HeaderName::from_static("idempotency-key"), key)
+    }
+
     pub fn bearer(self, token: &str) -> Self {
         self.header(AUTHORIZATION, &format!("Bearer {token}"))
     }
@@ -117,7 +127,8 @@ impl Ask {
         Ok(response)
     }
 
-    fn request(&self, uri: String, host: Option<SocketAddr>) -> Result<http::request::Builder, http::Error> {
+    /// It as `uri` has it.
+    pub fn request(&self, uri: String, host: Option<SocketAddr>) -> Result<http::request::Builder, http::Error> {
         let mut request = Request::builder().method(&self.method).uri(uri).version(self.version);
         if let (Some(headers), Some(host)) = (request.headers_mut(), host) {
             headers.insert(HOST, HeaderValue::from_str(&host.to_string())?);
@@ -187,7 +198,7 @@ impl Pipe {
 }
 
 /// The response with all of its body.
-async fn whole(response: Response<Incoming>) -> Result<Answer, BoxError> {
+pub(super) async fn whole(response: Response<Incoming>) -> Result<Answer, BoxError> {
     let (head, body) = response.into_parts();
     let collected = body.collect().await?;
     let trailers = collected.trailers().cloned().unwrap_or_default();

@@ -4,19 +4,28 @@ mod access;
 mod bench;
 mod check;
 mod client;
+mod collector;
+mod connection;
+mod invariants;
 mod issuer;
+mod junit;
 mod keys;
+mod life;
 mod product;
 mod proofs;
 mod provoke;
+mod quota;
 mod refusals;
 mod report;
 mod requests;
 mod sample;
 mod sessions;
+mod telemetry;
 mod tokens;
 mod unseen;
+mod usage;
 mod versions;
+mod witness;
 
 #[cfg(test)]
 mod mutants;
@@ -29,7 +38,8 @@ use std::sync::Arc;
 use axum::Router;
 use halfbyte_core::config::Config;
 
-pub use self::report::{Exchange, Outcome, Report, Verdict};
+pub(crate) use self::collector::shows_the_log;
+pub use self::report::{Counts, Exchange, Outcome, Report, Verdict};
 pub use self::sample::Sample;
 use crate::error::Error;
 use crate::platform::Platform;

@@ -8,14 +8,15 @@ use halfbyte_core::config::Config;
 use halfbyte_core::lifecycle::Phase;
 use halfbyte_core::{TenantId, error_chain};
 use halfbyte_identity::testing::Issuer;
-use halfbyte_observe::testing::Receiver;
+use halfbyte_observe::testing::{Received, Receiver, Span};
 use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::Conformance;
 use super::provoke::Provoked;
+use super::witness::Witness;
+use super::{Conformance, collector};
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::serve;
@@ -27,12 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Suite {
     pub conformance: Conformance,
     pub issuer: Issuer,
-    pub receiver: Receiver,
+    pub receiver: &'static Receiver,
+    pub witness: Witness,
     /// The value of all secrets of the product, and a part of it that nothing else holds: it must never be seen anywhere.
     pub canary: String,
     folder: TempDir,
     /// The names of the secrets that the product may read.
-    secrets: Vec<String>,
+    pub secrets: Vec<String>,
 }
 
 /// The product as it runs.
@@ -42,6 +44,8 @@ pub(super) struct Product {
     pub address: SocketAddr,
     /// Kept for all checks that need them.
     pub provoked: OnceLock<Vec<Provoked>>,
+    /// Where its operators ask.
+    pub admin: SocketAddr,
     serving: JoinHandle<Result<(), Error>>,
 }
 
@@ -53,12 +57,16 @@ pub(super) async fn issuer() -> Result<Issuer, String> {
 impl Suite {
     pub async fn new(conformance: Conformance) -> Result<Self, String> {
         let issuer = issuer().await?;
-        let receiver = Receiver::start().await.map_err(|error| format!("no collector: {error}"))?;
+        let receiver = collector::receiver()?;
         let folder = tempfile::tempdir().map_err(|error| format!("no folder for the state: {error}"))?;
         let canary = format!("canary-{}", uuid::Uuid::new_v4().simple());
-        let mut suite = Self { conformance, issuer, receiver, canary, folder, secrets: Vec::new() };
+        let witness = Witness::default();
+        witness.secret("a secret of the product", &canary);
+        let mut suite = Self { conformance, issuer, receiver, witness, canary, folder, secrets: Vec::new() };
         // A first time, to learn which secrets it asks for.
         let (platform, _routes) = suite.assemble(&[]).await?;
+        collector::keep_telemetry_of(&platform);
+        collector::clear().await;
         suite.secrets = platform.secrets().declared();
         for name in &suite.secrets {
             let value = SecretString::from(suite.canary.clone());
@@ -80,10 +88,13 @@ impl Suite {
             let service = routes.layer(platform.stack());
             tokio::spawn(async move { serve::run(&platform, service).await })
         };
-        let address = platform.address();
+        let (address, admin) = (platform.address(), platform.admin_address());
         #[cfg(test)]
-        let address = self.conformance.mutation.front(address);
-        let mut product = Product { platform, address, provoked: OnceLock::new(), serving };
+        let (address, admin) = {
+            let mutation = &self.conformance.mutation;
+            (mutation.front(address), mutation.admin(admin).await)
+        };
+        let mut product = Product { platform, address, admin, provoked: OnceLock::new(), serving };
         let ready = async {
             tokio::select! {
                 () = product.platform.lifecycle().reached(Phase::Ready) => Ok(()),
@@ -103,17 +114,43 @@ impl Suite {
             ("HALFBYTE_ADMIN_LISTEN", "127.0.0.1:0"),
             ("HALFBYTE_IDENTITY_URL", issuer.as_str()),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.as_str()),
-            // Often enough for a test.
-            ("OTEL_METRIC_EXPORT_INTERVAL", "500"),
-            ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+            // Who wants to see something has it sent.
+            ("OTEL_METRIC_EXPORT_INTERVAL", "10000"),
         ];
-        let config = Config::parse(fixed.into_iter().chain(variables.iter().copied()))
+        let filter = collector::log_filter();
+        let filter = filter.as_deref().map(|filter| ("RUST_LOG", filter));
+        let config = Config::parse(fixed.into_iter().chain(filter).chain(variables.iter().copied()))
             .map_err(|error| error_chain(&error).to_string())?;
         let started = (self.conformance.start)(config).await;
         let (platform, routes) = started.map_err(|error| format!("the product does not start: {error:?}"))?;
         #[cfg(test)]
-        let routes = self.conformance.mutation.inside(routes);
+        let routes = self.conformance.mutation.with(&platform, self.conformance.mutation.inside(routes));
         Ok((platform, routes))
+    }
+
+    /// All that has arrived at the collector in this run, once everything that was made has.
+    pub async fn received(&self) -> Result<Received, String> {
+        let received = collector::received().await;
+        #[cfg(test)]
+        let received = received.map(|received| self.conformance.mutation.arrived(received));
+        received
+    }
+
+    /// The spans of servers in which the requests with these ids were handled, once each has one.
+    pub async fn spans_of(&self, ids: &[String]) -> Result<Vec<Vec<Span>>, String> {
+        let spans = collector::spans_of(ids).await;
+        #[cfg(test)]
+        let spans = spans.map(|spans| spans.into_iter().map(|spans| self.conformance.mutation.spans(spans)).collect());
+        spans
+    }
+
+    /// A customer without a plan.
+    pub async fn stranger(&self, product: &Product) -> Result<TenantId, String> {
+        let tenant = TenantId::new(super::usage::fresh()).map_err(|error| error.to_string())?;
+        let customers = product.platform.billing().customers();
+        customers.create(&tenant).await.map_err(|error| error_chain(&error).to_string())?;
+        self.witness.customer(&tenant);
+        Ok(tenant)
     }
 
     /// A customer who may use all routes, if the product said with which plan.
@@ -121,6 +158,7 @@ impl Suite {
         let tenant = TenantId::new(name).map_err(|error| error.to_string())?;
         let customers = product.platform.billing().customers();
         customers.create(&tenant).await.map_err(|error| error_chain(&error).to_string())?;
+        self.witness.customer(&tenant);
         if let Some(plan) = &self.conformance.plan {
             customers.subscribe(&tenant, plan).await.map_err(|error| error_chain(&error).to_string())?;
         }
@@ -132,10 +170,13 @@ impl Product {
     /// Drains it as SIGTERM does; an error if that does not end cleanly.
     pub async fn stop(self) -> Result<(), String> {
         self.platform.lifecycle().enter(Phase::LameDuck);
+        self.ended().await?.map_err(|error| format!("the drain ends badly: {error:?}"))
+    }
+
+    /// What serving comes to, once it ends.
+    pub async fn ended(self) -> Result<Result<(), Error>, String> {
         match timeout(PATIENCE, self.serving).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(format!("the drain ends badly: {error:?}")),
-            Ok(Err(panicked)) => Err(format!("serving panicked: {panicked}")),
+            Ok(ended) => ended.map_err(|panicked| format!("serving panicked: {panicked}")),
             Err(_) => Err(format!("the drain does not end within {} s", PATIENCE.as_secs())),
         }
     }

@@ -115,6 +115,19 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// Whether `answer` is of the row of `kind` over HTTP, whatever its headers say of the challenge.
+pub(super) fn is_refusal(answer: &Answer, kind: Kind) -> Result<(), String> {
+    ensure(answer.status == kind.status(), || format!("{} and not {}", answer.status, kind.status()))?;
+    let content_type = answer.header("content-type");
+    ensure(content_type == Some("application/problem+json"), || format!("the content-type is {content_type:?}"))?;
+    let problem = answer.json()?;
+    ensure(problem["type"] == kind.urn(), || format!("the type is {} and not {}", problem["type"], kind.urn()))?;
+    ensure(problem["title"] == kind.title(), || format!("the title is {}", problem["title"]))?;
+    ensure(problem["status"] == kind.status().as_u16(), || format!("the body says {}", problem["status"]))?;
+    let id = answer.header("x-request-id");
+    ensure(problem["request_id"].as_str() == id, || format!("the body is of request {}", problem["request_id"]))
+}
+
 /// Whether `answer` is the row of `kind`, whole, to what `ask` is.
 pub(super) fn is_row(ask: &Ask, answer: &Answer, kind: Kind, challenge: &str, metadata: &str) -> Result<(), String> {
     if ask.is_grpc() {

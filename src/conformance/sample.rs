@@ -15,6 +15,7 @@ pub struct Sample {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Vec<u8>,
     pub(super) roles: Vec<String>,
+    pub(super) units: u64,
     /// The route that makes what this one asks for, and where its answer says which.
     pub(super) made_by: Option<(String, String)>,
     pub(super) does: Does,
@@ -37,7 +38,7 @@ impl Sample {
     /// Of the route as [`Routes::route`](crate::Routes::route) has it: `POST /labels`.
     pub fn of(route: &str) -> Self {
         let (headers, body, roles) = (Vec::new(), Vec::new(), Vec::new());
-        Self { route: route.to_owned(), headers, body, roles, made_by: None, does: Does::Succeed }
+        Self { route: route.to_owned(), headers, body, roles, units: 1, made_by: None, does: Does::Succeed }
     }
 
     /// Sends `body` as JSON.
@@ -56,6 +57,11 @@ impl Sample {
     pub fn role(mut self, role: &str) -> Self {
         self.roles.push(role.to_owned());
         self
+    }
+
+    /// How many units of its meter a call uses; 1 unless said.
+    pub fn units(self, units: u64) -> Self {
+        Self { units, ..self }
     }
 
     /// Asks for what the sample of `route` made: the one parameter of the path is what `pointer` (RFC 6901) names in the answer.

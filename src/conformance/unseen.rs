@@ -1,5 +1,7 @@
 //! Clauses that cannot be seen from outside of a product, or not in the time of a test, and where they are tested instead.
 
+use std::time::Duration;
+
 use super::report::{Outcome, Verdict};
 
 #[rustfmt::skip]
@@ -27,6 +29,31 @@ const UNSEEN: &[(&str, &str, &str)] = &[
     ("HB-ISS-002", "a form that comes slowly is given up, and without its state the issuer is unavailable", "halfbyte-identity/tests/identity/embedded/forms.rs: a_form_that_hangs_or_never_ends_is_given_up, while_the_file_cannot_be_read_each_endpoint_says_503_to_whom_it_does_not_know"),
     ("HB-ISS-006", "a revocation holds in other processes within two seconds", "halfbyte-identity/tests/identity/embedded/revocation.rs: a_revoked_token_is_refused_from_the_next_request_on_and_no_other_is"),
     ("HB-ISS-008", "at most eight act one for the other", "halfbyte-identity/tests/identity/embedded/exchange.rs: each_who_acts_is_named_and_there_are_at_most_eight"),
+    ("HB-REQ-007", "TLS, and which protocols it chooses", "tests/platform/tls.rs, tests/platform/no_tls.rs"),
+    ("HB-REQ-008", "too many headers, streams and resets, and a silent end", "src/serve/tests/limits.rs"),
+    ("HB-REQ-009", "a client that takes nothing is let go", "src/serve/tests/slow.rs"),
+    ("HB-REQ-010", "a body that does not come on", "src/serve/tests/slow.rs"),
+    ("HB-USE-004", "usage of a process that was killed is counted", "halfbyte-billing/tests/billing/kills.rs, halfbyte-billing/tests/backends/kills.rs"),
+    ("HB-USE-006", "a request whose usage cannot be recorded is refused, and a body that began breaks off", "halfbyte-billing/tests/billing/layers.rs, halfbyte-billing/tests/billing/bodies.rs"),
+    ("HB-USE-007", "the ends of days, months and years in every time zone", "halfbyte-billing/src/period/anchor.rs, halfbyte-billing/tests/billing/plans.rs"),
+    ("HB-USE-008", "bytes of bodies, settled once however they end", "halfbyte-billing/tests/billing/bodies.rs"),
+    ("HB-USE-009", "gRPC calls by the status in their trailers", "halfbyte-billing/tests/billing/bodies.rs"),
+    ("HB-USE-010", "the order in which lots are used up, and what is given back", "halfbyte-billing/tests/billing/grants.rs, halfbyte-billing/tests/billing/corrections.rs"),
+    ("HB-USE-011", "soft limits, grace and prepaid features", "halfbyte-billing/tests/billing/plans.rs, halfbyte-billing/tests/billing/grants.rs, tests/platform/usage.rs"),
+    ("HB-USE-013", "what is decided while the store is away", "halfbyte-billing/tests/billing/fallback.rs, halfbyte-billing/tests/backends/away.rs"),
+    ("HB-USE-014", "limits over machines, and what a process held that has died", "halfbyte-billing/tests/billing/processes.rs, halfbyte-billing/tests/backends/processes.rs"),
+    ("HB-USE-015", "usage events that a product takes in", "halfbyte-billing/tests/billing/ingest.rs"),
+    ("HB-LIFE-002", "signals of the system, and telemetry that no collector takes", "tests/platform/life.rs, halfbyte-observe/tests/observe/shutdown.rs, halfbyte-observe/tests/observe/outage.rs"),
+    ("HB-LIFE-003", "a second signal ends the process", "tests/platform/life.rs, src/drain.rs"),
+    ("HB-LIFE-004", "exit codes 69 and 78", "tests/platform/start.rs"),
+    ("HB-LIFE-005", "a configuration that cannot be used, with every fault at once", "halfbyte-core/tests/core/config.rs"),
+    ("HB-LIFE-008", "the steps of a life, and what they took", "tests/platform/life.rs, src/drain.rs"),
+    ("HB-LIFE-010", "streams and upgraded connections in a drain", "src/serve/tests/drain.rs"),
+    ("HB-LIFE-011", "sockets that a service manager hands over", "tests/platform/hand_over.rs"),
+    ("HB-LIFE-012", "what a service manager is told", "src/notify.rs"),
+    ("HB-LIFE-013", "TLS without a certificate", "tests/platform/tls.rs, tests/platform/no_tls.rs"),
+    ("HB-TEL-005", "the limit of requests at once, as it moves", "tests/platform/admin.rs"),
+    ("HB-TEL-006", "metrics as Prometheus reads them", "tests/platform/admin.rs"),
 ];
 
 pub(super) fn outcomes() -> impl Iterator<Item = Outcome> {
@@ -34,6 +61,7 @@ pub(super) fn outcomes() -> impl Iterator<Item = Outcome> {
         clause,
         what,
         verdict: Verdict::Unseen((*tested).to_owned()),
+        took: Duration::ZERO,
         exchanges: Vec::new(),
     })
 }

@@ -23,6 +23,11 @@ pub(crate) fn logs(variables: &Variables) -> Result<EnvFilter, Error> {
     }
 }
 
+/// What is shown where the log is not: that the program has a fault.
+pub(crate) fn panics() -> EnvFilter {
+    EnvFilter::new("halfbyte::panic=error")
+}
+
 /// Which `tracing` spans are part of traces: those from INFO up, whatever is logged. The line of a request is none of its events: its
 /// span says the same, and the line is made for nobody where it is not logged.
 pub(crate) fn spans() -> Targets {

@@ -15,7 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
 use self::clean::Clean;
-pub(crate) use self::filter::{logs, spans};
+pub(crate) use self::filter::{logs, panics, spans};
 use self::json::{Json, SpanFields};
 use self::pretty::{Pretty, SpanPairs};
 use crate::{Redaction, Settings};

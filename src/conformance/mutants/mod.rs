@@ -1,15 +1,20 @@
 //! Broken products: for each check there is one that it finds, so that no check passes by checking nothing.
 
 mod access;
+mod invariants;
 mod issuer;
 mod keys;
+mod life;
 mod proofs;
+mod quota;
 mod refusals;
 mod requests;
 mod sessions;
 mod sound;
 mod tamper;
+mod telemetry;
 mod tokens;
+mod usage;
 mod versions;
 
 use std::collections::BTreeSet;
@@ -17,13 +22,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::response::IntoResponse as _;
 use futures_util::{StreamExt as _, stream};
 use halfbyte_core::config::Config;
 
+use halfbyte_observe::testing::{Received, Span};
+use http::StatusCode;
+use tokio::net::TcpListener;
+
 use super::check::{self, Check};
+use super::client::{Answer, Ask};
 use super::report::{Report, Verdict};
 use super::{Conformance, unseen};
 use crate::manifest::Manifest;
+use crate::platform::Platform;
 
 /// What is done to a product to break it.
 #[derive(Clone, Default)]
@@ -36,6 +49,12 @@ pub(super) struct Mutation {
     manifest: Option<fn(&mut Manifest)>,
     /// To how it is reached: puts something in front of an address.
     front: Option<fn(SocketAddr) -> SocketAddr>,
+    /// To the routes inside the layers, with what the platform has; or to the platform itself.
+    with: Option<fn(&Platform, Router) -> Router>,
+    /// To the admin listener.
+    admin: Option<fn(Router) -> Router>,
+    /// To telemetry on its way to the collector.
+    arrives: Option<fn(&mut Received)>,
 }
 
 type Change = Arc<dyn Fn(Router) -> Router + Send + Sync>;
@@ -55,6 +74,42 @@ impl Mutation {
 
     pub fn manifest(&self, manifest: &mut Manifest) {
         self.manifest.iter().for_each(|change| change(manifest));
+    }
+}
+
+impl Mutation {
+    pub fn with(&self, platform: &Platform, routes: Router) -> Router {
+        self.with.map_or_else(|| routes.clone(), |change| change(platform, routes.clone()))
+    }
+
+    /// Where operators ask, if their listener is at `address`.
+    pub async fn admin(&self, address: SocketAddr) -> SocketAddr {
+        let Some(change) = self.admin else { return address };
+        let forward = async move |request: Request| {
+            let ask = Ask::new(request.method().as_str(), request.uri().path());
+            match ask.send(address).await {
+                Ok(Answer { status, headers, body, .. }) => (status, headers, body).into_response(),
+                Err(how) => (StatusCode::BAD_GATEWAY, how).into_response(),
+            }
+        };
+        let service = change(Router::new().fallback(forward));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(tokio::spawn(async { axum::serve(listener, service).await }));
+        address
+    }
+
+    pub fn spans(&self, spans: Vec<Span>) -> Vec<Span> {
+        let mut received = Received::default();
+        received.spans = spans;
+        self.arrived(received).spans
+    }
+
+    pub fn arrived(&self, mut received: Received) -> Received {
+        if let Some(change) = self.arrives {
+            change(&mut received);
+        }
+        received
     }
 }
 
@@ -93,6 +148,21 @@ fn boasting(conformance: Conformance, change: fn(&mut Manifest)) -> Conformance 
     Conformance { mutation: Mutation { manifest: Some(change), ..conformance.mutation }, ..conformance }
 }
 
+/// Broken inside the layers, or in what the platform has been given.
+fn with(conformance: Conformance, change: fn(&Platform, Router) -> Router) -> Conformance {
+    Conformance { mutation: Mutation { with: Some(change), ..conformance.mutation }, ..conformance }
+}
+
+/// Broken for operators.
+fn admin(conformance: Conformance, change: fn(Router) -> Router) -> Conformance {
+    Conformance { mutation: Mutation { admin: Some(change), ..conformance.mutation }, ..conformance }
+}
+
+/// Broken between the product and the collector.
+fn arrives(conformance: Conformance, change: fn(&mut Received)) -> Conformance {
+    Conformance { mutation: Mutation { arrives: Some(change), ..conformance.mutation }, ..conformance }
+}
+
 fn mutants() -> impl Iterator<Item = &'static Mutant> {
     [
         versions::MUTANTS,
@@ -104,6 +174,11 @@ fn mutants() -> impl Iterator<Item = &'static Mutant> {
         sessions::MUTANTS,
         access::MUTANTS,
         issuer::MUTANTS,
+        usage::MUTANTS,
+        quota::MUTANTS,
+        life::MUTANTS,
+        telemetry::MUTANTS,
+        invariants::MUTANTS,
     ]
     .into_iter()
     .flatten()
@@ -141,7 +216,8 @@ async fn a_sound_product_conforms_and_everything_applies_to_it() {
     eprintln!("{report}");
     report.assert();
     let skipped = report.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::NotApplicable(_)));
-    assert_eq!(skipped.count(), 0, "{report}");
+    eprintln!("{report}");
+    assert_eq!(skipped.count(), 0, "not everything applies");
 }
 
 /// Each clause of the contract is checked, or is said not to be seen from outside.

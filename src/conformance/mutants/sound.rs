@@ -14,7 +14,8 @@ use futures_util::stream;
 use halfbyte_core::{BoxError, Principal, TenantId, problem};
 use halfbyte_identity::Identity;
 use halfbyte_identity::access::{Action, Authorized, Entity, EntityProvider, EntityRef, SourceFile};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tower::service_fn;
 
@@ -38,9 +39,16 @@ const CATALOG: &str = r#"
     meter = "few"
     [features.extras]
     product = "sound"
+    [meters.seals]
+    product = "sound"
+    unit = "seal"
+    [features.seals]
+    product = "sound"
+    meter = "seals"
     [plans.all]
     features.extras = true
     features.few = { limit = 3, per = "month" }
+    features.seals = { limit = 20, per = "day" }
     features.things = { limit = 1000, per = "month" }
 "#;
 
@@ -113,6 +121,7 @@ pub(super) fn built(change: fn(Builder) -> Builder) -> Conformance {
     .sample(Sample::of("POST /things").json("{}"))
     .sample(Sample::of("GET /things/{id}").made_by("POST /things", "/id"))
     .sample(Sample::of("DELETE /things/{id}").made_by("POST /things", "/id").role("keeper"))
+    .sample(Sample::of("POST /seals").json(r#"{"letter":7}"#).units(2))
     .sample(Sample::of("GET /tenants/{tenant}"))
     .sample(Sample::of("GET /strong"))
     .sample(Sample::of("GET /extras"))
@@ -128,6 +137,12 @@ fn routes(platform: &Platform, app: App) -> Result<Routes<App>, crate::Error> {
     let may_drop = platform.require(&["things:write"]).authorize(DROP).in_path("Thing", "/things/{id}");
     let strong = platform.require(&["things:read", "things:admin"]).role(CHEF).role("cook");
     let recent = Duration::from_secs(300);
+    let may_seal = platform.require(&["seals:write"]).feature("seals")?.units(|_| 2);
+    let wax = platform.secrets().get::<SecretString>("wax");
+    let seal = async move |order: Json<Value>| match wax.load() {
+        Ok(wax) => Ok(Json(json!({ "of": *order, "wax": wax.generation() }))),
+        Err(_) => Err(StatusCode::SERVICE_UNAVAILABLE),
+    };
     let called = service_fn(async |_: Request| Ok::<_, Infallible>(called()));
     Ok(platform
         .routes()
@@ -144,6 +159,7 @@ fn routes(platform: &Platform, app: App) -> Result<Routes<App>, crate::Error> {
         .route("GET /panics", platform.require(&[]), async || -> &'static str { panic!("on purpose: a secret") })
         .route("GET /hangs", platform.require(&[]), async || std::future::pending::<&'static str>().await)
         .route("GET /stream", platform.require(&[]), flow)
+        .route("POST /seals", may_seal, seal)
         .grpc("sound.v1.Things", platform.require(&["things:read"]), called))
 }
 

@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
         let root = &self.workspace.root;
         let session = self.session()?;
         // It rotates a password in a real database, which it leaves out where there is none.
-        told_of(session, Invocation::cargo("run --example tour -- --with-postgres")).run(root)
+        told_of(session, Invocation::cargo("run --example tour --features conformance -- --with-postgres")).run(root)
     }
 
     /// The servers, started unless they run already, so that `--only backend-tests` works too.

@@ -1,0 +1,210 @@
+//! HB-INV: what holds across the systems, of everything that the suite did.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use halfbyte_core::error_chain;
+use halfbyte_core::problem::Kind;
+use halfbyte_observe::testing::Span;
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::bench::Bench;
+use super::check::{Check, Found, Holds, ensure};
+use super::client::{Ask, PATIENCE};
+use super::refusals::is_refusal;
+use super::telemetry::shows_nothing;
+use super::usage::{Metered, fresh, is_good, used};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        clause: "HB-INV-004",
+        what: "new secrets and new signing keys under load fail no request",
+        run: |bench| Box::pin(rotation(bench)),
+    },
+    Check {
+        clause: "HB-INV-001",
+        what: "all that was counted in this run has a verified principal and a trace",
+        run: |bench| Box::pin(principals(bench)),
+    },
+    Check {
+        clause: "HB-INV-002",
+        what: "none who was only refused in this run was billed",
+        run: |bench| Box::pin(refusals(bench)),
+    },
+    Check {
+        clause: "HB-INV-003",
+        what: "no secret and no credential of this run is in a signal, an answer or what operators see",
+        run: |bench| Box::pin(secrets(bench)),
+    },
+];
+
+async fn rotation(bench: &mut Bench<'_>) -> Found {
+    let names = bench.suite.secrets.clone();
+    let product = bench.product;
+    let mut calls = Vec::new();
+    for metered in Metered::all(bench).await? {
+        calls.push((metered.route, metered.tenant, metered.good));
+    }
+    for route in bench.routes(false).into_iter().filter(|route| route.asks.meter.is_none()) {
+        let tenant = bench.customer().await?;
+        if let Some(good) = bench.good(&route, &tenant).await? {
+            calls.push((route, tenant, good));
+        }
+    }
+    if calls.is_empty() {
+        return Ok(Holds::NotHere("no guarded route has a sample"));
+    }
+    let (ended, mut has_ended) = watch::channel(false);
+    let suite = bench.suite;
+    let rotate = async {
+        let rotated = async {
+            for name in &names {
+                let value = format!("canary-{}", uuid::Uuid::new_v4().simple());
+                suite.witness.secret("a secret of the product", &value);
+                let secret = product.platform.secrets().get::<SecretString>(name);
+                secret.ready().await.map_err(|error| error_chain(&error).to_string())?;
+                let before = secret.generation();
+                let stored = product.platform.store_local_secret(name, Some(value.into())).await;
+                stored.map_err(|error| format!("{error:?}"))?;
+                let deadline = Instant::now() + PATIENCE;
+                while secret.generation() == before {
+                    ensure(Instant::now() < deadline, || format!("a new {name} is not taken up"))?;
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+            suite.issuer.rotate();
+            Ok::<_, String>(())
+        };
+        let rotated = rotated.await;
+        // Some more under what is new.
+        sleep(Duration::from_millis(300)).await;
+        _ = ended.send(true);
+        rotated
+    };
+    let load = async {
+        let mut seen = Vec::new();
+        while !*has_ended.borrow_and_update() {
+            for (route, tenant, good) in &calls {
+                let mut fresher = good.clone();
+                // By whatever keys the issuer has now.
+                fresher.headers.remove(http::header::AUTHORIZATION);
+                let fresher = fresher.bearer(&bench.token(&bench.persona(route, tenant)));
+                for ask in [good.clone(), fresher] {
+                    let ask = ask.key(&fresh());
+                    let answer = ask.send(product.platform.address()).await;
+                    seen.push((ask, answer));
+                }
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        seen
+    };
+    let (seen, rotated) = tokio::join!(load, rotate);
+    for (ask, answer) in seen {
+        bench.keep(&ask, &answer);
+        let answer = answer?;
+        is_good(&answer)?;
+    }
+    rotated?;
+    Ok(Holds::Yes)
+}
+
+/// A good call and a refused one of each metered route, so that there is something to look at.
+async fn some(bench: &mut Bench<'_>) -> Result<Vec<Metered>, String> {
+    let all = Metered::all(bench).await?;
+    for metered in &all {
+        let ids = [fresh(), fresh()];
+        is_good(&bench.send(metered.good.clone().key(&fresh()).named(&ids[0])).await?)?;
+        let bare: Ask = bench.ask(&metered.route, metered.tenant.as_str());
+        is_refusal(&bench.send(bare.named(&ids[1])).await?, Kind::Unauthenticated)?;
+        bench.suite.spans_of(&ids).await?;
+    }
+    Ok(all)
+}
+
+/// Whether it is of a request that may have been counted.
+fn may_count(span: &Span) -> bool {
+    let status = span.attributes.get("http.response.status_code");
+    !span.attributes.contains_key("halfbyte.refusal") && status.is_some_and(|status| status.as_str() < "400")
+}
+
+async fn principals(bench: &mut Bench<'_>) -> Found {
+    let metered = some(bench).await?;
+    if metered.is_empty() {
+        return Ok(Holds::NotHere("no route is metered"));
+    }
+    let received = bench.suite.received().await?;
+    let servers = || received.spans.iter().filter(|span| span.kind == "server");
+    let mut calls: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for span in servers().filter(|span| may_count(span)) {
+        let says = |name| span.attributes.get(name).map(|value| value.as_str());
+        let route = says("http.route").unwrap_or_default();
+        let Some(of) = metered
+            .iter()
+            .find(|metered| metered.route.path == route && says("http.request.method") == Some(&metered.route.method))
+        else {
+            continue;
+        };
+        let known = says("halfbyte.tenant").filter(|_| says("halfbyte.principal.kind").is_some());
+        let tenant = known.ok_or_else(|| format!("a request of {route} was answered without a principal"))?;
+        *calls.entry((tenant, &of.meter)).or_default() += of.units;
+    }
+    for tenant in bench.suite.witness.customers() {
+        for meter in metered.iter().map(|metered| &metered.meter) {
+            let used = used(bench.product, &tenant, meter).await?;
+            let called = calls.get(&(tenant.as_str(), meter.as_str())).copied().unwrap_or_default();
+            ensure(used <= called, || {
+                format!("{tenant} has used {used} of {meter}, and only {called} were in a request with a trace")
+            })?;
+        }
+    }
+    Ok(Holds::Yes)
+}
+
+async fn refusals(bench: &mut Bench<'_>) -> Found {
+    let metered = some(bench).await?;
+    if metered.is_empty() {
+        return Ok(Holds::NotHere("no route is metered"));
+    }
+    for one in &metered {
+        let tenant = bench.customer().await?;
+        if !one.route.asks.scopes.is_empty() {
+            let token = bench.token(&bench.persona(&one.route, &tenant).scopes([]));
+            let id = fresh();
+            let ask = bench.ask(&one.route, tenant.as_str()).bearer(&token).key(&fresh()).named(&id);
+            is_refusal(&bench.send(ask).await?, Kind::InsufficientScope)?;
+            bench.suite.spans_of(&[id]).await?;
+        }
+    }
+    let received = bench.suite.received().await?;
+    let mut refused = 0;
+    for tenant in bench.suite.witness.customers() {
+        let its = |span: &&Span| span.attributes.get("halfbyte.tenant").is_some_and(|name| *name == *tenant.as_str());
+        let spans: Vec<&Span> = received.spans.iter().filter(|span| span.kind == "server").filter(its).collect();
+        if spans.is_empty() || spans.iter().any(|span| may_count(span)) {
+            continue;
+        }
+        refused += 1;
+        for meter in metered.iter().map(|metered| &metered.meter) {
+            let used = used(bench.product, &tenant, meter).await?;
+            ensure(used == 0, || format!("{tenant} was refused {} times, and billed {used} of {meter}", spans.len()))?;
+        }
+    }
+    let can_be = metered.iter().any(|metered| !metered.route.asks.scopes.is_empty());
+    ensure(refused > 0 || !can_be, || "nobody in this run was refused".to_owned())?;
+    Ok(Holds::Yes)
+}
+
+async fn secrets(bench: &mut Bench<'_>) -> Found {
+    some(bench).await?;
+    for path in ["/livez", "/readyz", "/startupz", "/metrics", "/manifest"] {
+        bench.admin(bench.product, path).await?;
+    }
+    shows_nothing(bench, &bench.suite.received().await?)?;
+    let (answers, leaks) = bench.suite.witness.answers();
+    ensure(answers > 0, || "there was no answer to look at".to_owned())?;
+    ensure(leaks.is_empty(), || leaks.join("; "))?;
+    Ok(Holds::Yes)
+}

@@ -1,0 +1,141 @@
+use std::sync::Mutex;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use halfbyte_billing::{IdempotencyKey, Reservation};
+use halfbyte_core::config::{BillingBackend, Config};
+use halfbyte_core::{Principal, TenantId};
+use http::{HeaderValue, Method};
+use http_body_util::BodyExt as _;
+
+use super::{Mutant, configured, inside, with};
+use crate::platform::Platform;
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        what: "a middleware that calls the handler once more, under a key of its own, to be sure",
+        clause: "HB-USE-001",
+        make: |sound| inside(sound, |routes| routes.layer(from_fn(twice))),
+    },
+    Mutant {
+        what: "what fails is billed as well",
+        clause: "HB-USE-001",
+        make: |sound| with(sound, |platform, routes| bills(platform, routes, |status| status == 400 || status == 422)),
+    },
+    Mutant {
+        what: "who hangs up is billed whatever came of it",
+        clause: "HB-USE-001",
+        make: |sound| with(sound, bills_the_lost),
+    },
+    Mutant {
+        what: "a proxy drops the Idempotency-Key",
+        clause: "HB-USE-002",
+        make: |sound| {
+            inside(sound, |routes| {
+                routes.layer(from_fn(async |mut request: Request, next: Next| {
+                    request.headers_mut().remove("idempotency-key");
+                    next.run(request).await
+                }))
+            })
+        },
+    },
+    Mutant {
+        what: "the Idempotency-Key is lost over HTTP/2",
+        clause: "HB-USE-002",
+        make: |sound| {
+            inside(sound, |routes| {
+                routes.layer(from_fn(async |mut request: Request, next: Next| {
+                    if request.version() == http::Version::HTTP_2 {
+                        request.headers_mut().remove("idempotency-key");
+                    }
+                    next.run(request).await
+                }))
+            })
+        },
+    },
+    Mutant {
+        what: "usage is kept in a file of the process, and not in the store of all",
+        clause: "HB-USE-004",
+        make: |sound| configured(sound, store_of_its_own),
+    },
+    Mutant {
+        what: "who lacks a scope is billed for having asked",
+        clause: "HB-USE-005",
+        make: |sound| with(sound, |platform, routes| bills(platform, routes, |status| status == 403)),
+    },
+];
+
+async fn twice(request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let Ok(body) = body.collect().await.map(|body| body.to_bytes()) else { return Response::new(Body::empty()) };
+    let mut again = parts.clone();
+    again.headers.insert("idempotency-key", HeaderValue::from_static("to be sure"));
+    next.clone().run(Request::from_parts(again, Body::from(body.clone()))).await;
+    next.run(Request::from_parts(parts, Body::from(body))).await
+}
+
+/// Bills the callers of all answers with such a status.
+pub(super) fn bills(platform: &Platform, routes: Router, whom: fn(u16) -> bool) -> Router {
+    let platform = platform.clone();
+    routes.layer(from_fn(move |request: Request, next: Next| {
+        let platform = platform.clone();
+        async move {
+            let tenant = request.extensions().get::<Principal>().map(|caller| caller.tenant().clone());
+            let response = next.run(request).await;
+            if let Some(tenant) = tenant.filter(|_| whom(response.status().as_u16())) {
+                bill(&platform, &tenant).await;
+            }
+            response
+        }
+    }))
+}
+
+pub(super) async fn bill(platform: &Platform, tenant: &TenantId) {
+    let billing = platform.billing();
+    for feature in ["things", "seals"] {
+        let hour = std::time::Duration::from_secs(3600);
+        let Ok(Reservation::Held(held)) = billing.reserve(tenant, feature, 1, hour).await else { continue };
+        let key = IdempotencyKey::unique();
+        billing.settle_reserved(&held, 1, key).await.unwrap();
+    }
+}
+
+fn bills_the_lost(platform: &Platform, routes: Router) -> Router {
+    struct Lost(Option<(Platform, TenantId)>);
+    impl Drop for Lost {
+        fn drop(&mut self) {
+            if let Some((platform, tenant)) = self.0.take() {
+                drop(tokio::spawn(async move { bill(&platform, &tenant).await }));
+            }
+        }
+    }
+    let platform = platform.clone();
+    routes.layer(from_fn(move |request: Request, next: Next| {
+        let tenant = request.extensions().get::<Principal>().map(|caller| caller.tenant().clone());
+        let lost = Lost(tenant.map(|tenant| (platform.clone(), tenant)));
+        async move {
+            let mut lost = lost;
+            let response = next.run(request).await;
+            if response.status().as_u16() < 400 {
+                lost.0 = None;
+            }
+            response
+        }
+    }))
+}
+
+/// The folders of these stores, which go with the process.
+static STORES: Mutex<Vec<tempfile::TempDir>> = Mutex::new(Vec::new());
+
+pub(super) fn store_of_its_own(config: Config) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let store = BillingBackend::Sqlite(Some(folder.path().join("billing.sqlite")));
+    STORES.lock().unwrap().push(folder);
+    Config { billing: store, ..config }
+}

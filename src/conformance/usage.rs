@@ -1,0 +1,262 @@
+//! HB-USE: what is counted, and how often.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use halfbyte_billing::GrantSpec;
+use halfbyte_core::problem::Kind;
+use halfbyte_core::{TenantId, error_chain};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+
+use super::bench::Bench;
+use super::check::{Check, Found, Holds, ensure};
+use super::client::{Answer, Ask};
+use super::connection::{HangUp, hang_up};
+use super::product::Product;
+use super::refusals::is_refusal;
+use crate::manifest::Route;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        clause: "HB-USE-001",
+        what: "what succeeds is counted once, and what fails is not",
+        run: |bench| Box::pin(success_and_failure(bench)),
+    },
+    Check {
+        clause: "HB-USE-001",
+        what: "who hangs up is billed if the response had begun, and else not, and once after a retry",
+        run: |bench| Box::pin(hung_up(bench)),
+    },
+    Check {
+        clause: "HB-USE-002",
+        what: "an Idempotency-Key counts once, in a row and at once, over HTTP/1 and HTTP/2; no key counts each time",
+        run: |bench| Box::pin(keys(bench)),
+    },
+    Check {
+        clause: "HB-USE-004",
+        what: "usage and its keys outlive the process, and show in the others on the store",
+        run: |bench| Box::pin(restart(bench)),
+    },
+    Check { clause: "HB-USE-005", what: "a refusal is not counted", run: |bench| Box::pin(refusals(bench)) },
+];
+
+const NO_METER: &str = "no route is metered";
+
+/// A metered route, and somebody who may use it.
+#[derive(Clone)]
+pub(super) struct Metered {
+    pub route: Route,
+    pub feature: String,
+    pub meter: String,
+    pub tenant: TenantId,
+    /// A call that succeeds.
+    pub good: Ask,
+    /// What a call uses.
+    pub units: u64,
+    /// What was used before any call of a check: by what the sample is made of.
+    before: u64,
+}
+
+impl Metered {
+    /// Each metered route, each with a customer of its own who has plenty.
+    pub async fn all(bench: &mut Bench<'_>) -> Result<Vec<Self>, String> {
+        let all = Self::as_planned(bench).await?;
+        for metered in &all {
+            metered.grant(bench, 10_000).await?;
+        }
+        Ok(all)
+    }
+
+    /// Each metered route, each with a customer of its own who has what the plan gives.
+    pub async fn as_planned(bench: &mut Bench<'_>) -> Result<Vec<Self>, String> {
+        let mut all = Vec::new();
+        for route in bench.routes(false) {
+            let (Some(feature), Some(meter)) = (route.asks.feature.clone(), route.asks.meter.clone()) else { continue };
+            let tenant = bench.customer().await?;
+            let Some(good) = bench.good(&route, &tenant).await? else {
+                return Err(format!("{} {} is metered and has no sample: give it one", route.method, route.path));
+            };
+            let units = bench.sample(&route).map_or(1, |sample| sample.units);
+            let metered = Self { route, feature, meter, tenant, good, units, before: 0 };
+            let before = metered.used(bench).await?;
+            all.push(Self { before, ..metered });
+        }
+        Ok(all)
+    }
+
+    /// Gives its customer so many calls more.
+    pub async fn grant(&self, bench: &Bench<'_>, calls: u64) -> Result<(), String> {
+        let grant = GrantSpec::new(fresh(), &*self.feature, calls * self.units);
+        let granted = bench.product.platform.billing().customers().grant(&self.tenant, grant).await;
+        granted.map(drop).map_err(|error| error_chain(&error).to_string())
+    }
+
+    /// What was used since then, as the product says.
+    pub async fn used(&self, bench: &Bench<'_>) -> Result<u64, String> {
+        Ok(used(bench.product, &self.tenant, &self.meter).await?.saturating_sub(self.before))
+    }
+
+    /// Fails unless `calls` were counted since then.
+    pub async fn counted(&self, bench: &Bench<'_>, calls: u64, after: &str) -> Result<(), String> {
+        let (used, expected) = (self.used(bench).await?, calls * self.units);
+        let Route { method, path, .. } = &self.route;
+        ensure(used == expected, || format!("after {after}, {method} {path} has used {used} units and not {expected}"))
+    }
+}
+
+/// What `tenant` has used of `meter` in the current period.
+pub(super) async fn used(product: &Product, tenant: &TenantId, meter: &str) -> Result<u64, String> {
+    let usage = product.platform.billing().usage_of(tenant).await;
+    let usage = usage.map_err(|error| error_chain(&error).to_string())?;
+    let row = usage.iter().find(|usage| &*usage.meter == meter);
+    let row = row.ok_or_else(|| format!("the product shows no usage of {meter}"))?;
+    u64::try_from(row.used).map_err(|_| format!("{} of {meter} are used, which is no number of units", row.used))
+}
+
+/// An `Idempotency-Key`, or the id of a request, that was not there before.
+pub(super) fn fresh() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    format!("conformance-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(super) fn is_good(answer: &Answer) -> Result<(), String> {
+    ensure(answer.status.as_u16() < 400, || format!("a good request is answered with {}", answer.status))
+}
+
+async fn success_and_failure(bench: &mut Bench<'_>) -> Found {
+    let routes = Metered::all(bench).await?;
+    if routes.is_empty() {
+        return Ok(Holds::NotHere(NO_METER));
+    }
+    for metered in routes {
+        is_good(&bench.send(metered.good.clone().key(&fresh())).await?)?;
+        metered.counted(bench, 1, "a call").await?;
+        is_good(&bench.send(metered.good.clone().key(&fresh()).http2()).await?)?;
+        metered.counted(bench, 2, "two calls, one of them over HTTP/2").await?;
+        // What no handler can read fails in it, if it reads anything.
+        let mut broken = metered.good.clone().key(&fresh());
+        broken.body = b"\x00".to_vec();
+        broken.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let answer = bench.send(broken).await?;
+        let calls = if answer.status.as_u16() < 400 { 3 } else { 2 };
+        metered.counted(bench, calls, &format!("two calls and one that was answered with {}", answer.status)).await?;
+    }
+    Ok(Holds::Yes)
+}
+
+async fn hung_up(bench: &mut Bench<'_>) -> Found {
+    let routes = Metered::all(bench).await?;
+    if routes.is_empty() {
+        return Ok(Holds::NotHere(NO_METER));
+    }
+    for metered in routes {
+        let mut calls = 0;
+        for when in [HangUp::BeforeTheHead, HangUp::AfterTheHead] {
+            for good in [metered.good.clone(), metered.good.clone().http2()] {
+                if matches!(when, HangUp::BeforeTheHead) && good.body.len() < 2 {
+                    // There is no half of it.
+                    continue;
+                }
+                let (key, id) = (fresh(), fresh());
+                let ask = good.key(&key);
+                hang_up(&ask.clone().named(&id), bench.product.platform.address(), when).await?;
+                // What became of it there, the product's own telemetry says.
+                let spans = bench.suite.spans_of(&[id]).await?.concat();
+                let status = spans.iter().find_map(|span| span.attributes.get("http.response.status_code"));
+                let had_begun = status.is_some_and(|status| status.as_str() < "400");
+                let after = format!("a client that hangs up {when:?} over {:?}", ask.version);
+                metered.counted(bench, calls + u64::from(had_begun), &after).await?;
+                is_good(&bench.send(ask).await?)?;
+                calls += 1;
+                metered.counted(bench, calls, &format!("{after}, and its retry")).await?;
+            }
+        }
+    }
+    Ok(Holds::Yes)
+}
+
+async fn keys(bench: &mut Bench<'_>) -> Found {
+    let routes = Metered::all(bench).await?;
+    if routes.is_empty() {
+        return Ok(Holds::NotHere(NO_METER));
+    }
+    for metered in routes {
+        let key = fresh();
+        let (one, two) = (metered.good.clone().key(&key), metered.good.clone().key(&key).http2());
+        for ask in [&one, &one, &two, &one, &two] {
+            is_good(&bench.send(ask.clone()).await?)?;
+        }
+        metered.counted(bench, 1, "five calls in a row with one Idempotency-Key").await?;
+        let key = fresh();
+        let (one, two) = (metered.good.clone().key(&key), metered.good.clone().key(&key).http2());
+        let asks = (0..16).map(|number| (bench.product, if number % 2 == 0 { one.clone() } else { two.clone() }));
+        for answer in bench.send_all(asks.collect()).await {
+            is_good(&answer?)?;
+        }
+        metered.counted(bench, 2, "16 calls at once with another Idempotency-Key").await?;
+        for ask in [metered.good.clone(), metered.good.clone().http2()] {
+            is_good(&bench.send(ask).await?)?;
+        }
+        metered.counted(bench, 4, "two calls without one").await?;
+        // It is the tenant's: another one's is another.
+        let other = bench.customer().await?;
+        Metered { tenant: other.clone(), ..metered.clone() }.grant(bench, 10).await?;
+        if let Some(good) = bench.good(&metered.route, &other).await? {
+            let before = used(bench.product, &other, &metered.meter).await?;
+            is_good(&bench.send(good.key(&key)).await?)?;
+            let used = used(bench.product, &other, &metered.meter).await? - before;
+            ensure(used == metered.units, || format!("another tenant's call with the same key has used {used}"))?;
+        }
+    }
+    Ok(Holds::Yes)
+}
+
+async fn restart(bench: &mut Bench<'_>) -> Found {
+    let routes = Metered::all(bench).await?;
+    if routes.is_empty() {
+        return Ok(Holds::NotHere(NO_METER));
+    }
+    let keys: Vec<String> = routes.iter().map(|_| fresh()).collect();
+    for (calls, when) in [(1, "before a restart"), (1, "after it, with the same keys")] {
+        let product = bench.suite.start(&[]).await?;
+        for (metered, key) in routes.iter().zip(&keys) {
+            is_good(&bench.send_to(&product, metered.good.clone().key(key)).await?)?;
+        }
+        product.stop().await?;
+        for metered in &routes {
+            metered.counted(bench, calls, &format!("a call {when}")).await?;
+        }
+    }
+    Ok(Holds::Yes)
+}
+
+async fn refusals(bench: &mut Bench<'_>) -> Found {
+    let routes = Metered::all(bench).await?;
+    if routes.is_empty() {
+        return Ok(Holds::NotHere(NO_METER));
+    }
+    for metered in routes {
+        let bare = bench.ask(&metered.route, metered.tenant.as_str()).key(&fresh());
+        is_refusal(&bench.send(bare.clone()).await?, Kind::Unauthenticated)?;
+        is_refusal(&bench.send(bare.clone().bearer("not.a.token")).await?, Kind::InvalidToken)?;
+        let persona = bench.persona(&metered.route, &metered.tenant);
+        if !metered.route.asks.scopes.is_empty() {
+            let token = bench.token(&persona.clone().scopes([]));
+            is_refusal(&bench.send(bare.clone().bearer(&token)).await?, Kind::InsufficientScope)?;
+        }
+        let token = bench.token(&persona.claim("exp", 1));
+        is_refusal(&bench.send(bare.bearer(&token)).await?, Kind::InvalidToken)?;
+        metered.counted(bench, 0, "refusals alone").await?;
+        let stranger = bench.suite.stranger(bench.product).await?;
+        let mut foreign = bench.ask(&metered.route, stranger.as_str()).key(&fresh());
+        foreign = foreign.bearer(&bench.token(&bench.persona(&metered.route, &stranger)));
+        let answer = bench.send(foreign).await?;
+        if answer.status.is_client_error() {
+            let used = used(bench.product, &stranger, &metered.meter).await?;
+            ensure(used == 0, || format!("who was refused with {} has used {used}", answer.status))?;
+        } else {
+            ensure(answer.status != StatusCode::INTERNAL_SERVER_ERROR, || "who has no plan meets an error".to_owned())?;
+        }
+    }
+    Ok(Holds::Yes)
+}
