@@ -62,9 +62,12 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::super::report::tests::report;
 
+    /// Its name, its attributes and its text.
+    type Element = (String, Vec<(String, String)>, String);
+
     /// Elements, by a reader that knows no more XML than is written here, and takes nothing that is not well-formed.
-    fn read(mut xml: &str) -> Vec<(String, Vec<(String, String)>, String)> {
-        let mut open: Vec<(String, Vec<(String, String)>, String)> = Vec::new();
+    fn read(mut xml: &str) -> Vec<Element> {
+        let mut open: Vec<Element> = Vec::new();
         let mut all = Vec::new();
         xml = xml.strip_prefix("<?xml version=\"1.0\" encoding=\"UTF-8\"?>").expect("a declaration").trim_start();
         while !xml.is_empty() {

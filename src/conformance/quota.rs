@@ -110,7 +110,7 @@ impl Scarce {
     async fn burst(&self, bench: &mut Bench<'_>, products: &[&Product], calls: usize) -> Result<Vec<Ask>, String> {
         let ask = |number: usize| {
             let ask = self.metered.good.clone().key(&fresh());
-            (products[number % products.len()], if number / 2 % 2 == 0 { ask } else { ask.http2() })
+            (products[number % products.len()], if (number / 2).is_multiple_of(2) { ask } else { ask.http2() })
         };
         let asks: Vec<_> = (0..calls).map(ask).collect();
         let sent: Vec<Ask> = asks.iter().map(|(_, ask)| ask.clone()).collect();

@@ -1,4 +1,5 @@
 //! The servers, each in a process of its own with one thread, which says on standard output where it is.
+#![allow(clippy::disallowed_methods, reason = "the servers are told by the bench what to serve, and end with it")]
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;

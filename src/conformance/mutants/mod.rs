@@ -1,4 +1,5 @@
 //! Broken products: for each check there is one that it finds, so that no check passes by checking nothing.
+#![allow(clippy::disallowed_methods, reason = "what breaks a product goes past what it has")]
 
 mod access;
 mod invariants;
