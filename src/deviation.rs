@@ -25,6 +25,12 @@ pub enum Deviation {
     DrainInFlight(Duration),
 }
 
+/// The longest time that a limit may be.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// The highest number that a limit may be.
+const MOST: u64 = 1_000_000;
+
 /// A deviation as a product declares it.
 #[derive(Clone, Debug)]
 pub(crate) struct Declared {
@@ -88,6 +94,10 @@ impl Declared {
         }
         if value == 0 {
             return Some(format!("the deviation of {name} would leave nothing: it is 0"));
+        }
+        let most = if name.ends_with("_ms") { millis(LONGEST) } else { MOST };
+        if value > most {
+            return Some(format!("the deviation of {name} is more than {most}"));
         }
         let same =
             |other: &Declared| std::mem::discriminant(&other.deviation) == std::mem::discriminant(&self.deviation);
@@ -156,6 +166,9 @@ mod tests {
         let again = declared(Deviation::Deadline(Duration::from_secs(90)), "so do exports");
         assert!(again.fault(&[good]).is_some_and(|fault| fault.contains("two deviations of deadline_ms")));
         assert!(declared(Deviation::Connections(7), " ").fault(&[]).is_some_and(|fault| fault.contains("no reason")));
+        let endless = declared(Deviation::DrainInFlight(Duration::MAX), "why").fault(&[]);
+        assert!(endless.is_some_and(|fault| fault.contains("drain_in_flight_ms is more than 3600000")));
+        assert!(declared(Deviation::Connections(usize::MAX), "why").fault(&[]).is_some());
         assert!(declared(Deviation::Connections(0), "why").fault(&[]).is_some_and(|fault| fault.contains("is 0")));
     }
 

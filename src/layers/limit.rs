@@ -120,10 +120,13 @@ impl Vegas {
         self.since = 0;
         let part = if latency > FAR * self.base { DEEP_CUT } else { CUT };
         let limit = (self.limit * part).max(self.floor);
-        // At the floor there is nothing to learn.
         if limit < self.limit {
             self.question = Some(Question { limit: self.limit, latency, of_the_base });
             self.limit = limit;
+        } else {
+            // At the floor nothing can be asked: what is measured there is believed, or a base that is too low, which an outsider
+            // may have brought about, would keep it there for good.
+            self.base = latency;
         }
     }
 }
@@ -366,8 +369,8 @@ mod tests {
 
     #[test]
     fn what_it_believes_wrongly_of_a_service_it_finds_out() {
-        for base in [1e-6, 10.0] {
-            let mut vegas = Vegas { base, since: 0, ..Vegas::new(16, 1024) };
+        for (base, limit) in [(1e-6, 1024.0), (10.0, 1024.0), (1e-6, 16.0)] {
+            let mut vegas = Vegas { base, limit, since: 0, ..Vegas::new(16, 1024) };
             let limit = Model::new(0.01, 100.0, 0.02).run(&mut vegas, 400);
             assert!((90.0..160.0).contains(&limit), "{base}: {limit}");
         }

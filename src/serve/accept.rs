@@ -2,7 +2,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use halfbyte_core::lifecycle::Phase;
 use halfbyte_core::{Lifecycle, PeerAddress};
 use tokio::net::{TcpListener, TcpStream};
@@ -85,12 +84,13 @@ pub(super) async fn until_drained<S: Servable<B>, B: Sendable>(
     }
     let over = Instant::now() + limits.drain_in_flight;
     // Those that came before the door was closed get an answer; at a door that stays open, from who comes next.
-    while !listener.is_shared
-        && let Some(Ok((stream, peer, permit))) = next_connection(&listener.tcp, &permits).now_or_never()
-    {
-        serve(&mut connections, stream, peer, permit);
+    if listener.is_shared {
+        drop(listener);
+    } else {
+        for (stream, peer, permit) in at_the_door(listener.tcp, &permits) {
+            serve(&mut connections, stream, peer, permit);
+        }
     }
-    drop(listener);
     progress.enter(StepKind::InFlight, Some(limits.drain_in_flight));
     counted.close();
     let all = async {
@@ -107,6 +107,30 @@ pub(super) async fn until_drained<S: Servable<B>, B: Sendable>(
     }
     drop(cuts);
     left
+}
+
+/// Everybody who waits to be accepted, by the kernel's word: what the runtime knows may be older, and its budget ends after 64. Closes
+/// the door.
+fn at_the_door(listener: TcpListener, permits: &Arc<Semaphore>) -> Vec<(TcpStream, PeerAddress, OwnedSemaphorePermit)> {
+    let mut waiting = Vec::new();
+    let listener = match listener.into_std() {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "who waited to be accepted is not answered");
+            return waiting;
+        }
+    };
+    while let Ok(permit) = permits.clone().try_acquire_owned() {
+        match listener.accept().and_then(|(stream, peer)| {
+            stream.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(stream)?, PeerAddress(peer), permit))
+        }) {
+            Ok(connection) => waiting.push(connection),
+            Err(error) if is_of_the_connection(&error) => {}
+            Err(_nobody_is_left) => break,
+        }
+    }
+    waiting
 }
 
 /// A place for a connection first, then the connection: the ones that there is no place for wait in the kernel.

@@ -1,12 +1,35 @@
 //! What becomes of connections in a drain.
 
 use halfbyte_core::lifecycle::Phase;
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::clients::{Http1, Http2, all_of};
 use super::*;
 
 const LINES: usize = 20;
+
+#[tokio::test]
+async fn whoever_is_at_the_door_when_it_closes_is_answered_however_many_they_are() {
+    let served = Served::start(short()).await;
+    sleep(50 * MILLISECOND).await;
+    // Nothing else runs meanwhile: none of them is accepted before the drain begins.
+    let connect = |_| {
+        let stream = std::net::TcpStream::connect(served.address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        Http1(TcpStream::from_std(stream).unwrap())
+    };
+    let mut waiting: Vec<_> = (0..150).map(connect).collect();
+    served.drain();
+    for client in &mut waiting {
+        client.get("/").await;
+    }
+    for client in &mut waiting {
+        assert!(client.head().await.starts_with("HTTP/1.1 200"));
+    }
+    drop(waiting);
+    assert_eq!(served.cut().await, 0);
+}
 
 #[tokio::test]
 async fn streams_go_on_to_their_end() {
