@@ -83,6 +83,7 @@ pub struct Route {
 }
 
 impl Route {
+    #[cfg(feature = "axum")]
     pub(crate) fn new(method: &str, path: &str, asks: Asks) -> Self {
         Self { method: method.to_owned(), path: path.to_owned(), asks }
     }
@@ -151,6 +152,7 @@ impl Declared {
         self.asked().features.insert(feature.to_owned());
     }
 
+    #[cfg(feature = "axum")]
     pub(crate) fn add_route(&self, route: Route) {
         self.asked().routes.insert((route.path.clone(), route.method.clone()), route);
     }
