@@ -1,4 +1,4 @@
-//! The project's chores, in Rust: `cargo xtask test | backends | bench | new | soak`.
+//! The project's chores, in Rust: `cargo xtask test | backends | bench | new | soak | weigh`.
 //!
 //! `test` is the test command of the README and all that CI runs. `backends` starts the same real servers for a
 //! person who wants to look at one or to run one test against it. Everything that is fetched, logged or recorded
@@ -17,6 +17,7 @@ mod soak;
 mod table;
 mod test;
 mod tools;
+mod weigh;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Chore {
     New(new::Args),
     /// Load on both products for minutes, with faults at random, and what becomes of memory meanwhile
     Soak(soak::Args),
+    /// What the example product weighs: its build from nothing, its binary, and what each feature adds to them
+    Weigh,
     /// Stop the backends in RECORD once standard input closes
     #[command(hide = true)]
     Watch { record: PathBuf },
@@ -71,6 +74,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
         Chore::Bench { name } => bench::run(&Workspace::load()?, name.as_deref()).map(|()| ExitCode::SUCCESS),
         Chore::New(args) => new::run(&Workspace::load()?, &args).map(|()| ExitCode::SUCCESS),
         Chore::Soak(args) => soak::run(&Workspace::load()?, &args),
+        Chore::Weigh => weigh::run(&Workspace::load()?).map(|()| ExitCode::SUCCESS),
         Chore::Watch { record } => backends::watchdog::watch(&record).map(|()| ExitCode::SUCCESS),
     }
 }
