@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::routing::post;
+use axum::routing::any;
 use halfbyte_benches::{count, median, ratio, side_by_side};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -12,11 +12,12 @@ use stats_alloc::Region;
 use tower::ServiceExt as _;
 
 use crate::ALLOCATOR;
-use crate::product::{self, Failure};
+use crate::product::{self, Asks, Failure};
 
 const ROUNDS: usize = 60;
 const BATCH: u32 = 200;
 
+/// What each route takes over the same handler on bare axum; `name` is said before that of the route.
 pub fn measure(name: &str, endpoint: Option<&str>) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -24,25 +25,27 @@ pub fn measure(name: &str, endpoint: Option<&str>) -> Result<(), Failure> {
     let token = runtime.block_on(product::sign_in(&platform))?;
 
     // As they are served.
-    let full = Router::from(product::routes(&platform)?).layer(platform.stack()).with_state(());
-    let bare = Router::new().route("/labels", post(async || "a label")).with_state(());
-    let request = || {
-        let request = Request::post("/labels").header("authorization", format!("Bearer {token}"));
-        request.body(Body::empty()).expect("a request")
-    };
-    let call = |router: &Router| runtime.block_on(answer(router.clone(), request()));
-
-    for _ in 0..2_000 {
-        assert_eq!(call(&full), StatusCode::OK, "the full stack does not let the request through");
-        assert_eq!(call(&bare), StatusCode::OK);
+    let routes = Router::from(product::routes(&platform)?).layer(platform.stack()).with_state(());
+    let bare = Router::new().route("/labels", any(async || "a label")).with_state(());
+    for (asks, route) in Asks::ALL {
+        let name = format!("{name}.{asks}");
+        let request = || {
+            let request = Request::builder().method(route.method()).uri("/labels");
+            let request = request.header("authorization", format!("Bearer {token}"));
+            request.body(Body::empty()).expect("a request")
+        };
+        let call = |router: &Router| runtime.block_on(answer(router.clone(), request()));
+        for _ in 0..2_000 {
+            assert_eq!(call(&routes), StatusCode::OK, "{name} does not let the request through");
+            assert_eq!(call(&bare), StatusCode::OK);
+        }
+        let pair = side_by_side(ROUNDS, BATCH, || call(&routes), || call(&bare));
+        ratio(&format!("{name}.vs.bare"), pair);
+        count(&format!("{name}.added_nanoseconds"), pair.ours.saturating_sub(pair.theirs).as_nanos());
+        let added = allocations(|| call(&routes)).saturating_sub(allocations(|| call(&bare)));
+        count(&format!("{name}.added_allocations"), added);
+        runtime.block_on(platform.billing().flush(Duration::from_secs(30)))?;
     }
-    let pair = side_by_side(ROUNDS, BATCH, || call(&full), || call(&bare));
-    ratio(&format!("{name}.vs.bare"), pair);
-    let added = pair.ours.saturating_sub(pair.theirs);
-    count(&format!("{name}.added_nanoseconds"), added.as_nanos());
-    let added = allocations(|| call(&full)).saturating_sub(allocations(|| call(&bare)));
-    count(&format!("{}.allocations", if endpoint.is_some() { name } else { "stack" }), added);
-    runtime.block_on(platform.billing().flush(Duration::from_secs(30)))?;
     Ok(())
 }
 

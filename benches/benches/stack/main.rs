@@ -41,7 +41,7 @@ fn main() -> Result<(), Failure> {
     if let Some(which) = said("--serve") {
         return servers::serve(&which);
     }
-    in_process::measure("stack.full", None)?;
+    in_process::measure("stack", None)?;
     traced()?;
     sockets::measure()
 }

@@ -1,4 +1,4 @@
-//! The product that is measured: one route that asks for a scope and a metered feature.
+//! The product that is measured: a route that anybody may call, one that asks for a scope, and one for a metered feature too.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use axum::Router;
 use axum::body::Body;
 use halfbyte::core::config::Config;
 use halfbyte::identity::embedded::ClientSpec;
-use halfbyte::{Contract, Platform, Principal, Routes};
-use http::Request;
+use halfbyte::{Contract, Platform, Principal, Public, Routes};
+use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use secrecy::ExposeSecret as _;
 use tower::{Layer as _, ServiceExt as _};
@@ -42,8 +42,34 @@ pub async fn start(folder: &Path, collector: Option<&str>) -> Result<Platform, F
 }
 
 pub fn routes(platform: &Platform) -> Result<Routes, Failure> {
-    let guard = platform.require(&["labels:write"]).feature("labels")?;
-    Ok(platform.routes().route("POST /labels", guard, async |_caller: Principal| "a label"))
+    let writes = || platform.require(&["labels:write"]);
+    let metered = writes().feature("labels")?;
+    let routes = platform.routes().route("GET /labels", Public, async || "a label");
+    let routes = routes.route("PUT /labels", writes(), async |_caller: Principal| "a label");
+    Ok(routes.route("POST /labels", metered, async |_caller: Principal| "a label"))
+}
+
+/// What is asked of each of them.
+#[derive(Clone, Copy)]
+pub enum Asks {
+    /// Nothing: the layers alone.
+    Nothing,
+    /// A token with a scope.
+    Scope,
+    /// A token with a scope, and one unit of what the plan has, which is in the journal before the answer leaves.
+    Unit,
+}
+
+impl Asks {
+    pub const ALL: [(&str, Self); 3] = [("public", Self::Nothing), ("protected", Self::Scope), ("full", Self::Unit)];
+
+    pub fn method(self) -> Method {
+        match self {
+            Self::Nothing => Method::GET,
+            Self::Scope => Method::PUT,
+            Self::Unit => Method::POST,
+        }
+    }
 }
 
 /// A token of a customer who may make labels.

@@ -1,11 +1,12 @@
-//! The servers, each in a process of its own with one thread, which says on standard output where it is.
+//! The servers, each in a process of its own, with a thread for each processor as `#[tokio::main]` has it; it says on standard output
+//! where it is.
 #![allow(clippy::disallowed_methods, reason = "the servers are told by the bench what to serve, and end with it")]
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use axum::Router;
-use axum::routing::post;
+use axum::routing::any;
 use halfbyte::core::lifecycle::Phase;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -14,7 +15,7 @@ use crate::by_hand;
 use crate::product::{self, Failure};
 
 /// What a server says of itself.
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub struct Hello {
     pub port: u16,
     pub admin_port: u16,
@@ -31,14 +32,14 @@ pub const PRODUCT: &str = "BENCH_PRODUCT";
 
 /// Serves as `which` until standard input is closed.
 pub fn serve(which: &str) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Runtime::new()?;
     std::thread::spawn(|| {
         _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
     runtime.block_on(async {
         match which {
-            "bare" => others(Router::new().route("/labels", post(async || "a label"))).await,
+            "bare" => others(Router::new().route("/labels", any(async || "a label"))).await,
             "by-hand" => others(by_hand::routes(&variable(PRODUCT)?).await?).await,
             _ => full(Path::new(&variable(FOLDER)?)).await,
         }
@@ -62,7 +63,7 @@ async fn full(folder: &Path) -> Result<(), Failure> {
     let serving = tokio::spawn(platform.clone().serve(routes));
     platform.lifecycle().reached(Phase::Ready).await;
     let (port, admin_port) = (platform.address().port(), platform.admin_address().port());
-    let issuer = platform.public_url().as_str().trim_end_matches('/').to_owned();
+    let issuer = platform.identity().embedded().ok_or("no embedded issuer")?.issuer().to_owned();
     let ready = Hello { port, admin_port, token: String::new(), issuer, keys: String::new() };
     // Told before there are customers: that is what is waited for when the start is measured.
     say(&ready)?;

@@ -6,9 +6,10 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use halfbyte_benches::{Pair, count, median, ratio};
+use tokio::runtime::Runtime;
 
 use crate::load::{CONNECTIONS, Client};
-use crate::product::Failure;
+use crate::product::{Asks, Failure};
 use crate::servers::{FOLDER, Hello, PRODUCT};
 
 const ROUNDS: usize = 15;
@@ -56,20 +57,21 @@ impl Drop for Server {
     }
 }
 
-/// A server under load, and what came of it.
-struct Subject {
-    server: Server,
+/// A route of a server under load, and what came of it.
+struct Subject<'a> {
+    name: &'static str,
+    server: &'a Server,
     client: Client,
     times: Vec<Duration>,
     requests: u64,
     ticks: u64,
 }
 
-impl Subject {
-    async fn new(server: Server, port: u16, token: &str) -> Result<Self, Failure> {
-        let mut client = Client::connect(port, token).await?;
+impl<'a> Subject<'a> {
+    async fn new(name: &'static str, server: &'a Server, asks: Asks, hello: &Hello) -> Result<Self, Failure> {
+        let mut client = Client::connect(hello.port, &asks.method(), &hello.token).await?;
         client.run(ROUND).await?;
-        Ok(Self { server, client, times: Vec::new(), requests: 0, ticks: 0 })
+        Ok(Self { name, server, client, times: Vec::new(), requests: 0, ticks: 0 })
     }
 
     async fn round(&mut self) -> Result<(), Failure> {
@@ -94,7 +96,7 @@ impl Subject {
 pub fn measure() -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     start_to_ready(folder.path())?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(throughput(folder.path()))
+    Runtime::new()?.block_on(throughput(folder.path()))
 }
 
 async fn throughput(folder: &Path) -> Result<(), Failure> {
@@ -104,25 +106,33 @@ async fn throughput(folder: &Path) -> Result<(), Failure> {
     let said = serde_json::to_string(&hello)?;
     let mut bare = Server::start("bare", (PRODUCT, &said))?;
     let mut by_hand = Server::start("by-hand", (PRODUCT, &said))?;
-    let (bare_port, by_hand_port) = (bare.hears()?.port, by_hand.hears()?.port);
-    let mut full = Subject::new(product, hello.port, &hello.token).await?;
-    let mut bare = Subject::new(bare, bare_port, &hello.token).await?;
-    let mut by_hand = Subject::new(by_hand, by_hand_port, &hello.token).await?;
+    // They take the product's token.
+    let bare_hello = Hello { port: bare.hears()?.port, ..hello.clone() };
+    let by_hand_hello = Hello { port: by_hand.hears()?.port, ..hello.clone() };
+    let mut ours = Vec::new();
+    for (name, asks) in Asks::ALL {
+        ours.push(Subject::new(name, &product, asks, &hello).await?);
+    }
+    let mut peers = [
+        Subject::new("bare", &bare, Asks::Unit, &bare_hello).await?,
+        Subject::new("by_hand", &by_hand, Asks::Unit, &by_hand_hello).await?,
+    ];
     for _ in 0..ROUNDS {
-        full.round().await?;
-        bare.round().await?;
-        by_hand.round().await?;
+        for subject in ours.iter_mut().chain(&mut peers) {
+            subject.round().await?;
+        }
     }
     count("stack.sockets.connections", CONNECTIONS);
-    for (name, subject) in [("full", &full), ("bare", &bare), ("by_hand", &by_hand)] {
+    for subject in ours.iter().chain(&peers) {
+        let name = subject.name;
         count(&format!("stack.sockets.{name}.requests_per_second"), (1.0 / subject.time().as_secs_f64()).round());
         count(&format!("stack.sockets.{name}.cpu_nanoseconds"), subject.computed().as_nanos());
     }
-    for (peer, subject) in [("bare", &bare), ("by_hand", &by_hand)] {
-        let throughput = subject.time().as_secs_f64() / full.time().as_secs_f64();
-        count(&format!("stack.sockets.throughput_beside_{peer}"), format!("{throughput:.3}"));
-        ratio(&format!("stack.sockets.vs.{peer}"), Pair { ours: full.time(), theirs: subject.time() });
-        ratio(&format!("stack.sockets.cpu.vs.{peer}"), Pair { ours: full.computed(), theirs: subject.computed() });
+    for (ours, peer) in ours.iter().flat_map(|ours| peers.iter().map(move |peer| (ours, peer))) {
+        let name = format!("stack.sockets.{}", ours.name);
+        let throughput = peer.time().as_secs_f64() / ours.time().as_secs_f64();
+        count(&format!("{name}.throughput_beside_{}", peer.name), format!("{throughput:.3}"));
+        ratio(&format!("{name}.cpu.vs.{}", peer.name), Pair { ours: ours.computed(), theirs: peer.computed() });
     }
     Ok(())
 }
