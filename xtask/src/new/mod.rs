@@ -7,10 +7,15 @@ pub mod trial;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::cargo::Workspace;
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Result};
 use crate::invocation::Invocation;
+
+/// For `cargo fmt`.
+const FORMAT: Duration = Duration::from_secs(5 * 60);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -60,7 +65,7 @@ fn write(workspace: &Workspace, name: &str, folder: &Path, versions: bool) -> Re
     let lock = workspace.root.join("Cargo.lock");
     fs::copy(&lock, folder.join("Cargo.lock")).context(format_args!("cannot copy {}", lock.display()))?;
     // Where lines end, and what comes first, depends on the name.
-    Invocation::cargo("fmt").run(folder)
+    Invocation::cargo("fmt").run(folder, Deadline::within(FORMAT))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::{env, fs, thread};
 use crate::backends::ports;
 use crate::backends::ready::Ready;
 use crate::cargo::Workspace;
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Result};
 use crate::invocation::Invocation;
 
@@ -20,7 +21,7 @@ const READY: Duration = Duration::from_secs(60);
 const DRAINED: Duration = Duration::from_secs(60);
 
 /// Does it in a folder of its own, which goes with it.
-pub fn run(workspace: &Workspace) -> Result {
+pub fn run(workspace: &Workspace, by: Deadline) -> Result {
     // The same each time, since cargo keeps what it built of one package apart by where it lies.
     let mut hasher = DefaultHasher::new();
     workspace.root.hash(&mut hasher);
@@ -30,19 +31,19 @@ pub fn run(workspace: &Workspace) -> Result {
         fs::remove_dir_all(&place).context(format_args!("cannot remove {}", place.display()))?;
     }
     fs::create_dir(&place).context(format_args!("cannot make {}", place.display()))?;
-    let outcome = try_in(workspace, &place);
+    let outcome = try_in(workspace, &place, by);
     fs::remove_dir_all(&place).context(format_args!("cannot remove {}", place.display()))?;
     outcome
 }
 
-fn try_in(workspace: &Workspace, place: &Path) -> Result {
+fn try_in(workspace: &Workspace, place: &Path, by: Deadline) -> Result {
     let folder = place.join(NAME);
     super::write(workspace, NAME, &folder, false)?;
     // In our target folder: what is built for this workspace, and for the last trial, is not built again.
     let target = workspace.target.to_string_lossy().into_owned();
     let cargo = |args: &str| Invocation::cargo(args).env("CARGO_TARGET_DIR", &target);
-    cargo("test").run(&folder)?;
-    cargo("build").run(&folder)?;
+    cargo("test").run(&folder, by)?;
+    cargo("build").run(&folder, by)?;
 
     let [public, admin] = ports::free()?;
     let mut product = Command::new(workspace.target.join("debug").join(NAME))
