@@ -41,7 +41,7 @@ const DOCKERFILE: &str = "Dockerfile";
 /// One in each kind of object, and one for each way to be wrong.
 const MUTANTS: &[Mutant] = &[
     mutant(MANIFESTS, "containerPort: 8080", "containerPort: eighty"),
-    mutant(MANIFESTS, "terminationGracePeriodSeconds: 52", "terminationGraceSeconds: 52"),
+    mutant(MANIFESTS, "terminationGracePeriodSeconds: 57", "terminationGraceSeconds: 57"),
     mutant(MANIFESTS, "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: \"true\""),
     mutant(MANIFESTS, "        - name: HALFBYTE_ENV\n", "        - nam: HALFBYTE_ENV\n"),
     mutant(MANIFESTS, "automountServiceAccountToken: false\n---", "automountToken: false\n---"),
@@ -54,7 +54,8 @@ const MUTANTS: &[Mutant] = &[
     mutant(DOCKERFILE, "rust:1.95-slim-trixie", "rust:latest"),
     mutant(DOCKERFILE, "distroless/cc-debian13:nonroot", "distroless/cc-debian13"),
     mutant(DOCKERFILE, "ENTRYPOINT [\"/usr/bin/parcel\"]", "ENTRYPOINT /usr/bin/parcel"),
-    mutant(DOCKERFILE, "COPY . .", "COPYALL . ."),
+    mutant(DOCKERFILE, "COPY . /build", "COPYALL . /build"),
+    mutant(DOCKERFILE, "WORKDIR /build", "WORKDIR build"),
 ];
 
 /// Installs them where they are not, and shows them everything.
