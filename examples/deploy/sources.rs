@@ -71,8 +71,7 @@ fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
 
 /// What cargo says of the workspace in `folder`, without what it would have to fetch.
 fn metadata(folder: &Path) -> Result<Value, String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = Command::new("cargo")
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
         .current_dir(folder)
         .output()
