@@ -44,8 +44,8 @@ impl Product {
 }
 
 /// So many requests may wait for their answers, to each product; while there are more, none is sent, and what was due then counts
-/// as not offered. Ten seconds' worth: a machine that is too weak for the load does not come to a stop.
-const WAITING: usize = 2_000;
+/// as not offered. Five seconds' worth: a machine that is too weak for the load does not come to a stop.
+const WAITING: usize = 1_000;
 /// How long nothing is asked of a product that is started again, until it is looked at whether it is there.
 const PAUSE: Duration = Duration::from_millis(5);
 

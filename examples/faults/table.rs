@@ -76,9 +76,10 @@ fn short(time: Duration) -> String {
 /// What the columns do not say.
 pub const NOTES: &str = "\
 offered: requests that were sent within 250 ms of when they were due, a second and product, whatever became of those before;
-answered: answers, as long as more were asked. ok and refused are answers; worst is the slowest, from when it was due. recovered: after the fault, until all is answered well, both
-products are ready without a complaint, and usage and telemetry have arrived. usage: labels that were made = that are
-counted. spans: requests = requests that are told of by one span; the metrics agree with the spans.
+answered: answers, as long as more were asked. ok and refused are answers; worst is the slowest, from when it was due.
+recovered: after the fault, until what is asked from then on is answered well, both products are ready without a complaint, and
+usage and telemetry have arrived. usage: labels that were made = that are counted. spans: requests = requests that are told of
+by one span; the metrics agree with the spans.
 clock: the issuer's own, by its tokens; of the others, the products' clocks, by their spans, against theirs.
 ";
 

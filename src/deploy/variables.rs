@@ -79,6 +79,10 @@ impl Variables {
                 format!("{name}: whom and what to trust is not taken from a manifest; set it as this deployment is to have it")
             });
         }
+        let has_one = text("public_url").starts_with("https:");
+        faults.unless(!has_one || settings.host.is_some() || is_set("HALFBYTE_PUBLIC_URL"), || {
+            "HALFBYTE_PUBLIC_URL: where clients find this deployment is not taken from a manifest; set it, or `host`".to_owned()
+        });
         let switch = |name: &str| manifest.configuration.get(name).and_then(Value::as_bool).unwrap_or_default();
         let seconds = manifest.configuration.get("lame_duck_seconds").and_then(Value::as_u64);
         let unless = |default: &str, value: &str| (value != default).then(|| value.to_owned());

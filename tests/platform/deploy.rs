@@ -262,6 +262,8 @@ async fn whom_to_trust_is_not_taken_from_a_manifest() {
             assert!(!said.contains(value), "{said}");
         }
     }
+    let nowhere = Deployment::of(&manifest).set("HALFBYTE_ENV", "staging");
+    assert!(faults(nowhere.systemd()).contains("HALFBYTE_PUBLIC_URL: where clients find this deployment is not taken"));
     // That none is trusted can be said.
     let none = deployment("HALFBYTE_TRUSTED_PROXIES").set("HALFBYTE_TRUSTED_PROXIES", "");
     assert!(none.kubernetes().is_ok());
