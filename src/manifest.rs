@@ -202,6 +202,7 @@ fn configuration(product: &ProductId, config: &Config, public_url: &Url) -> BTre
     [
         ("environment", json!(config.environment.as_str())),
         ("public_url", json!(public_url.as_str())),
+        ("tls_secret", json!(config.tls_secret)),
         ("secrets", json!(secrets(&config.secrets))),
         ("identity", json!(config.identity.iter().map(identity).collect::<Vec<_>>())),
         ("audience", json!(config.audience.as_deref().unwrap_or(product.as_str()))),

@@ -10,8 +10,11 @@ use halfbyte::Manifest;
 use halfbyte::deploy::{Deployment, File};
 use url::Url;
 
+use sources::Sources;
+
 #[path = "../fleet/fetch.rs"]
 mod fetch;
+mod sources;
 
 /// The largest file that is taken for a manifest, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -22,7 +25,8 @@ const LARGEST: u64 = 1 << 20;
     about = "Renders a Dockerfile, Kubernetes manifests or systemd units from a product's manifest",
     after_help = "deploy http://127.0.0.1:9090 --host parcel.example.com --image registry.example.com/parcel:0.1.0 \\\n    \
                   --set HALFBYTE_IDENTITY_URL=https://login.example.com --set HALFBYTE_SECRETS_URL=env: \\\n    \
-                  --secret HALFBYTE_BILLING_URL --out deploy/"
+                  --set HALFBYTE_TRUSTED_PROXIES=10.0.0.0/8 --secret HALFBYTE_BILLING_URL --out deploy/\n\n\
+                  Whom and what to trust (issuers, audience, proxies, networks, where secrets are) is never taken from a manifest."
 )]
 struct Cli {
     /// The admin address of a running product, or a file with its manifest
@@ -39,6 +43,18 @@ struct Cli {
     /// The program, in the package of the same name
     #[arg(long)]
     binary: Option<String>,
+    /// The product's folder: the Dockerfile is for a context that has all that it is built from, by path too
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
+    /// The context of the build, which is the folder above the product's if it needs others
+    #[arg(long, value_name = "DIR", requires = "source")]
+    context: Option<PathBuf>,
+    /// Whom the token of the service account is for, by which it logs in to OpenBao
+    #[arg(long, value_name = "AUDIENCE")]
+    token_audience: Option<String>,
+    /// An annotation of the Ingress
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    ingress_annotation: Vec<(String, String)>,
     /// The Kubernetes namespace
     #[arg(long)]
     namespace: Option<String>,
@@ -90,6 +106,19 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     if let Some(host) = &cli.host {
         deployment = deployment.host(host);
     }
+    if let Some(source) = &cli.source {
+        let Sources { context, product, others } = Sources::of(source, cli.context.as_deref())?;
+        if !product.is_empty() {
+            let others: Vec<&str> = others.iter().map(String::as_str).collect();
+            deployment = deployment.sources(&product, &others);
+        }
+        println!("the Dockerfile is for the context {}", context.display());
+    }
+    if let Some(audience) = &cli.token_audience {
+        deployment = deployment.token_audience(audience);
+    }
+    let annotations = cli.ingress_annotation.iter();
+    deployment = annotations.fold(deployment, |deployment, (name, value)| deployment.ingress_annotation(name, value));
     deployment = cli.set.iter().fold(deployment, |deployment, (name, value)| deployment.set(name, value));
     deployment = cli.secret.iter().fold(deployment, |deployment, name| deployment.secret(name));
     let wants = |wanted| cli.wanted.is_empty() || cli.wanted.contains(&wanted);

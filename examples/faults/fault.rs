@@ -47,12 +47,21 @@ pub enum Fault {
     Hanging,
     Errors,
     Garbage,
-    ClockOff,
+    ClockAhead,
+    ClockBehind,
 }
 
 impl Fault {
-    pub const ALL: [Self; 7] =
-        [Self::DownAtStart, Self::Down, Self::Slow, Self::Hanging, Self::Errors, Self::Garbage, Self::ClockOff];
+    pub const ALL: [Self; 8] = [
+        Self::DownAtStart,
+        Self::Down,
+        Self::Slow,
+        Self::Hanging,
+        Self::Errors,
+        Self::Garbage,
+        Self::ClockAhead,
+        Self::ClockBehind,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -62,7 +71,8 @@ impl Fault {
             Self::Hanging => "hanging",
             Self::Errors => "answering errors",
             Self::Garbage => "answering garbage",
-            Self::ClockOff => "clock off by 5 min",
+            Self::ClockAhead => "clock 5 min ahead",
+            Self::ClockBehind => "clock 5 min behind",
         }
     }
 
@@ -71,8 +81,42 @@ impl Fault {
         Duration::from_secs(match self {
             Self::Down => 10,
             Self::Slow | Self::Hanging => 5,
-            Self::DownAtStart | Self::Errors | Self::Garbage | Self::ClockOff => 3,
+            Self::DownAtStart | Self::Errors | Self::Garbage | Self::ClockAhead | Self::ClockBehind => 3,
         })
+    }
+
+    /// By how many seconds a clock is off.
+    pub fn clock(self) -> Option<i64> {
+        match self {
+            Self::ClockAhead => Some(300),
+            Self::ClockBehind => Some(-300),
+            _ => None,
+        }
+    }
+
+    /// A refusal besides the usual ones that is true while it lasts: a token that was issued five minutes from now, by the clock of
+    /// who looks at it, is no good one.
+    pub fn excuses(self, system: System) -> Option<&'static str> {
+        let is_from_later = match self {
+            Self::ClockAhead => system == System::Issuer,
+            // Of the others it is the products' clocks that are off.
+            Self::ClockBehind => system != System::Issuer,
+            _ => false,
+        };
+        is_from_later.then_some("invalid-token")
+    }
+
+    /// How many spans the collector may get twice: it takes what it is sent, and its word on that is lost. Of each product a batch
+    /// is on its way when the fault begins, and one when it ends.
+    pub fn may_send_again(self, system: System) -> u64 {
+        /// `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`, unless it is set.
+        const BATCH: u64 = 512;
+        match (system, self) {
+            (System::Collector, Self::DownAtStart | Self::Down | Self::Hanging | Self::Errors | Self::Garbage) => {
+                4 * BATCH
+            }
+            _ => 0,
+        }
     }
 
     /// The fault on the way to a system; nothing is wrong there when its clock is off.
@@ -83,7 +127,7 @@ impl Fault {
             Self::Hanging => proxy::Fault::Hang,
             Self::Errors => proxy::Fault::Answers(errors(system)),
             Self::Garbage => proxy::Fault::Answers(garbage(system)),
-            Self::ClockOff => return None,
+            Self::ClockAhead | Self::ClockBehind => return None,
         })
     }
 }

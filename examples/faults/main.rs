@@ -13,10 +13,12 @@ use std::time::Instant;
 use clap::Parser;
 
 mod answer;
+mod client;
 mod fault;
 mod judge;
 mod load;
 mod matrix;
+mod pace;
 mod proxy;
 mod soak;
 mod systems;

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 
 use crate::Outcome;
 use crate::answer::Answer;
 use crate::fault::{Fault, System};
-use crate::judge::{RECOVERY, Seen};
+use crate::judge::{Clock, RECOVERY, Seen, well_since};
 use crate::load::{Customer, Load, Product, Record, ask_again, labels_made};
 use crate::table::Row;
 use crate::world::{KNOWN, World};
@@ -53,29 +53,36 @@ async fn cell(world: &mut World, system: System, fault: Fault, rate: u32) -> Out
     let name = newcomer_of(system, fault);
     let tenants = [KNOWN, "clinic", name.as_str()];
     let before = world.counted(&tenants).await?;
+    world.telemetry.again = 0;
     let load = Load::start(&world.asker, &name, &world.known, rate);
     if fault != Fault::DownAtStart {
         sleep(BEFORE).await;
         world.systems.begin(system, fault)?;
     }
     let begun = Instant::now();
-    provoke(world, &load, system, fault, &name).await?;
+    let issued = provoke(world, &load, system, fault, &name).await?;
     sleep(fault.lasts().saturating_sub(begun.elapsed()).max(AT_LEAST)).await;
     let met = match fault {
         // Nobody sees who finds nobody.
-        Fault::DownAtStart | Fault::Down | Fault::ClockOff => None,
+        Fault::DownAtStart | Fault::Down | Fault::ClockAhead | Fault::ClockBehind => None,
         _ => Some(world.systems.met(system)),
     };
+    let ended = Instant::now();
     world.systems.end(system)?;
     // Who was refused signs in again.
     let newcomer = world.customer(&name).await?;
     load.newcomer(newcomer.clone());
-    // A token that was issued five minutes ahead is no good one.
-    let excused = (system == System::Issuer && fault == Fault::ClockOff).then_some("invalid-token");
-    let mut seen = Seen { met, excused, ..Seen::default() };
+    let (excused, may_come_again) = (fault.excuses(system), fault.may_send_again(system));
+    let mut seen = Seen { met, excused, may_come_again, ..Seen::default() };
     recover(world, &load, &before, &tenants, &mut seen).await?;
     let customers = [world.known.clone(), newcomer];
-    close(world, load, &customers, &before, &tenants, &mut seen).await?;
+    let records = close(world, load, &customers, &before, &tenants, &mut seen).await?;
+    if let Some(meant) = fault.clock() {
+        // A product may go by what it knew of the time for a second.
+        let during = begun + Duration::from_millis(1_500)..ended;
+        seen.clocks =
+            clocks(world, system, meant, issued, records.iter().filter(|record| during.contains(&record.sent)));
+    }
     world.note_panics();
     seen.incidents.append(&mut world.incidents);
     Ok(seen)
@@ -89,25 +96,50 @@ pub async fn close(
     before: &BTreeMap<String, u64>,
     tenants: &[&str],
     seen: &mut Seen,
-) -> Outcome {
-    let mut records = load.stop().await;
+) -> Outcome<Vec<Record>> {
+    let (mut records, offered) = load.stop().await;
     seen.answers(&records);
+    seen.offered += offered;
     let again = ask_again(&world.asker, &unmade_kits(&records), customers, RECOVERY).await;
     if again.last().is_some_and(|record| record.answer != Answer::Good) {
         seen.incidents.push("a label for a kit was asked for again in vain".to_owned());
     }
     records.extend(again);
-    settle(world, &records, before, tenants, seen).await
+    settle(world, &records, before, tenants, seen).await?;
+    Ok(records)
 }
 
-/// Makes the products need the system just now.
-async fn provoke(world: &mut World, load: &Load, system: System, fault: Fault, name: &str) -> Outcome {
+/// By how much the clocks of the system were off: the issuer's by when it says that it issued a token, and against the
+/// others the products', by when they say that requests began.
+fn clocks<'a>(
+    world: &World,
+    system: System,
+    meant: i64,
+    issued: i64,
+    asked: impl Iterator<Item = &'a Record>,
+) -> Vec<Clock> {
+    if system == System::Issuer {
+        return vec![Clock { of: "issuer", meant, seen: Some(issued) }];
+    }
+    let (now, ours) = (Instant::now(), SystemTime::now());
+    let asked: Vec<_> = asked.map(|record| (record.product, record.number, ours - (now - record.sent))).collect();
+    let of = |product: Product| {
+        let asked: Vec<_> = asked.iter().filter(|of| of.0 == product).map(|of| (of.1, of.2)).collect();
+        Clock { of: product.name(), meant, seen: world.telemetry.skew(product, &asked) }
+    };
+    Product::ALL.map(of).into()
+}
+
+/// Makes the products need the system just now; answers how many seconds from now a token was issued, by its own account.
+async fn provoke(world: &mut World, load: &Load, system: System, fault: Fault, name: &str) -> Outcome<i64> {
     if system == System::Issuer {
         // A token of his names a key that the products have not seen.
         world.systems.issuer.rotate().await?;
     }
-    load.newcomer(world.customer(name).await?);
-    if system == System::OpenBao && !matches!(fault, Fault::DownAtStart | Fault::ClockOff) {
+    let newcomer = world.customer(name).await?;
+    let issued = newcomer.issued()?;
+    load.newcomer(newcomer);
+    if system == System::OpenBao && fault != Fault::DownAtStart && fault.clock().is_none() {
         // What is in memory is good for a minute: who starts now needs it.
         world.systems.put_secret("label-seal", &format!("the seal of {name}")).await?;
         load.pause(Product::Clinic, true);
@@ -115,7 +147,7 @@ async fn provoke(world: &mut World, load: &Load, system: System, fault: Fault, n
         load.moved(&world.asker);
         load.pause(Product::Clinic, false);
     }
-    Ok(())
+    Ok(issued)
 }
 
 /// Waits until all is as it was before, and says when that was.
@@ -135,15 +167,15 @@ pub async fn recover(
     let mut well: BTreeMap<&'static str, Instant> = BTreeMap::new();
     loop {
         let now = Instant::now();
-        let bad = load.look(|records| {
-            let bad = |record: &&Record| record.answer != Answer::Good && record.sent + record.took > ended;
-            records.iter().filter(bad).map(|record| record.sent + record.took).max()
-        });
+        let answering = load.look(|records| well_since(records, ended, now));
         let ailing = world.ailing().await;
         world.telemetry.read(&world.systems.collector).await;
         let untold = world.telemetry.told(answered.iter().copied()).never;
         let missing = (before[KNOWN] + made).saturating_sub(world.counted(&tenants[..1]).await?[KNOWN]);
-        well.insert("answers", bad.unwrap_or(ended));
+        match answering {
+            Some(since) => well.insert("answers", since),
+            None => well.remove("answers"),
+        };
         for (what, is_well) in [("readiness", ailing.is_empty()), ("usage", missing == 0), ("telemetry", untold == 0)] {
             if is_well {
                 well.entry(what).or_insert(now);
@@ -154,7 +186,6 @@ pub async fn recover(
         let last = well.iter().max_by_key(|(_, since)| **since).map(|(what, since)| (*what, *since));
         match last {
             Some((what, since)) if well.len() == 4 && now.saturating_duration_since(since.max(ended)) >= WELL => {
-                // What was never away was not seen to come back.
                 seen.recovered = Some(since.saturating_duration_since(ended));
                 seen.last = what.to_owned();
                 return Ok(());
@@ -194,7 +225,6 @@ async fn settle(
 ) -> Outcome {
     let begun = Instant::now();
     let kits: BTreeSet<_> = records.iter().filter(|record| record.has_kit).map(|record| record.key.as_str()).collect();
-    let again = world.telemetry.again;
     loop {
         let counted = world.counted(tenants).await?;
         seen.usage.clear();
@@ -209,7 +239,7 @@ async fn settle(
             && seen.told.never == 0
             && seen.measured.0 == seen.measured.1;
         if is_settled || begun.elapsed() > SETTLED {
-            seen.again = world.telemetry.again - again;
+            seen.again = world.telemetry.again;
             return Ok(());
         }
         sleep(LOOK).await;
@@ -222,8 +252,10 @@ async fn end(world: &mut World, system: System, rate: u32, seen: &mut Seen) -> O
         world.systems.begin(system, Fault::Down)?;
         let load = Load::start(&world.asker, "drained", &world.known, rate);
         sleep(Duration::from_secs(1)).await;
-        let records = load.stop().await;
+        let (records, offered) = load.stop().await;
         seen.answers(&records);
+        seen.offered += offered;
+        seen.may_come_again += Fault::Down.may_send_again(system);
         for product in Product::ALL {
             world.restart(product).await?;
         }
@@ -248,6 +280,7 @@ async fn end(world: &mut World, system: System, rate: u32, seen: &mut Seen) -> O
     }
     world.telemetry.read(&world.systems.collector).await;
     seen.measured = (world.telemetry.spans, world.telemetry.measured());
+    seen.again = world.telemetry.again;
     world.note_panics();
     seen.incidents.append(&mut world.incidents);
     Ok(())

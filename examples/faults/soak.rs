@@ -16,9 +16,14 @@ use crate::world::{KNOWN, World};
 
 /// What a product may grow by in all from the first minute to the last: buffers, pools and caches on their way to their bounds.
 const MAY_GROW: u64 = 48 << 20;
+/// The same from the start, when none of them is there yet.
+const MAY_GROW_AT_FIRST: u64 = 128 << 20;
 /// What it may grow by for each label or appointment, since both keep all that they made in memory, twice: by id and by key.
 const OF_EACH: u64 = 1536;
 const TENANTS: [&str; 2] = [KNOWN, "clinic"];
+
+/// For so long a fault goes on at the most until the products meet it: the longest that they may do without the system.
+const UNMET: Duration = Duration::from_secs(20);
 
 /// One minute.
 struct Minute {
@@ -36,7 +41,8 @@ pub async fn run(folder: &Path, minutes: u32, seed: u64, rate: u32) -> Outcome<b
     let at_start = memory(&world)?;
     println!("{:>6}  {:>8}  {:>7}  {:>9}  {:>9}  faults", "minute", "requests", "refused", "parcel", "clinic");
     println!("{:>6}  {:>8}  {:>7}  {:>9}  {:>9}", "start", "", "", mib(at_start[0]), mib(at_start[1]));
-    let (mut kept, mut made, mut warm) = (true, [0; 2], at_start);
+    let (mut kept, mut made, mut made_since, mut warm) = (true, [0; 2], [0; 2], at_start);
+    let mut end = at_start;
     for number in 1..=minutes {
         let mut minute = one(&mut world, &mut random, &format!("soak-{number}"), rate).await?;
         if number == minutes {
@@ -47,22 +53,25 @@ pub async fn run(folder: &Path, minutes: u32, seed: u64, rate: u32) -> Outcome<b
             minute.seen.measured = (world.telemetry.spans, world.telemetry.measured());
             minute.seen.incidents.append(&mut world.incidents);
         }
+        let [parcel, clinic] = minute.seen.good;
+        // Parcel also makes what Clinic orders.
+        made = [made[0] + parcel + clinic, made[1] + clinic];
         if number == 1 {
-            warm = minute.memory;
-        } else {
-            let [parcel, clinic] = minute.seen.good;
-            // Parcel also makes what Clinic orders.
-            made = [made[0] + parcel + clinic, made[1] + clinic];
+            (warm, made_since) = (minute.memory, made);
         }
         let refused: u64 = minute.seen.refused.values().sum();
         let [parcel, clinic] = minute.memory.map(mib);
         let requests = minute.seen.requests();
         println!("{number:>6}  {requests:>8}  {refused:>7}  {parcel:>9}  {clinic:>9}  {}", minute.faults.join(", "));
         for product in Product::ALL {
-            let grown = minute.memory[product as usize].saturating_sub(warm[product as usize]);
-            if let Some(why) = too_much(product, grown, made[product as usize]) {
-                minute.seen.incidents.push(why);
-            }
+            let of = product as usize;
+            let now = minute.memory[of];
+            let first = too_much(product, now.saturating_sub(at_start[of]), MAY_GROW_AT_FIRST, made[of]);
+            let then = too_much(product, now.saturating_sub(warm[of]), MAY_GROW, made[of] - made_since[of]);
+            minute.seen.incidents.extend(first.into_iter().chain(then));
+        }
+        if number == minutes {
+            end = minute.memory;
         }
         for why in minute.seen.verdict() {
             kept = false;
@@ -75,13 +84,17 @@ pub async fn run(folder: &Path, minutes: u32, seed: u64, rate: u32) -> Outcome<b
     if !kept {
         world.show_logs();
     }
+    for product in Product::ALL {
+        let (start, end) = (at_start[product as usize], end[product as usize]);
+        println!("{}: {} at the start, {} at the end", product.name(), mib(start), mib(end));
+    }
     println!("{}", if kept { "every promise was kept" } else { "promises were broken" });
     Ok(kept)
 }
 
-/// Why a growth is more than is allowed after so many things were made.
-fn too_much(product: Product, grown: u64, made: u64) -> Option<String> {
-    let allowed = MAY_GROW + made * OF_EACH;
+/// Why a growth is more than is allowed, after so many things were made.
+fn too_much(product: Product, grown: u64, allowed: u64, made: u64) -> Option<String> {
+    let allowed = allowed + made * OF_EACH;
     (grown > allowed).then(|| format!("{} has grown by {}, of {} allowed", product.name(), mib(grown), mib(allowed)))
 }
 
@@ -89,27 +102,46 @@ fn too_much(product: Product, grown: u64, made: u64) -> Option<String> {
 async fn one(world: &mut World, random: &mut Random, name: &str, rate: u32) -> Outcome<Minute> {
     let begun = Instant::now();
     let before = world.counted(&TENANTS).await?;
+    world.telemetry.again = 0;
     let load = Load::start(&world.asker, name, &world.known, rate);
-    let mut faults = Vec::new();
+    let (mut seen, mut faults) = (Seen::default(), Vec::new());
     while begun.elapsed() < Duration::from_secs(45) {
         sleep(Duration::from_millis(500 + below(random, 3_000))).await;
         let system = System::ALL[below(random, 4) as usize];
         let (what, fault) = fault(random, system);
         if system == System::Issuer {
+            // A token names a key that the products have not seen.
             world.systems.issuer.rotate().await?;
+            load.newcomer(world.customer(KNOWN).await?);
         }
+        let is_seen = fault != proxy::Fault::Refuse;
         world.systems.between(system, Some(fault));
+        let begun = Instant::now();
         sleep(Duration::from_millis(1_000 + below(random, 7_000))).await;
+        while is_seen && world.systems.met(system) == 0 && begun.elapsed() < UNMET {
+            sleep(Duration::from_millis(50)).await;
+        }
+        // Nobody sees who finds nobody.
+        let met = is_seen.then(|| world.systems.met(system));
         world.systems.between(system, None);
-        faults.push(format!("{system} {what}"));
+        faults.push(met_or_not(&mut seen, system, what, met));
     }
-    let mut seen = Seen::default();
     recover(world, &load, &before, &TENANTS, &mut seen).await?;
     let customers = [world.known.clone()];
     close(world, load, &customers, &before, &TENANTS, &mut seen).await?;
     world.note_panics();
     seen.incidents.append(&mut world.incidents);
     Ok(Minute { seen, memory: memory(world)?, faults })
+}
+
+/// Takes note of a fault that was; one that nobody met has shown nothing. Answers what it is called.
+fn met_or_not(seen: &mut Seen, system: System, what: &str, met: Option<u64>) -> String {
+    if met == Some(0) {
+        seen.incidents.push(format!("the products did not meet it: {system} {what}"));
+    }
+    // Whatever it is, a collector may have taken what it could not say that it took.
+    seen.may_come_again += Fault::Down.may_send_again(system);
+    format!("{system} {what}")
 }
 
 /// A number below another one.
@@ -167,9 +199,20 @@ mod tests {
 
     #[test]
     fn more_growth_than_was_stated_is_told() {
-        assert_eq!(too_much(Product::Parcel, MAY_GROW + 10 * OF_EACH, 10), None);
-        let why = too_much(Product::Parcel, MAY_GROW + 10 * OF_EACH + 1, 10).expect("a byte too many");
+        assert_eq!(too_much(Product::Parcel, MAY_GROW + 10 * OF_EACH, MAY_GROW, 10), None);
+        let why = too_much(Product::Parcel, MAY_GROW + 10 * OF_EACH + 1, MAY_GROW, 10).expect("a byte too many");
         assert_eq!(why, "parcel has grown by 48.0 MiB, of 48.0 MiB allowed");
+    }
+
+    #[test]
+    fn a_fault_that_nobody_met_ends_a_soak_in_failure() {
+        let mut seen = Seen::default();
+        assert_eq!(met_or_not(&mut seen, System::Issuer, "slow", Some(1)), "issuer slow");
+        met_or_not(&mut seen, System::Issuer, "down", None);
+        assert_eq!((seen.incidents.len(), seen.may_come_again), (0, 0));
+        met_or_not(&mut seen, System::Collector, "slow", Some(0));
+        assert!(seen.verdict().contains(&"the products did not meet it: collector slow".to_owned()));
+        assert!(seen.may_come_again > 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the collector was told, held against what was asked.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use halfbyte::observe::testing::{Metric, Received, Receiver, Span};
 
@@ -15,6 +15,8 @@ pub struct Telemetry {
     read: (usize, usize),
     /// By number of the request, for each product, the server spans of it.
     requests: HashMap<u64, [Vec<u64>; 2]>,
+    /// When each of these began, by the product's clock, in nanoseconds since 1970.
+    begun: HashMap<(u64, Product), u64>,
     /// By process (service and instance): how many measurements of the duration of requests it has reported.
     processes: BTreeMap<(String, String), u64>,
     /// Server spans of all requests so far, those that products made of each other among them.
@@ -59,6 +61,7 @@ impl Telemetry {
         collector.clear();
         self.read = (0, 0);
         self.requests.clear();
+        self.begun.clear();
     }
 
     fn take_span(&mut self, span: &Span) {
@@ -76,6 +79,7 @@ impl Telemetry {
         } else {
             spans.push(id);
             self.spans += 1;
+            self.begun.insert((number, product), span.start_nanos);
         }
     }
 
@@ -102,8 +106,44 @@ impl Telemetry {
         told
     }
 
+    /// By how many seconds a product's clock was off while it was asked these, by ours: the middle one of all.
+    pub fn skew(&self, product: Product, asked: &[(u64, SystemTime)]) -> Option<i64> {
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let mut skews: Vec<i64> = asked
+            .iter()
+            .filter_map(|(number, sent)| {
+                let begun = UNIX_EPOCH + Duration::from_nanos(*self.begun.get(&(*number, product))?);
+                Some(match begun.duration_since(*sent) {
+                    Ok(ahead) => seconds(ahead),
+                    Err(behind) => -seconds(behind.duration()),
+                })
+            })
+            .collect();
+        skews.sort_unstable();
+        skews.get(skews.len() / 2).copied()
+    }
+
     /// How many requests the metrics say that there were; as many as there are spans.
     pub fn measured(&self) -> u64 {
         self.processes.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_much_a_clock_is_off_is_told_by_what_began_when() {
+        use Product::{Clinic, Parcel};
+        let mut telemetry = Telemetry::default();
+        let sent = UNIX_EPOCH + Duration::from_secs(1_000);
+        for (number, seconds) in [(1, 700), (2, 699), (3, 1_000)] {
+            telemetry.begun.insert((number, Parcel), seconds * 1_000_000_000);
+        }
+        let asked = [1, 2, 3, 4].map(|number| (number, sent));
+        assert_eq!(telemetry.skew(Parcel, &asked), Some(-300), "one may have been answered by another clock");
+        assert_eq!(telemetry.skew(Parcel, &asked[2..]), Some(0));
+        assert_eq!(telemetry.skew(Clinic, &asked), None, "nothing is known of it");
     }
 }

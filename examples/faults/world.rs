@@ -1,6 +1,7 @@
 //! Both products on all four systems, with a customer, and what is known of what they did.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct World {
     pub known: Customer,
     /// What went wrong with the processes.
     pub incidents: Vec<String>,
+    /// Asks for readiness: often, so it is made once.
+    http: reqwest::Client,
     /// How many panics were told of.
     panics: usize,
 }
@@ -50,8 +53,9 @@ impl World {
         let clinic = start(&systems, Product::Clinic, Some(&parcel), &mut incidents).await?;
         let run = Random(u64::from(std::process::id()) << 32 | u64::from(parcel.public.port())).next().unwrap_or(1);
         let products = [parcel, clinic];
-        let asker = Asker::new(urls(&products), run)?;
-        Ok(Self { systems, products, asker, telemetry: Telemetry::new(run), known, incidents, panics: 0 })
+        let asker = Asker::new(addresses(&products), run);
+        let (telemetry, http) = (Telemetry::new(run), reqwest::Client::new());
+        Ok(Self { systems, products, asker, telemetry, known, incidents, http, panics: 0 })
     }
 
     /// A customer with tokens that are issued now.
@@ -64,7 +68,7 @@ impl World {
         self.stop(product).await?;
         let parcel = (product == Product::Clinic).then_some(&self.products[0]);
         self.products[product as usize] = start(&self.systems, product, parcel, &mut self.incidents).await?;
-        self.asker.moved(urls(&self.products));
+        self.asker.moved(addresses(&self.products));
         Ok(())
     }
 
@@ -84,7 +88,7 @@ impl World {
         let mut ailing = Vec::new();
         for process in &self.products {
             let answer = async {
-                let response = reqwest::get(process.admin_url("/readyz")).await.ok()?;
+                let response = self.http.get(process.admin_url("/readyz")).send().await.ok()?;
                 serde_json::from_slice::<Value>(&response.bytes().await.ok()?).ok()
             };
             let Some(report) = answer.await else {
@@ -162,8 +166,8 @@ async fn customer(systems: &Systems, tenant: &str) -> Outcome<Customer> {
     Ok(Customer { tenant: tenant.into(), tokens: [parcel, clinic].map(Arc::from) })
 }
 
-fn urls(products: &[process::Product; 2]) -> [String; 2] {
-    [products[0].url("/labels"), products[1].url("/appointments")]
+fn addresses(products: &[process::Product; 2]) -> [SocketAddr; 2] {
+    [products[0].public, products[1].public]
 }
 
 async fn start(

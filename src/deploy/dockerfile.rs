@@ -13,16 +13,17 @@ pub(super) fn render(plan: &Plan) -> String {
         none if none.is_empty() => none,
         features => format!(" --features {features}"),
     };
+    let Sources { context, copies, folder } = Sources::of(plan);
     format!(
         "# syntax=docker/dockerfile:1
 # {name} {version}, contract {contract}. Rendered from its manifest: change the deployment, not this file.
+# {context}
 
 FROM {build_image} AS build
-WORKDIR /build
-COPY . .
+{copies}WORKDIR {folder}
 # Dependencies and what was built of them stay with the builder; what is needed of it is taken out.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \\
-    --mount=type=cache,target=/build/target,sharing=locked \\
+    --mount=type=cache,target={folder}/target,sharing=locked \\
     cargo build --locked --release --package {package} --bin {binary}{features} \\
     && install -D --mode=0755 target/release/{binary} /out/{binary} \\
     && install -d --mode=0700 /out/state
@@ -45,4 +46,40 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT [\"/usr/bin/{binary}\"]
 "
     )
+}
+
+/// Where the source is.
+struct Sources {
+    /// What to say to who builds.
+    context: String,
+    /// What brings it into the image to build in.
+    copies: String,
+    /// The folder of the product there.
+    folder: String,
+}
+
+impl Sources {
+    fn of(plan: &Plan) -> Self {
+        let name = &plan.name;
+        match &plan.sources {
+            None => Self {
+                context: format!(
+                    "In the folder of the workspace, which has all that it needs: docker build --tag {name} --file Dockerfile ."
+                ),
+                copies: "COPY . /build\n".to_owned(),
+                folder: "/build".to_owned(),
+            },
+            Some((product, others)) => {
+                let all: Vec<&str> = [product].into_iter().chain(others).map(String::as_str).collect();
+                Self {
+                    context: format!(
+                        "In the folder that has {}: docker build --tag {name} --file {product}/Dockerfile .",
+                        all.join(" and ")
+                    ),
+                    copies: all.iter().map(|folder| format!("COPY {folder} /build/{folder}\n")).collect(),
+                    folder: format!("/build/{product}"),
+                }
+            }
+        }
+    }
 }

@@ -39,6 +39,9 @@ pub struct File {
 impl Deployment {
     /// The deployment of the product that `manifest` is of.
     ///
+    /// Whom and what a process trusts (issuers, audience, proxies, networks, where its secrets are) and how strict it is are not taken from
+    /// it: they are [set](Self::set), and rendering says which of them are missing.
+    ///
     /// Of a product that runs in development the configuration is left aside, as it is that of a laptop: what production needs is
     /// [set](Self::set), or rendering says that it is missing.
     pub fn of(manifest: &Manifest) -> Self {
@@ -120,6 +123,27 @@ impl Deployment {
         self
     }
 
+    /// An annotation of the Ingress, by which a controller is told what it does not see by itself: that the product speaks TLS
+    /// (`nginx.ingress.kubernetes.io/backend-protocol`), say.
+    pub fn ingress_annotation(mut self, name: &str, value: &str) -> Self {
+        self.settings.ingress_annotations.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Whom the token of the service account is for, by which the process logs in to OpenBao with `?auth=kubernetes:ROLE`: the role
+    /// there must ask for the same `audience`. The scheme of `HALFBYTE_SECRETS_URL`, `openbao` or `vault`, unless set.
+    pub fn token_audience(mut self, audience: &str) -> Self {
+        self.settings.token_audience = Some(audience.to_owned());
+        self
+    }
+
+    /// The folders of the context of a build that it needs: that of the product's workspace, and those that it depends on by path,
+    /// each as it is called in the context. Unless set, the context is the workspace's own folder, which must then have everything.
+    pub fn sources(mut self, product: &str, others: &[&str]) -> Self {
+        self.settings.sources = Some((product.to_owned(), others.iter().map(|other| (*other).to_owned()).collect()));
+        self
+    }
+
     /// A variable of the environment: one of [`KEYS`](halfbyte_core::config::KEYS), `OTEL_*`, or the product's own. It goes before what
     /// the manifest says. Nothing secret: that is [`secret`](Self::secret).
     pub fn set(mut self, name: &str, value: &str) -> Self {
@@ -134,7 +158,8 @@ impl Deployment {
         self
     }
 
-    /// The Dockerfile, to be used in the folder of the workspace.
+    /// The Dockerfile, which says at its head in which context it is to be used: the folder of the workspace, or the one that holds
+    /// the [sources](Self::sources).
     ///
     /// # Errors
     ///
@@ -159,8 +184,8 @@ impl Deployment {
         kubernetes::render(&Plan::of_kubernetes(&self.manifest, &self.settings)?)
     }
 
-    /// The units of one host: `PRODUCT.service`, and a socket unit for clients and one for operators, which stay open while the
-    /// service is started anew.
+    /// The units of one host: `PRODUCT.service`, a socket unit for clients and one for operators, which stay open while the
+    /// service is started anew, and `PRODUCT@.service`, which stands in for it meanwhile.
     ///
     /// # Errors
     ///

@@ -15,8 +15,15 @@ use crate::manifest::Manifest;
 
 /// The longest drain that is believed: an hour.
 const LONGEST_DRAIN_MS: u64 = 3_600_000;
+/// The longest name of a user that systemd takes.
+const LONGEST_USER: usize = 31;
 /// The most secrets and variables that are believed.
 const MOST: usize = 256;
+/// How much longer than the longest drain a supervisor waits, in seconds: for what comes before and after it, a signal that is late
+/// and a process that ends, on a machine that is busy. Killed before its drain is over, a process loses what the drain is for.
+const MARGIN_SECONDS: u64 = 5;
+/// The secret that a client id asks for.
+const CLIENT_SECRET: &str = "identity-client-secret";
 /// As which variables a token for OpenBao is given.
 const TOKENS: [&str; 2] = ["BAO_TOKEN", "VAULT_TOKEN"];
 
@@ -27,8 +34,8 @@ pub(super) struct Plan {
     pub(super) version: String,
     pub(super) contract: String,
     pub(super) fingerprint: String,
-    /// From SIGTERM to the end of the process, at most.
-    pub(super) drain_seconds: u64,
+    /// From SIGTERM to the end of the process, at most, and a margin.
+    pub(super) stop_seconds: u64,
     /// From the start to ready, at most.
     pub(super) warm_up_seconds: u64,
     pub(super) connections: u64,
@@ -48,6 +55,11 @@ pub(super) struct Plan {
     pub(super) ports: (u16, u16),
     pub(super) secret_object: String,
     pub(super) annotations: BTreeMap<String, String>,
+    pub(super) ingress_annotations: BTreeMap<String, String>,
+    /// The folder of the product in the context of a build, and the others that it needs.
+    pub(super) sources: Option<(String, Vec<String>)>,
+    /// Whether the public listener speaks TLS.
+    pub(super) tls: bool,
     pub(super) variables: Variables,
     pub(super) secrets: Secrets,
 }
@@ -57,8 +69,8 @@ pub(super) struct Plan {
 pub(super) enum Secrets {
     /// It keeps them itself, or asks a server for them, which knows it by itself.
     None,
-    /// It asks a server that knows it by the token of its service account.
-    ServiceAccount,
+    /// It asks a server that knows it by the token of its service account, which is for this audience.
+    ServiceAccount(String),
     /// As variables, whose names are here with those of the secrets.
     Variables(BTreeMap<String, String>),
     /// As files in a folder, each under its name.
@@ -103,12 +115,16 @@ impl Plan {
     fn of(manifest: &Manifest, settings: &Settings, place: Place) -> Result<Self, Undeployable> {
         let mut faults = Faults::default();
         let mut plan = Self::checked(manifest, settings, &mut faults);
+        faults.unless(place == Place::Kubernetes || plan.name.len() <= LONGEST_USER, || {
+            format!("{:?} is longer than {LONGEST_USER} characters, the most of a user's name on a host", plan.name)
+        });
         plan.variables = Variables::new(manifest, settings, &mut faults);
-        let names: Vec<String> = manifest.secrets.iter().take(MOST).cloned().collect();
         if let Some(config) = plan.variables.config(&mut faults) {
-            plan.drain_seconds = drain_seconds(manifest, &config, &mut faults);
+            plan.stop_seconds = drain_seconds(manifest, &config, &mut faults) + MARGIN_SECONDS;
+            plan.tls = config.tls_secret.is_some();
             refuse(&config, place, &mut faults);
-            plan.secrets = secrets(&config, place, names, &mut plan.variables, &mut faults);
+            let names = names(manifest, &config, &mut faults);
+            plan.secrets = secrets(&config, (place, settings), names, &mut plan.variables, &mut faults);
             if let BillingBackend::Sqlite(Some(path)) = &config.billing {
                 let state = format!("/var/lib/{}", plan.name);
                 let is_in_it = path.starts_with(&state) && words::is_folder(&path.to_string_lossy());
@@ -150,7 +166,7 @@ impl Plan {
         }
         let secret_object = settings.secret_object.clone().unwrap_or_else(|| format!("{name}-secrets"));
         faults.unless(words::is_host(&secret_object), || format!("{secret_object:?} is no name of a Secret"));
-        for (name, value) in &settings.annotations {
+        for (name, value) in settings.annotations.iter().chain(&settings.ingress_annotations) {
             let is_good = words::is_annotation(name) && words::is_value(value);
             faults.unless(is_good, || format!("{name:?} is no annotation, or its value is none"));
         }
@@ -161,6 +177,11 @@ impl Plan {
         for quantity in [&settings.resources.0, &settings.resources.1] {
             faults
                 .unless(words::is_quantity(quantity), || format!("{quantity:?} is no quantity such as 250m or 512Mi"));
+        }
+        for folder in settings.sources.iter().flat_map(|(product, others)| [product].into_iter().chain(others)) {
+            faults.unless(words::is_folder(&format!("/{folder}")), || {
+                format!("{folder:?} is no folder of a context: a/path below it")
+            });
         }
         let (public, admin) = settings.ports;
         // Below 1024 a port would take a capability, which the process does not have.
@@ -173,7 +194,7 @@ impl Plan {
             version: version.clone(),
             contract: contract.clone(),
             fingerprint: manifest.fingerprint.clone(),
-            drain_seconds: 0,
+            stop_seconds: 0,
             warm_up_seconds: limit("warm_up_ms").min(LONGEST_DRAIN_MS).div_ceil(1000),
             connections: limit("connections").min(1_000_000),
             image,
@@ -190,6 +211,9 @@ impl Plan {
             ports: settings.ports,
             secret_object,
             annotations: settings.annotations.clone(),
+            ingress_annotations: settings.ingress_annotations.clone(),
+            sources: settings.sources.clone(),
+            tls: false,
             variables: Variables::default(),
             secrets: Secrets::None,
         }
@@ -244,9 +268,23 @@ fn refuse(config: &Config, place: Place, faults: &mut Faults) {
     }
 }
 
+/// The secrets that the process reads: those that it says it may, and those that its settings ask for.
+fn names(manifest: &Manifest, config: &Config, faults: &mut Faults) -> Vec<String> {
+    let mut names: Vec<String> = manifest.secrets.iter().take(MOST).cloned().collect();
+    let asked =
+        config.client_id.as_ref().map(|_| CLIENT_SECRET.to_owned()).into_iter().chain(config.tls_secret.clone());
+    for name in asked {
+        faults.unless(Name::new(&name).is_ok(), || format!("HALFBYTE_TLS_SECRET: {name:?} is no name of a secret"));
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 fn secrets(
     config: &Config,
-    place: Place,
+    (place, settings): (Place, &Settings),
     names: Vec<String>,
     variables: &mut Variables,
     faults: &mut Faults,
@@ -273,13 +311,13 @@ fn secrets(
             faults.unless(words::is_folder(&folder), || format!("{folder:?} is no folder for secrets: /a/path"));
             Secrets::Files { folder, names }
         }
-        SecretsBackend::OpenBao(url) => login(url, place, variables, faults),
+        SecretsBackend::OpenBao(url) => login(url, (place, settings), variables, faults),
         _ => Secrets::None,
     }
 }
 
 /// How the process shows OpenBao who it is, by the `auth` of the address.
-fn login(url: &Url, place: Place, variables: &mut Variables, faults: &mut Faults) -> Secrets {
+fn login(url: &Url, (place, settings): (Place, &Settings), variables: &mut Variables, faults: &mut Faults) -> Secrets {
     let auth = url.query_pairs().find(|(key, _)| key == "auth").map(|(_, value)| value.into_owned());
     let Some(auth) = auth else {
         faults.add(
@@ -294,7 +332,14 @@ fn login(url: &Url, place: Place, variables: &mut Variables, faults: &mut Faults
             faults.unless(has_one, || "HALFBYTE_SECRETS_URL: says auth=token; name BAO_TOKEN as `secret`".to_owned());
             Secrets::None
         }
-        (Place::Kubernetes, "kubernetes", _) => Secrets::ServiceAccount,
+        (Place::Kubernetes, "kubernetes", _) => {
+            let scheme = url.scheme().trim_end_matches("+http");
+            let audience = settings.token_audience.as_deref().unwrap_or(scheme);
+            faults.unless(!audience.is_empty() && words::is_value(audience), || {
+                format!("{audience:?} is no audience of a token")
+            });
+            Secrets::ServiceAccount(audience.to_owned())
+        }
         (Place::Kubernetes, ..) => {
             faults.add("HALFBYTE_SECRETS_URL: in Kubernetes, log in with ?auth=kubernetes:ROLE");
             Secrets::None

@@ -20,6 +20,10 @@ pub(super) struct Settings {
     pub(super) ports: (u16, u16),
     pub(super) secret_object: Option<String>,
     pub(super) annotations: BTreeMap<String, String>,
+    pub(super) ingress_annotations: BTreeMap<String, String>,
+    pub(super) token_audience: Option<String>,
+    /// The folder of the product in the context of a build, and the others that it needs.
+    pub(super) sources: Option<(String, Vec<String>)>,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) secret_variables: BTreeSet<String>,
 }
@@ -42,6 +46,9 @@ impl Default for Settings {
             ports: (8080, 9090),
             secret_object: None,
             annotations: BTreeMap::new(),
+            ingress_annotations: BTreeMap::new(),
+            token_audience: None,
+            sources: None,
             variables: BTreeMap::new(),
             secret_variables: BTreeSet::new(),
         }

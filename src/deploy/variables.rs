@@ -13,6 +13,15 @@ use crate::manifest::Manifest;
 
 /// Those that hold an address with a password in it, where they name a database.
 const DATABASES: [&str; 2] = ["HALFBYTE_BILLING_URL", "HALFBYTE_API_KEYS_URL"];
+/// Those by which a process trusts: where they are in a manifest, and what is there when nothing was set; nothing is the product's name.
+/// A manifest may be of somebody else, or of a place where others are trusted, so that each must be set.
+const TRUSTED: [(&str, &str, Option<&str>); 5] = [
+    ("HALFBYTE_SECRETS_URL", "secrets", Some("local:")),
+    ("HALFBYTE_IDENTITY_URL", "identity", Some("embedded:")),
+    ("HALFBYTE_IDENTITY_AUDIENCE", "audience", None),
+    ("HALFBYTE_TRUSTED_PROXIES", "trusted_proxies", Some("")),
+    ("HALFBYTE_TRACE_NETWORKS", "trace_networks", Some("")),
+];
 /// Those that the deployment decides.
 const OURS: [&str; 3] = ["HALFBYTE_LISTEN", "HALFBYTE_ADMIN_LISTEN", "HALFBYTE_HOME"];
 /// In place of an address that is secret, for the check of all others.
@@ -28,7 +37,7 @@ pub(super) struct Variables {
 
 impl Variables {
     pub(super) fn new(manifest: &Manifest, settings: &Settings, faults: &mut Faults) -> Self {
-        let mut variables = Self::running(manifest, faults);
+        let mut variables = Self::running(manifest, settings, faults);
         if let Some(host) = &settings.host {
             faults.unless(words::is_host(host), || format!("{host:?} is no host name"));
             variables.open.insert("HALFBYTE_PUBLIC_URL".to_owned(), format!("https://{host}"));
@@ -49,38 +58,38 @@ impl Variables {
         variables
     }
 
-    /// As the process has it that the manifest is of. One in development has what a laptop has.
-    fn running(manifest: &Manifest, faults: &mut Faults) -> Self {
+    /// What may be taken from the process that the manifest is of: nothing about whom and what to trust. One in development has
+    /// what a laptop has.
+    fn running(manifest: &Manifest, settings: &Settings, faults: &mut Faults) -> Self {
         let mut variables = Self::default();
         let text = |name: &str| manifest.configuration.get(name).and_then(Value::as_str).unwrap_or_default();
-        let environment = match text("environment") {
-            "staging" => "staging",
-            _ => "production",
-        };
-        variables.open.insert("HALFBYTE_ENV".to_owned(), environment.to_owned());
-        if text("environment") != environment {
+        variables.open.insert("HALFBYTE_ENV".to_owned(), "production".to_owned());
+        if text("environment") != "staging" && text("environment") != "production" {
             return variables;
         }
-        let list = |name: &str| -> String {
-            let items =
-                manifest.configuration.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
-        };
+        let is_set = |name: &str| settings.variables.contains_key(name) || settings.secret_variables.contains(name);
+        for (name, place, default) in TRUSTED {
+            let default = default.unwrap_or(&manifest.product);
+            let there = match manifest.configuration.get(place) {
+                Some(Value::Array(items)) => items.iter().any(|item| item != default),
+                Some(Value::String(text)) => text != default,
+                _ => false,
+            };
+            faults.unless(!there || is_set(name), || {
+                format!("{name}: whom and what to trust is not taken from a manifest; set it as this deployment is to have it")
+            });
+        }
+        let has_one = text("public_url").starts_with("https:");
+        faults.unless(!has_one || settings.host.is_some() || is_set("HALFBYTE_PUBLIC_URL"), || {
+            "HALFBYTE_PUBLIC_URL: where clients find this deployment is not taken from a manifest; set it, or `host`".to_owned()
+        });
         let switch = |name: &str| manifest.configuration.get(name).and_then(Value::as_bool).unwrap_or_default();
         let seconds = manifest.configuration.get("lame_duck_seconds").and_then(Value::as_u64);
         let unless = |default: &str, value: &str| (value != default).then(|| value.to_owned());
         let said = [
-            (
-                "HALFBYTE_PUBLIC_URL",
-                Some(text("public_url").trim_end_matches('/').to_owned()).filter(|url| url.starts_with("https:")),
-            ),
-            ("HALFBYTE_SECRETS_URL", unless("local:", text("secrets"))),
-            ("HALFBYTE_IDENTITY_URL", unless("embedded:", &list("identity"))),
-            ("HALFBYTE_IDENTITY_AUDIENCE", unless(&manifest.product, text("audience"))),
+            ("HALFBYTE_TLS_SECRET", Some(text("tls_secret").to_owned())),
             ("HALFBYTE_IDENTITY_CLIENT_ID", Some(text("client_id").to_owned())),
             ("HALFBYTE_API_KEYS_URL", unless("off:", text("api_keys"))),
-            ("HALFBYTE_TRUSTED_PROXIES", Some(list("trusted_proxies"))),
-            ("HALFBYTE_TRACE_NETWORKS", Some(list("trace_networks"))),
             ("HALFBYTE_DPOP_NONCE", switch("dpop_nonce").then(|| "required".to_owned())),
             ("HALFBYTE_BILLING_URL", Some(text("billing").to_owned()).filter(|url| !url.starts_with("sqlite: "))),
             ("HALFBYTE_LAME_DUCK", seconds.map(|seconds| seconds.to_string())),
@@ -133,5 +142,7 @@ fn check(name: &str, value: &str, faults: &mut Faults) {
 }
 
 fn holds_a_password(text: &str) -> bool {
-    Url::parse(text.trim()).is_ok_and(|url| url.password().is_some())
+    let is_secret = |key: &str| words::is_secret_by_name(&key.to_ascii_uppercase().replace('-', "_"));
+    Url::parse(text.trim())
+        .is_ok_and(|url| url.password().is_some() || url.query_pairs().any(|(key, _)| is_secret(&key)))
 }

@@ -59,13 +59,19 @@ pub(super) fn is_of_cargo(text: &str) -> bool {
     all(text, 64, |byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) && !text.starts_with('-')
 }
 
-/// An image with a tag other than `latest`, or a digest: what is built tomorrow is then what was built today.
+/// An image with a digest, or with a tag other than `latest`, which is there to be moved. A registry may move any tag: what must
+/// be the same tomorrow is named by its digest.
 pub(super) fn is_pinned_image(text: &str) -> bool {
     let is_image = all(text, 255, |byte| byte.is_ascii_alphanumeric() || b"./:@_-".contains(&byte))
         && has_ends(text, |byte| byte.is_ascii_alphanumeric());
     let last = text.rsplit('/').next().unwrap_or_default();
-    let tag = last.split_once([':', '@']).map(|(_, tag)| tag);
-    is_image && tag.is_some_and(|tag| tag != "latest")
+    let (named, digest) = last.split_once('@').map_or((last, None), |(named, digest)| (named, Some(digest)));
+    let tag = named.split_once(':').map(|(_, tag)| tag);
+    is_image
+        && match digest {
+            Some(digest) => digest.strip_prefix("sha256:").is_some_and(is_fingerprint),
+            None => tag.is_some_and(|tag| tag != "latest"),
+        }
 }
 
 /// A quantity as Kubernetes writes it.
@@ -84,9 +90,34 @@ pub(super) fn is_variable(text: &str) -> bool {
 
 /// A variable whose value is secret by what it is called.
 pub(super) fn is_secret_by_name(variable: &str) -> bool {
-    const MARKS: [&str; 8] =
-        ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PRIVATE_KEY", "API_KEY", "ACCESS_KEY", "_HEADERS"];
-    MARKS.iter().any(|mark| variable.ends_with(mark))
+    // How it ends, with or without a word before it.
+    const ENDS: [&str; 9] = [
+        "TOKEN",
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "CREDENTIAL",
+        "APIKEY",
+        "CONNECTION_STRING",
+        "_HEADERS",
+    ];
+    // Its last word.
+    const WORDS: [&str; 8] = ["PASS", "PWD", "KEY", "CREDS", "DSN", "PAT", "COOKIE", "SALT"];
+    // What says in which form it is.
+    const FORMS: [&str; 6] = ["PEM", "BASE64", "B64", "HEX", "JSON", "JWK"];
+    if variable.starts_with("OTEL_") && variable.ends_with("_CLIENT_KEY") {
+        // By the specification of OpenTelemetry a path.
+        return false;
+    }
+    let form = variable.rsplit_once('_').filter(|(_, last)| FORMS.contains(last));
+    let name = form.map_or(variable, |(name, _)| name);
+    let one = name.strip_suffix('S').filter(|one| !one.ends_with("PAS")).unwrap_or(name);
+    if one.ends_with("PUBLIC_KEY") {
+        return false;
+    }
+    ENDS.iter().any(|end| name.ends_with(end) || one.ends_with(end))
+        || WORDS.iter().any(|word| [name, one].iter().any(|name| name.rsplit('_').next() == Some(word)))
 }
 
 /// A value that stays in its line and looks to people as it does to programs.
@@ -109,10 +140,23 @@ mod tests {
 
     #[test]
     fn an_image_that_may_be_another_tomorrow_is_refused() {
-        for pinned in ["parcel:0.1.0", "registry.example.com:5000/team/parcel:1", "parcel@sha256:0123abcd"] {
+        let digest = format!("@sha256:{}", "0123abcd".repeat(8));
+        let by_digest = [format!("parcel{digest}"), format!("registry:5000/parcel:latest{digest}")];
+        for pinned in ["parcel:0.1.0", "registry.example.com:5000/team/parcel:1", &by_digest[0], &by_digest[1]] {
             assert!(is_pinned_image(pinned), "{pinned}");
         }
-        for loose in ["parcel", "parcel:latest", "registry:5000/parcel", "parcel:", "a b:1", "p:1\nRUN x", ""] {
+        for loose in [
+            "parcel",
+            "parcel:latest",
+            "registry:5000/parcel",
+            "parcel:",
+            "parcel@latest",
+            "parcel@1",
+            "parcel@sha256:0123abcd",
+            "a b:1",
+            "p:1\nRUN x",
+            "",
+        ] {
             assert!(!is_pinned_image(loose), "{loose:?}");
         }
     }
@@ -136,6 +180,52 @@ mod tests {
         }
         for bad in ["", "m", "1 Gi", "1.2.3", "1Q", "-1"] {
             assert!(!is_quantity(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_known_by_what_it_is_called() {
+        for secret in [
+            "BAO_TOKEN",
+            "GITHUB_TOKENS",
+            "CLIENT_SECRET",
+            "PGPASSWORD",
+            "SMTP_PASS",
+            "DB_PWD",
+            "KEY_PASSPHRASE",
+            "SIGNING_KEY",
+            "SENTRY_DSN",
+            "GOOGLE_CREDENTIALS",
+            "AWS_CREDS",
+            "STRIPE_API_KEY",
+            "STRIPE_APIKEY",
+            "AZURE_CONNECTION_STRING",
+            "GITHUB_PAT",
+            "TLS_PRIVATE_KEY_PEM",
+            "SERVICE_ACCOUNT_KEY_JSON",
+            "HASH_SALT",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "SESSION_KEYS",
+            "KEY",
+            "PASS",
+        ] {
+            assert!(is_secret_by_name(secret), "{secret}");
+        }
+        for open in [
+            "PARCEL_URL",
+            "LOG_LEVEL",
+            "SIGNING_PUBLIC_KEY",
+            "JWT_PUBLIC_KEYS",
+            "TOKEN_LIFETIME",
+            "SMTP_PASSWORD_FILE",
+            "COMPASS",
+            "BYPASS",
+            "MONKEY",
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+            "AWS_REGION",
+            "PATH",
+        ] {
+            assert!(!is_secret_by_name(open), "{open}");
         }
     }
 

@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 use crate::products::{clinic, parcel};
 use crate::start;
 
+#[path = "../../examples/deploy/sources.rs"]
+mod sources;
+use sources::Sources;
+
 /// As it is when the product runs on a laptop.
 async fn parcels() -> Manifest {
     let folder = tempfile::tempdir().unwrap();
@@ -153,13 +157,16 @@ async fn a_supervisor_waits_for_as_long_as_a_drain_takes() {
     let manifest = parcels().await;
     let drain = manifest.limits["drain_ms"];
     assert_eq!(drain % 1000, 0, "whole seconds, as the contract has them");
-    for (limit, duck, seconds) in [(drain, 0, 47), (drain, 30, 77), (drain + 1, 0, 48)] {
+    // 47 seconds without the lame duck, and 5 between the end of a drain and of patience.
+    for (limit, duck, seconds) in [(drain, 0, 52), (drain, 30, 82), (drain + 1, 0, 53)] {
         let mut manifest = manifest.clone();
         manifest.limits.insert("drain_ms".into(), limit);
         let deployment = parcels_deployment(&manifest).set("HALFBYTE_LAME_DUCK", &format!("{duck}"));
-        let (pod, unit) = (deployment.kubernetes().unwrap(), &deployment.systemd().unwrap()[0].text);
+        let (pod, units) = (deployment.kubernetes().unwrap(), deployment.systemd().unwrap());
         assert!(pod.contains(&format!("terminationGracePeriodSeconds: {seconds}\n")), "{seconds}: {pod}");
-        assert!(unit.contains(&format!("\nTimeoutStopSec={seconds}\n")), "{seconds}: {unit}");
+        for unit in &units[..2] {
+            assert!(unit.text.contains(&format!("\nTimeoutStopSec={seconds}\n")), "{seconds}: {}", unit.text);
+        }
     }
     for wrong in [0, u64::MAX, 3_600_001] {
         let mut manifest = manifest.clone();
@@ -198,38 +205,237 @@ async fn a_secret_is_a_name_wherever_it_comes_from() {
     );
 }
 
-#[tokio::test]
-async fn a_running_product_is_deployed_as_it_runs() {
+/// What decides whom a process trusts, as a product has it that runs.
+const TRUSTED: [(&str, &str); 5] = [
+    ("HALFBYTE_SECRETS_URL", "file:///run/secrets/parcel"),
+    ("HALFBYTE_IDENTITY_URL", "okta+https://login.example.com"),
+    ("HALFBYTE_IDENTITY_AUDIENCE", "labels"),
+    ("HALFBYTE_TRUSTED_PROXIES", "10.0.0.0/8"),
+    ("HALFBYTE_TRACE_NETWORKS", "10.1.0.0/16,10.2.0.0/16"),
+];
+
+/// Of a product that runs in staging with these settings.
+async fn running(more: &[(&str, &str)]) -> (Config, Manifest) {
     let folder = tempfile::tempdir().unwrap();
     let running = [
         ("HALFBYTE_ENV", "staging"),
         ("HALFBYTE_PUBLIC_URL", "https://parcel.example.com"),
-        ("HALFBYTE_SECRETS_URL", "file:///run/secrets/parcel"),
-        ("HALFBYTE_IDENTITY_URL", "okta+https://login.example.com"),
-        ("HALFBYTE_IDENTITY_AUDIENCE", "labels"),
         ("HALFBYTE_IDENTITY_CLIENT_ID", "parcel-client"),
-        ("HALFBYTE_TRUSTED_PROXIES", "10.0.0.0/8"),
-        ("HALFBYTE_TRACE_NETWORKS", "10.1.0.0/16,10.2.0.0/16"),
         ("HALFBYTE_DPOP_NONCE", "required"),
         ("HALFBYTE_LAME_DUCK", "7"),
     ];
     let labels = parcel::labels::Labels::default();
-    let config = start::config(folder.path(), &running).unwrap();
+    let config = start::config(folder.path(), &[&running[..], &TRUSTED, more].concat()).unwrap();
     let platform = parcel::builder(&labels).config(config.clone()).start().await.unwrap();
-    let deployment = Deployment::of(&platform.manifest()).secret("HALFBYTE_BILLING_URL");
+    let _routes = parcel::routes(&platform, labels).unwrap();
+    (config, of_no_build(platform.manifest()))
+}
+
+#[tokio::test]
+async fn a_running_product_is_deployed_as_it_runs() {
+    let (config, manifest) = running(&[]).await;
+    let deployment = Deployment::of(&manifest).host("parcel.example.com").secret("HALFBYTE_BILLING_URL");
+    let deployment = TRUSTED.iter().fold(deployment, |deployment, (name, value)| deployment.set(name, value));
     let told = variables(&documents(&deployment));
     // The database is named where secrets are.
-    let again = Config::parse(told.into_iter().filter(|(name, _)| name != "HALFBYTE_HOME")).unwrap();
+    let database = ("HALFBYTE_BILLING_URL".to_owned(), "postgres://db.example.com/parcel".to_owned());
+    let told = told.into_iter().filter(|(name, _)| name != "HALFBYTE_HOME").chain([database]);
+    let again = Config::parse(told).unwrap();
+    assert_eq!(again.environment.as_str(), "production", "as strict as can be, unless another is set");
+    assert_eq!((&again.client_id, again.dpop_nonce), (&config.client_id, config.dpop_nonce));
+    assert_eq!((again.lame_duck, &again.public_url), (config.lame_duck, &config.public_url));
+    assert_eq!((&again.secrets, &again.identity), (&config.secrets, &config.identity));
+}
+
+#[tokio::test]
+async fn whom_to_trust_is_not_taken_from_a_manifest() {
+    let (_, manifest) = running(&[]).await;
+    let deployment = |without: &str| {
+        let deployment = Deployment::of(&manifest).host("parcel.example.com").secret("HALFBYTE_BILLING_URL");
+        let set = TRUSTED.iter().filter(|(name, _)| *name != without);
+        set.fold(deployment, |deployment, (name, value)| deployment.set(name, value))
+    };
+    assert!(deployment("").kubernetes().is_ok() && deployment("").systemd().is_ok());
+    for (name, value) in TRUSTED {
+        for said in [faults(deployment(name).kubernetes()), faults(deployment(name).systemd())] {
+            assert!(said.contains(&format!("{name}: whom and what to trust is not taken from a manifest")), "{said}");
+            assert!(!said.contains(value), "{said}");
+        }
+    }
+    let nowhere = Deployment::of(&manifest).set("HALFBYTE_ENV", "staging");
+    assert!(faults(nowhere.systemd()).contains("HALFBYTE_PUBLIC_URL: where clients find this deployment is not taken"));
+    // That none is trusted can be said.
+    let none = deployment("HALFBYTE_TRUSTED_PROXIES").set("HALFBYTE_TRUSTED_PROXIES", "");
+    assert!(none.kubernetes().is_ok());
+}
+
+#[tokio::test]
+async fn the_secrets_that_settings_ask_for_are_there_too() {
+    let tls = [("HALFBYTE_TLS_SECRET", "tls-certificate")];
+    let (_, manifest) = running(&tls).await;
+    assert_eq!(manifest.configuration["tls_secret"], "tls-certificate");
+    let mut asked = manifest.secrets.clone();
+    asked.sort_unstable();
+    assert_eq!(asked, ["identity-client-secret", "label-seal", "tls-certificate"], "what it reads by itself");
+    // What only the deployment sets, the manifest does not know.
+    let laptop = parcels().await;
+    assert!(laptop.configuration["tls_secret"].is_null());
+    let deployment = parcels_deployment(&laptop)
+        .set("HALFBYTE_TLS_SECRET", "tls-certificate")
+        .set("HALFBYTE_IDENTITY_CLIENT_ID", "parcel-client");
+    let mounted =
+        documents(&deployment)["Deployment"]["spec"]["template"]["spec"]["volumes"][1]["secret"]["items"].clone();
+    let mounted: Vec<_> = mounted.as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap()).collect();
+    assert_eq!(mounted, ["label-seal", "identity-client-secret", "tls-certificate"]);
+    for unit in &deployment.systemd().unwrap()[..2] {
+        for name in mounted.iter() {
+            assert!(unit.text.contains(&format!("\nLoadCredential={name}:/run/secrets/parcel/{name}\n")), "{name}");
+        }
+    }
+    let by_variables = documents(&deployment.clone().set("HALFBYTE_SECRETS_URL", "env:"))["Deployment"].to_string();
+    for name in ["IDENTITY_CLIENT_SECRET", "TLS_CERTIFICATE"] {
+        assert!(by_variables.contains(name), "{name}");
+    }
+    let said = faults(deployment.set("HALFBYTE_TLS_SECRET", "../key").systemd());
+    assert!(said.contains("HALFBYTE_TLS_SECRET: \"../key\" is no name of a secret"), "{said}");
+}
+
+#[tokio::test]
+async fn a_product_that_speaks_tls_is_spoken_to_in_tls() {
+    let manifest = parcels().await;
+    let plain = documents(&parcels_deployment(&manifest));
+    let deployment = parcels_deployment(&manifest)
+        .set("HALFBYTE_TLS_SECRET", "tls-certificate")
+        .ingress_annotation("nginx.ingress.kubernetes.io/backend-protocol", "HTTPS");
+    let tls = documents(&deployment);
+    for (documents, scheme, port) in [(&plain, "http", 80), (&tls, "https", 443)] {
+        let service = &documents["Service"]["spec"]["ports"][0];
+        assert_eq!((&service["name"], &service["appProtocol"]), (&json!(scheme), &json!(scheme)));
+        assert_eq!((&service["port"], &service["targetPort"]), (&json!(port), &json!(scheme)));
+        let container = &documents["Deployment"]["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["ports"][0]["name"], scheme);
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+            let asked = &container[probe]["httpGet"];
+            assert_eq!((&asked["port"], &asked["scheme"]), (&json!("admin"), &Value::Null), "which is plain HTTP");
+        }
+        let backend = &documents["Ingress"]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"];
+        assert_eq!(backend["port"]["name"], scheme);
+        assert_eq!(documents["NetworkPolicy"]["spec"]["ingress"][0]["ports"][0]["port"], scheme);
+    }
+    let annotations = &tls["Ingress"]["metadata"]["annotations"];
+    assert_eq!(annotations["nginx.ingress.kubernetes.io/backend-protocol"], "HTTPS");
+    assert!(plain["Ingress"]["metadata"].get("annotations").is_none());
+}
+
+#[tokio::test]
+async fn the_token_of_a_service_account_is_for_the_server_of_secrets_alone() {
+    let manifest = parcels().await;
+    let deployment = |scheme: &str| {
+        let url = format!("{scheme}://bao.example.com/secret/parcel?auth=kubernetes:parcel");
+        parcels_deployment(&manifest).set("HALFBYTE_SECRETS_URL", &url)
+    };
+    let token = |deployment: &Deployment| {
+        let volumes = &documents(deployment)["Deployment"]["spec"]["template"]["spec"]["volumes"];
+        volumes[1]["projected"]["sources"][0]["serviceAccountToken"].clone()
+    };
+    assert_eq!(token(&deployment("openbao"))["audience"], "openbao");
+    assert_eq!(token(&deployment("vault"))["audience"], "vault");
     assert_eq!(
-        (again.environment, &again.public_url, &again.secrets),
-        (config.environment, &config.public_url, &config.secrets)
+        token(&deployment("vault").token_audience("https://bao.example.com"))["audience"],
+        "https://bao.example.com"
     );
+    for bad in ["", "a\nb"] {
+        assert!(faults(deployment("vault").token_audience(bad).kubernetes()).contains("is no audience of a token"));
+    }
+}
+
+#[tokio::test]
+async fn one_stands_in_while_the_other_is_started_anew() {
+    let manifest = clinics().await;
+    let secrets = "openbao://bao.example.com:8200/secret/clinic?auth=approle:/etc/clinic/id,/etc/clinic/id-secret";
+    let units = clinics_deployment(&manifest, secrets).systemd().unwrap();
+    let names: Vec<_> = units.iter().map(|unit| unit.name.as_str()).collect();
+    assert_eq!(names, ["clinic.service", "clinic@.service", "clinic.socket", "clinic-admin.socket"]);
+    let lines = |unit: usize| units[unit].text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>();
+    let (only, stand_in) = (lines(0), lines(1));
+    let differs: Vec<_> = stand_in.iter().filter(|line| !only.contains(line)).copied().collect();
+    // All else is the same: the state, the user that it is of, what it may do, how long it is waited for.
+    let url = differs.iter().find(|line| line.contains("HALFBYTE_SECRETS_URL")).unwrap();
+    assert!(url.contains("credentials%%2Fclinic%%40%i.service%%2Flogin-1"), "{url}");
+    let others: Vec<_> = differs.iter().filter(|line| *line != url).copied().collect();
     assert_eq!(
-        (&again.identity, &again.audience, &again.client_id),
-        (&config.identity, &config.audience, &config.client_id)
+        others,
+        [
+            "Description=clinic, standing in",
+            "After=network-online.target clinic.socket",
+            "Requires=clinic.socket",
+            "Sockets=clinic.socket",
+            "Environment=\"HALFBYTE_ADMIN_LISTEN=127.0.0.1:%i\"",
+        ]
     );
-    assert_eq!((&again.trusted_proxies, &again.trace_networks), (&config.trusted_proxies, &config.trace_networks));
-    assert_eq!((again.dpop_nonce, again.lame_duck), (config.dpop_nonce, config.lame_duck));
+    assert!(stand_in.contains(&"User=clinic") && stand_in.contains(&"StateDirectory=clinic"));
+    assert!(!stand_in.contains(&"[Install]"), "it is started by hand, and not with the machine");
+    let mut long = manifest;
+    long.product = "a-name-of-more-than-31-characters".into();
+    let said = faults(clinics_deployment(&long, "env:").systemd());
+    assert!(said.contains("longer than 31 characters"), "{said}");
+}
+
+/// Where what a Dockerfile copies lies in the context and in the image.
+fn copies(dockerfile: &str) -> Vec<(&str, &str)> {
+    let copies = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|copy| !copy.starts_with('-'));
+    copies.map(|copy| copy.split_once(' ').unwrap()).collect()
+}
+
+#[test]
+fn what_a_product_depends_on_by_path_is_in_the_context_of_its_build() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path().canonicalize().unwrap();
+    let package = |folder: &str, text: &str| {
+        let folder = place.join(folder);
+        std::fs::create_dir_all(folder.join("src")).unwrap();
+        std::fs::write(folder.join("src/lib.rs"), "").unwrap();
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let head = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n");
+        std::fs::write(folder.join("Cargo.toml"), head + text).unwrap();
+        folder
+    };
+    // Through a member of another workspace, to a third one.
+    let shop = package("shop", "[dependencies]\nhalf = { path = \"../half\" }\n[workspace]\n");
+    package(
+        "half",
+        "[workspace]\nmembers = [\"core\"]\n[dependencies]\ncore-of-it = { path = \"core\", package = \"core\" }\n",
+    );
+    package("half/core", "[dependencies]\ndeep = { path = \"../../deep\" }\n");
+    package("deep", "[workspace]\n");
+    let alone = package("alone", "[workspace]\n");
+    let sources = Sources::of(&shop, None).unwrap();
+    let expected =
+        Sources { context: place.clone(), product: "shop".into(), others: vec!["deep".into(), "half".into()] };
+    assert_eq!(sources, expected);
+    let deployment = Deployment::of(&hostile("product", "shop"));
+    let others: Vec<&str> = sources.others.iter().map(String::as_str).collect();
+    let text = deployment.clone().sources(&sources.product, &others).dockerfile().unwrap();
+    let copied = copies(&text);
+    assert_eq!(copied, [("shop", "/build/shop"), ("deep", "/build/deep"), ("half", "/build/half")]);
+    assert!(copied.iter().all(|(from, _)| sources.context.join(from).join("Cargo.toml").is_file()));
+    assert!(text.contains("\nWORKDIR /build/shop\n") && text.contains("target=/build/shop/target,"));
+    assert!(text.contains("docker build --tag shop --file shop/Dockerfile ."));
+
+    let sources = Sources::of(&alone, None).unwrap();
+    assert_eq!(sources, Sources { context: alone.clone(), product: String::new(), others: vec![] });
+    let text = deployment.clone().dockerfile().unwrap();
+    assert_eq!(copies(&text), [(".", "/build")]);
+
+    let said = Sources::of(&shop, Some(&shop)).unwrap_err();
+    assert!(said.contains("is outside of the context"), "{said}");
+    let absolute = format!("[dependencies]\nhalf = {{ path = \"{}\" }}\n[workspace]\n", place.join("half").display());
+    let said = Sources::of(&package("fixed", &absolute), None).unwrap_err();
+    assert!(said.contains("which no image has there: write it relative"), "{said}");
+    for bad in ["", "../half", "/half", "a b", "half\nRUN x"] {
+        assert!(faults(deployment.clone().sources("shop", &[bad]).dockerfile()).contains("is no folder of a context"));
+        assert!(faults(deployment.clone().sources(bad, &[]).dockerfile()).contains("is no folder of a context"));
+    }
 }
 
 #[tokio::test]
@@ -242,6 +448,9 @@ async fn a_secret_where_none_belongs_is_refused_and_not_repeated() {
         ("SMTP_PASSWORD", "hunter2"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2"),
         ("BAO_TOKEN", "hunter2"),
+        ("SMTP_PASS", "hunter2"),
+        ("SENTRY_DSN", "https://hunter2@sentry.example.com/1"),
+        ("UPSTREAM_URL", "https://upstream.example.com/?api-key=hunter2"),
     ] {
         let said = faults(parcels_deployment(&manifest).secret("X").set(name, value).systemd());
         assert!(!said.contains("hunter2"), "{said}");
@@ -280,18 +489,24 @@ fn hostile(place: &str, text: &str) -> Manifest {
         "features": [], "secrets": ["label-seal"],
         "configuration": {
             "environment": "staging", "lame_duck_seconds": 0, "public_url": "https://parcel.example.com/",
-            "secrets": "file:///run/secrets", "identity": ["https://login.example.com"], "billing": "postgres:",
-            "audience": "parcel", "client_id": "client",
+            "billing": "postgres:", "client_id": "client",
         },
     });
     match place {
         "secrets" => manifest["secrets"] = json!([text]),
         "identity" => manifest["configuration"]["identity"] = json!([text]),
-        "folder" => manifest["configuration"]["secrets"] = json!(format!("file://{text}")),
         place if manifest.get(place).is_some() => manifest[place] = json!(text),
         place => manifest["configuration"][place] = json!(text),
     }
     serde_json::from_value(manifest).unwrap()
+}
+
+/// A deployment of it that can be rendered.
+fn settled(manifest: &Manifest) -> Deployment {
+    Deployment::of(manifest)
+        .set("HALFBYTE_PUBLIC_URL", "https://parcel.example.com")
+        .set("HALFBYTE_SECRETS_URL", "file:///run/secrets")
+        .set("HALFBYTE_IDENTITY_URL", "https://login.example.com")
 }
 
 const HOSTILE: [&str; 20] = [
@@ -321,7 +536,10 @@ const HOSTILE: [&str; 20] = [
 fn what_lands_where_it_would_be_read_as_more_is_refused() {
     for text in HOSTILE {
         for place in ["product", "version", "fingerprint", "secrets", "folder"] {
-            let deployment = Deployment::of(&hostile(place, text));
+            let deployment = match place {
+                "folder" => settled(&hostile("", "")).set("HALFBYTE_SECRETS_URL", &format!("file://{text}")),
+                place => settled(&hostile(place, text)),
+            };
             let said = faults(deployment.kubernetes());
             assert!(!said.contains(['\r', '\u{85}', '\u{2028}', '\u{202e}']), "{said:?}");
             faults(deployment.systemd());
@@ -331,7 +549,7 @@ fn what_lands_where_it_would_be_read_as_more_is_refused() {
         }
     }
     for text in HOSTILE {
-        let deployment = Deployment::of(&hostile("product", "parcel"));
+        let deployment = settled(&hostile("product", "parcel"));
         faults(deployment.clone().image(text).dockerfile());
         faults(deployment.clone().binary("parcel", text).dockerfile());
         faults(deployment.clone().binary(text, "parcel").dockerfile());
@@ -343,9 +561,11 @@ fn what_lands_where_it_would_be_read_as_more_is_refused() {
         faults(deployment.clone().resources(text, "1Gi").kubernetes());
         faults(deployment.clone().secret_object(text).kubernetes());
         faults(deployment.clone().service_account_annotation(text, "x").kubernetes());
+        faults(deployment.clone().ingress_annotation(text, "x").kubernetes());
         faults(deployment.clone().set(text, "x").kubernetes());
     }
-    let deployment = Deployment::of(&hostile("product", "parcel"));
+    let deployment = settled(&hostile("product", "parcel"));
+    assert!(deployment.kubernetes().is_ok(), "nothing else is wrong with it");
     for (public, admin) in [(80, 9090), (8080, 8080)] {
         faults(deployment.clone().ports(public, admin).kubernetes());
     }
@@ -358,12 +578,10 @@ fn what_lands_where_it_would_be_read_as_more_is_refused() {
 fn two_secrets_that_would_be_one_variable_are_refused() {
     let mut manifest = hostile("secrets", "db-password");
     manifest.secrets.push("db.password".into());
-    manifest.configuration.insert("secrets".into(), json!("env:"));
-    assert!(
-        faults(Deployment::of(&manifest).kubernetes()).contains("DB_PASSWORD stands for the secret \"db.password\"")
-    );
+    let by_variables = |manifest: &Manifest| settled(manifest).set("HALFBYTE_SECRETS_URL", "env:");
+    assert!(faults(by_variables(&manifest).kubernetes()).contains("DB_PASSWORD stands for the secret \"db.password\""));
     manifest.secrets = vec!["halfbyte-env".into(), "9".into()];
-    let said = faults(Deployment::of(&manifest).systemd());
+    let said = faults(by_variables(&manifest).systemd());
     assert!(
         said.contains("\"halfbyte-env\" cannot be a variable") && said.contains("\"9\" cannot be a variable"),
         "{said}"
@@ -374,7 +592,7 @@ fn two_secrets_that_would_be_one_variable_are_refused() {
 fn how_a_server_of_secrets_is_asked_must_be_said() {
     let manifest = hostile("secrets", "label-seal");
     let deployment = |auth: &str| {
-        Deployment::of(&manifest).set("HALFBYTE_SECRETS_URL", &format!("openbao://bao.example.com/secret/parcel{auth}"))
+        settled(&manifest).set("HALFBYTE_SECRETS_URL", &format!("openbao://bao.example.com/secret/parcel{auth}"))
     };
     assert!(faults(deployment("").kubernetes()).contains("set it whole"));
     assert!(faults(deployment("?auth=approle:/a,/b").kubernetes()).contains("?auth=kubernetes:ROLE"));
@@ -409,7 +627,7 @@ proptest! {
                                                        proptest::sample::select(&HOSTILE[..]).prop_map(str::to_owned)]) {
         let text = text.trim();
         prop_assume!(!text.is_empty());
-        let with = |text: &str| Deployment::of(&hostile("audience", text)).set("GREETING", text);
+        let with = |text: &str| settled(&hostile("client_id", text)).set("GREETING", text);
         let (benign, deployment) = (with("benign"), with(text));
         if deployment.kubernetes().is_err() {
             prop_assert!(deployment.systemd().is_err());
@@ -417,19 +635,21 @@ proptest! {
         }
         let (mut found, mut expected) = (documents(&deployment), documents(&benign));
         let told = variables(&found);
-        prop_assert_eq!((told["HALFBYTE_IDENTITY_AUDIENCE"].as_str(), told["GREETING"].as_str()), (text, text));
+        prop_assert_eq!((told["HALFBYTE_IDENTITY_CLIENT_ID"].as_str(), told["GREETING"].as_str()), (text, text));
         for documents in [&mut found, &mut expected] {
             documents.get_mut("Deployment").unwrap()["spec"]["template"]["spec"]["containers"][0]["env"].take();
         }
         prop_assert_eq!(found, expected);
         let (found, expected) = (deployment.systemd().unwrap(), benign.systemd().unwrap());
-        prop_assert_eq!(found[0].text.split('\n').count(), expected[0].text.split('\n').count());
-        let lines = found[0].text.split('\n').zip(expected[0].text.split('\n'));
-        for (line, before) in lines.filter(|(line, before)| line != before) {
-            let name = unquoted(before).unwrap().split_once('=').unwrap().0.to_owned();
-            prop_assert_eq!(unquoted(line), Some(format!("{name}={text}")));
+        for (found, expected) in found.iter().zip(&expected).take(2) {
+            prop_assert_eq!(found.text.split('\n').count(), expected.text.split('\n').count());
+            let lines = found.text.split('\n').zip(expected.text.split('\n'));
+            for (line, before) in lines.filter(|(line, before)| line != before) {
+                let name = unquoted(before).unwrap().split_once('=').unwrap().0.to_owned();
+                prop_assert_eq!(unquoted(line), Some(format!("{name}={text}")));
+            }
         }
-        prop_assert_eq!(&found[1..], &expected[1..]);
+        prop_assert_eq!(&found[2..], &expected[2..]);
         prop_assert_eq!(deployment.dockerfile().unwrap(), benign.dockerfile().unwrap());
     }
 }

@@ -1,8 +1,11 @@
 //! `cargo xtask bench [NAME]`.
 
+use std::time::Duration;
+
 use crate::backends::watchdog::Watchdog;
 use crate::backends::{self, Session};
 use crate::cargo::Workspace;
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::invocation::Invocation;
 
@@ -11,6 +14,9 @@ pub const PACKAGE: &str = "halfbyte-benches";
 
 /// The real servers that benches compare with, started for them alone.
 const PEERS: &[(&str, &[&str])] = &[("billing", &["nats", "postgres"])];
+
+/// For one bench, which takes a fraction of it; to build it in release comes first.
+const LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 /// Runs the bench called `name`, or all.
 pub fn run(workspace: &Workspace, name: Option<&str>) -> Result {
@@ -24,12 +30,13 @@ pub fn run(workspace: &Workspace, name: Option<&str>) -> Result {
     let dir = workspace.backends_dir();
     let _watchdog = Watchdog::start(&Session::run_record_path(&dir))?;
     for bench in chosen {
+        let by = Deadline::within(LIMIT);
         // Built first: a compiler beside it would slow a server down, and one that waits need not run yet.
-        Invocation::cargo("bench --no-run").args(["-p", PACKAGE, "--bench", bench]).run(&workspace.root)?;
+        Invocation::cargo("bench --no-run").args(["-p", PACKAGE, "--bench", bench]).run(&workspace.root, by)?;
         let mut session = backends::start_for_benches(&dir, peers(bench))?;
         let run = Invocation::cargo("bench").args(["-p", PACKAGE, "--bench", bench]);
         let run = session.env().iter().fold(run, |run, (key, value)| run.env(key, value));
-        run.run(&workspace.root)?;
+        run.run(&workspace.root, by)?;
         session.stop()?;
     }
     Ok(())

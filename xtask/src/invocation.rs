@@ -4,7 +4,8 @@ use std::fmt::{self, Display};
 use std::path::Path;
 use std::process::Command;
 
-use crate::error::{Context, Error, Result};
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
 
 /// A program with its arguments and the variables that are set for it.
 #[derive(Debug)]
@@ -39,15 +40,12 @@ impl Invocation {
         self
     }
 
-    /// Prints the command and runs it in `directory`, its output going where ours goes.
-    pub fn run(&self, directory: &Path) -> Result {
+    /// Prints the command and runs it in `directory`, its output going where ours goes; `by` then it must have ended.
+    pub fn run(&self, directory: &Path, by: Deadline) -> Result {
         println!("$ {self}");
-        let status = Command::new(&self.program)
-            .args(&self.args)
-            .envs(self.env.iter().map(|(key, value)| (key, value)))
-            .current_dir(directory)
-            .status()
-            .context(format_args!("cannot run `{self}`"))?;
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).envs(self.env.iter().map(|(key, value)| (key, value))).current_dir(directory);
+        let status = by.run(&mut command, self)?;
         if status.success() { Ok(()) } else { Err(Error::new(format!("this failed with {status}:\n  {self}"))) }
     }
 }
@@ -73,6 +71,8 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -84,7 +84,8 @@ mod tests {
     #[test]
     fn a_failing_command_is_named_in_the_error() {
         let fails = Invocation { program: "false".to_owned(), args: vec!["--now".to_owned()], env: Vec::new() };
-        let error = fails.run(Path::new(".")).expect_err("that is what it is for");
+        let error =
+            fails.run(Path::new("."), Deadline::within(Duration::from_secs(60))).expect_err("that is what it is for");
         assert_eq!(error.to_string(), "this failed with exit status: 1:\n  false --now");
     }
 }

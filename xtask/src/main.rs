@@ -9,6 +9,7 @@
 mod backends;
 mod bench;
 mod cargo;
+mod deadline;
 mod error;
 mod invocation;
 mod new;

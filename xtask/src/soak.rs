@@ -1,15 +1,20 @@
 //! `cargo xtask soak`: load for minutes, with faults at random; and the program that does it, which is also the fault matrix.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::backends::watchdog::Watchdog;
 use crate::backends::{self, Session};
 use crate::cargo::Workspace;
+use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::invocation::Invocation;
 
 /// The servers that it puts its faults in front of.
 const SERVERS: &[&str] = &["oidc-provider", "openbao", "postgres"];
+
+/// For the program to be built.
+const BUILD: Duration = Duration::from_secs(30 * 60);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -29,7 +34,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     let dir = workspace.backends_dir();
     let _watchdog = Watchdog::start(&Session::run_record_path(&dir))?;
     // Built first: a compiler beside it would slow everything down.
-    let program = program(workspace)?;
+    let program = program(workspace, Deadline::within(BUILD))?;
     let mut session = backends::start_for_tests(&dir, SERVERS)?;
     let program = session.env().iter().fold(program, |program, (key, value)| program.env(key, value));
     let numbers = [args.minutes.to_string(), args.rate.to_string()];
@@ -37,14 +42,20 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     if let Some(seed) = args.seed {
         program = program.args(["--seed", &seed.to_string()]);
     }
-    let outcome = program.run(&workspace.root);
+    let by = Deadline::within(limit(args.minutes));
+    let outcome = program.run(&workspace.root, by);
     session.stop()?;
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
+/// What a soak of so many minutes may take: each of them ends with everything being well again.
+fn limit(minutes: u32) -> Duration {
+    Duration::from_secs(15 * 60) + Duration::from_secs(60) * minutes * 3
+}
+
 /// Builds the example `faults` with the features of the tests, so that nothing is built twice; answers what runs it.
-pub fn program(workspace: &Workspace) -> Result<Invocation> {
-    Invocation::cargo("build --workspace --all-features --example faults").run(&workspace.root)?;
+pub fn program(workspace: &Workspace, by: Deadline) -> Result<Invocation> {
+    Invocation::cargo("build --workspace --all-features --example faults").run(&workspace.root, by)?;
     Ok(Invocation::program(&workspace.target.join("debug/examples/faults")))
 }
 

@@ -207,9 +207,15 @@ impl<T> Live<T> {
             }
             let rested = {
                 let status = self.shared.status.borrow();
-                if status.attempts >= enough || status.ended {
+                if status.ended {
                     drop(status);
                     return self.load();
+                }
+                if status.attempts >= enough {
+                    // One that failed meanwhile does not tell that there is nothing newer.
+                    let failed = status.failed();
+                    drop(status);
+                    return failed.map_or_else(|| self.load(), Err);
                 }
                 status.last_attempt.filter(|_| !status.in_flight).map(|at| at + gap)
             };

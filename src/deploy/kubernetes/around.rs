@@ -1,8 +1,10 @@
 //! What stands around the pods.
 
+use std::collections::BTreeMap;
+
 use super::super::plan::Plan;
 use super::super::yaml::{Node, list, map};
-use super::{object, selector, with_spec};
+use super::{object, scheme, selector, with_spec};
 
 /// The share of the CPU that was asked for, in percent, from which on there are to be more.
 const BUSY: u64 = 70;
@@ -10,16 +12,27 @@ const BUSY: u64 = 70;
 const QUIET: u64 = 300;
 
 pub(super) fn service_account(plan: &Plan) -> Node {
-    let annotations = plan.annotations.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    let annotations = Some(Node::Map(annotations)).filter(|_| !plan.annotations.is_empty());
-    let mut account = object(plan, "v1", "ServiceAccount", map([]).and("annotations", annotations));
+    let metadata = map([]).and("annotations", annotations(&plan.annotations));
+    let mut account = object(plan, "v1", "ServiceAccount", metadata);
     account.push(("automountServiceAccountToken".to_owned(), false.into()));
     Node::Map(account)
 }
 
+fn annotations(all: &BTreeMap<String, String>) -> Option<Node> {
+    let entries = all.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    Some(Node::Map(entries)).filter(|_| !all.is_empty())
+}
+
 pub(super) fn service(plan: &Plan) -> Node {
-    let port =
-        map([("name", "http".into()), ("port", 80.into()), ("targetPort", "http".into()), ("protocol", "TCP".into())]);
+    let scheme = scheme(plan);
+    let port = map([
+        ("name", scheme.into()),
+        ("port", if plan.tls { 443 } else { 80 }.into()),
+        ("targetPort", scheme.into()),
+        ("protocol", "TCP".into()),
+        // By this, an Ingress and a mesh know what to speak.
+        ("appProtocol", scheme.into()),
+    ]);
     let selector = map([("app.kubernetes.io/name", plan.name.as_str().into())]);
     let spec = map([("type", "ClusterIP".into()), ("selector", selector), ("ports", list([port]))]);
     with_spec(object(plan, "v1", "Service", map([])), spec)
@@ -61,7 +74,10 @@ pub(super) fn network_policy(plan: &Plan) -> Node {
         ("policyTypes", list(["Ingress".into()])),
         (
             "ingress",
-            list([map([("ports", ports("http"))]), map([("from", list([monitoring])), ("ports", ports("admin"))])]),
+            list([
+                map([("ports", ports(scheme(plan)))]),
+                map([("from", list([monitoring])), ("ports", ports("admin"))]),
+            ]),
         ),
     ]);
     with_spec(object(plan, "networking.k8s.io/v1", "NetworkPolicy", map([])), spec)
@@ -69,10 +85,11 @@ pub(super) fn network_policy(plan: &Plan) -> Node {
 
 pub(super) fn ingress(plan: &Plan, host: &str) -> Node {
     let backend =
-        map([("service", map([("name", plan.name.as_str().into()), ("port", map([("name", "http".into())]))]))]);
+        map([("service", map([("name", plan.name.as_str().into()), ("port", map([("name", scheme(plan).into())]))]))]);
     let path = map([("path", "/".into()), ("pathType", "Prefix".into()), ("backend", backend)]);
     let rule = map([("host", host.into()), ("http", map([("paths", list([path]))]))]);
     let tls = map([("hosts", list([host.into()])), ("secretName", format!("{}-tls", plan.name).into())]);
     let spec = map([("tls", list([tls])), ("rules", list([rule]))]);
-    with_spec(object(plan, "networking.k8s.io/v1", "Ingress", map([])), spec)
+    let metadata = map([]).and("annotations", annotations(&plan.ingress_annotations));
+    with_spec(object(plan, "networking.k8s.io/v1", "Ingress", metadata), spec)
 }

@@ -27,7 +27,13 @@ pub(super) fn render(plan: &Plan) -> Result<String, Undeployable> {
         ),
     ];
     if let Some(host) = &plan.host {
-        documents.push(("TLS ends here; the certificate is in the Secret named.", around::ingress(plan, host)));
+        let comment = if plan.tls {
+            "TLS ends here, with the certificate in the Secret named, and begins anew to the pod, which speaks it too: a controller that does \
+             not\ngo by the Service's appProtocol must be told by an annotation of its own."
+        } else {
+            "TLS ends here; the certificate is in the Secret named."
+        };
+        documents.push((comment, around::ingress(plan, host)));
     }
     yaml::documents(&documents)
 }
@@ -63,6 +69,11 @@ fn labels(plan: &Plan) -> Node {
 /// What does not change from one version to the next: by it objects find their pods.
 fn selector(plan: &Plan) -> Node {
     map([("matchLabels", map([("app.kubernetes.io/name", plan.name.as_str().into())]))])
+}
+
+/// What the listener for clients speaks; its port is called so everywhere.
+fn scheme(plan: &Plan) -> &'static str {
+    if plan.tls { "https" } else { "http" }
 }
 
 fn with_spec(mut head: Vec<(String, Node)>, spec: Node) -> Node {

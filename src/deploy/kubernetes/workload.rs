@@ -2,7 +2,7 @@
 
 use super::super::plan::{Plan, Secrets};
 use super::super::yaml::{Node, list, map};
-use super::{labels, object, selector, with_spec};
+use super::{labels, object, scheme, selector, with_spec};
 
 /// The uid and gid of `nonroot` in distroless images.
 const NOBODY: u64 = 65532;
@@ -60,7 +60,7 @@ fn pod(plan: &Plan) -> Node {
         // Where one is needed, the token alone is mounted below.
         ("automountServiceAccountToken", false.into()),
         ("enableServiceLinks", false.into()),
-        ("terminationGracePeriodSeconds", plan.drain_seconds.into()),
+        ("terminationGracePeriodSeconds", plan.stop_seconds.into()),
         ("securityContext", security),
         (
             "topologySpreadConstraints",
@@ -96,7 +96,7 @@ fn container(plan: &Plan, mounts: Node) -> Node {
         ("name", plan.name.as_str().into()),
         ("image", plan.image.as_str().into()),
         ("imagePullPolicy", "IfNotPresent".into()),
-        ("ports", list([port("http", plan.ports.0), port("admin", plan.ports.1)])),
+        ("ports", list([port(scheme(plan), plan.ports.0), port("admin", plan.ports.1)])),
         ("env", environment(plan)),
         // CPU is not limited: a process that is held back answers late. Memory is: what is asked for is what there is.
         (
@@ -114,6 +114,7 @@ fn container(plan: &Plan, mounts: Node) -> Node {
     ])
 }
 
+/// By the listener for operators, which is plain HTTP whatever the one for clients speaks.
 fn probe(path: &str, period: u64, failures: u64) -> Node {
     map([
         ("httpGet", map([("path", path.into()), ("port", "admin".into())])),
@@ -158,8 +159,12 @@ fn volumes(plan: &Plan) -> (Node, Node) {
             mounts.push(mount("secrets", folder, true));
             volumes.push(volume("secrets", "secret", what));
         }
-        Secrets::ServiceAccount => {
-            let token = map([("path", "token".into()), ("expirationSeconds", TOKEN_SECONDS.into())]);
+        Secrets::ServiceAccount(audience) => {
+            let token = map([
+                ("path", "token".into()),
+                ("audience", audience.as_str().into()),
+                ("expirationSeconds", TOKEN_SECONDS.into()),
+            ]);
             let sources = list([map([("serviceAccountToken", token)])]);
             mounts.push(mount("service-account", TOKEN_FOLDER, true));
             volumes.push(volume(

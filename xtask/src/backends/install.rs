@@ -3,12 +3,16 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Result};
 use crate::tools;
 
 /// Holds what was asked for once it is installed; anything else there means "not installed".
 const STAMP: &str = ".installed";
+/// For what fetches one package.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// What pip is told to install from a lock.
 const LOCK: &str = "requirements.txt";
 
@@ -109,12 +113,13 @@ fn python() -> String {
 }
 
 fn fetch(command: &mut Command) -> Result {
-    let output = command.output().context(format_args!("cannot run {command:?}"))?;
+    let shown = format!("{command:?}");
+    let output = Deadline::within(LIMIT).output(command, &shown)?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Error::new(format!("{command:?} failed; is the package registry reachable?\n{}", said.trim_end())))
+    Err(Error::new(format!("{shown} failed; is the package registry reachable?\n{}", said.trim_end())))
 }
 
 fn write(path: &Path, text: &str) -> Result {

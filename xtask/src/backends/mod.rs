@@ -10,7 +10,7 @@ mod oidc_provider;
 mod openbao;
 pub mod ports;
 mod postgres;
-mod process;
+pub mod process;
 pub mod ready;
 mod record;
 mod rotel;

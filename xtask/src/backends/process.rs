@@ -49,7 +49,7 @@ impl Process {
             if !self.is_alive() {
                 return Ok(());
             }
-            self.signal_group(signal)?;
+            signal_group(self.id, signal)?;
             let start = Instant::now();
             while self.is_alive() && start.elapsed() < PATIENCE {
                 thread::sleep(POLL);
@@ -57,16 +57,17 @@ impl Process {
         }
         if self.is_alive() { Err(Error::new(format!("{name} (pid {}) does not end", self.id))) } else { Ok(()) }
     }
+}
 
-    fn signal_group(&self, signal: &str) -> Result {
-        // The shell's own `kill`: the standard library signals children only, and not every system has the program.
-        Command::new("sh")
-            .args(["-c", "kill -s \"$0\" -- \"-$1\"", signal, &self.id.to_string()])
-            .stderr(Stdio::null())
-            .status()
-            .map(drop)
-            .context("cannot run `sh` to send a signal")
-    }
+/// Tells all of the group that this process leads.
+pub fn signal_group(leader: u32, signal: &str) -> Result {
+    // The shell's own `kill`: the standard library signals children only, and not every system has the program.
+    Command::new("sh")
+        .args(["-c", "kill -s \"$0\" -- \"-$1\"", signal, &leader.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .map(drop)
+        .context("cannot run `sh` to send a signal")
 }
 
 /// What the system says of a process.

@@ -6,11 +6,16 @@ pub mod trial;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use crate::cargo::Workspace;
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Result};
 use crate::invocation::Invocation;
+
+/// For `cargo fmt`.
+const FORMAT: Duration = Duration::from_secs(5 * 60);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -36,13 +41,16 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result {
 /// Writes the product called `name` into `folder`, which it makes.
 fn write(workspace: &Workspace, name: &str, folder: &Path, versions: bool) -> Result {
     name::check(name)?;
-    let files = template::files(&workspace.root, name, versions)?;
     let parent = folder.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     let parent = parent.canonicalize().context(format_args!("cannot find {}", parent.display()))?;
     let root = workspace.root.canonicalize().context("cannot find this workspace")?;
     if parent.starts_with(&root) {
         return Err(Error::new(format!("{} is inside this workspace; name another with --path", folder.display())));
     }
+    let from = folder.file_name().map(|name| parent.join(name)).unwrap_or_default();
+    // Relative, since an image has neither folder where this machine has it.
+    let root = relative(&root, &from);
+    let files = template::files((!versions).then_some(&*root), name)?;
     // Whatever is there already stays as it is.
     fs::create_dir(folder).context(format_args!("cannot make {}", folder.display()))?;
     for (path, text) in files {
@@ -60,12 +68,30 @@ fn write(workspace: &Workspace, name: &str, folder: &Path, versions: bool) -> Re
     let lock = workspace.root.join("Cargo.lock");
     fs::copy(&lock, folder.join("Cargo.lock")).context(format_args!("cannot copy {}", lock.display()))?;
     // Where lines end, and what comes first, depends on the name.
-    Invocation::cargo("fmt").run(folder)
+    Invocation::cargo("fmt").run(folder, Deadline::within(FORMAT))
+}
+
+/// The way to `to` that begins in `from`; both are absolute and have no links in them.
+fn relative(to: &Path, from: &Path) -> PathBuf {
+    let common = to.components().zip(from.components()).take_while(|(to, from)| to == from).count();
+    let up = from.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(to.components().skip(common)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_way_to_this_workspace_is_relative() {
+        for (to, from, way) in [
+            ("/src/halfbyte", "/src/shop", "../halfbyte"),
+            ("/work/main", "/tmp/new/shop", "../../../work/main"),
+            ("/src", "/src/products/shop", "../.."),
+        ] {
+            assert_eq!(relative(Path::new(to), Path::new(from)), Path::new(way));
+        }
+    }
 
     #[test]
     fn a_product_is_written_where_there_is_nothing_yet() {

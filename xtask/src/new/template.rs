@@ -20,25 +20,26 @@ const FILES: &[(&str, &str)] = &[
     ("tests/product.rs", include_str!("../../template/tests/product.rs.txt")),
 ];
 
-/// The files of the product `name`, which has been checked, by path.
-pub fn files(root: &Path, name: &str, versions: bool) -> Result<Vec<(String, String)>> {
+/// The files of the product `name`, which has been checked, by path; `root` is where this workspace is from there, if it is to be
+/// depended on by its path.
+pub fn files(root: Option<&Path>, name: &str) -> Result<Vec<(String, String)>> {
     let words = [
         ("{{product}}", name.to_owned()),
         ("{{crate}}", name.replace('-', "_")),
         ("{{title}}", title(name)),
         ("{{rust}}", env!("CARGO_PKG_RUST_VERSION").to_owned()),
-        ("{{halfbyte}}", dependency(root, versions, "")?),
-        ("{{tested}}", dependency(root, versions, r#", features = ["conformance"]"#)?),
+        ("{{halfbyte}}", dependency(root, "")?),
+        ("{{tested}}", dependency(root, r#", features = ["conformance"]"#)?),
     ];
     let fill = |text: &str| words.iter().fold(text.to_owned(), |text, (word, with)| text.replace(word, with));
     Ok(FILES.iter().map(|(path, text)| (fill(path), fill(text))).collect())
 }
 
 /// What `Cargo.toml` says of the platform.
-fn dependency(root: &Path, versions: bool, more: &str) -> Result<String> {
-    if versions {
+fn dependency(root: Option<&Path>, more: &str) -> Result<String> {
+    let Some(root) = root else {
         return Ok(format!("{{ version = \"{}\"{more} }}", env!("CARGO_PKG_VERSION")));
-    }
+    };
     match root.to_str().filter(|path| !path.contains(|c: char| c.is_control() || c == '"' || c == '\\')) {
         Some(path) => Ok(format!("{{ path = \"{path}\"{more} }}")),
         None => Err(Error::new("the path of this workspace cannot stand in a Cargo.toml; use --versions")),
@@ -58,26 +59,26 @@ mod tests {
 
     #[test]
     fn every_word_is_filled_in() {
-        let files = files(Path::new("/src/halfbyte"), "my-shop", false).expect("a good path");
+        let files = files(Some(Path::new("../halfbyte")), "my-shop").expect("a good path");
         for (path, text) in &files {
             assert!(!path.contains("{{") && !text.contains("{{"), "{path}");
         }
         let text = |path: &str| files.iter().find(|(at, _)| at == path).map(|(_, text)| text.as_str()).expect(path);
         assert!(text("README.md").starts_with("# My shop\n"));
         assert!(text("src/main.rs").contains("use my_shop::items::Items;"));
-        assert!(text("Cargo.toml").contains("halfbyte = { path = \"/src/halfbyte\" }\n"));
-        assert!(text("Cargo.toml").contains("{ path = \"/src/halfbyte\", features = [\"conformance\"] }"));
+        assert!(text("Cargo.toml").contains("halfbyte = { path = \"../halfbyte\" }\n"));
+        assert!(text("Cargo.toml").contains("{ path = \"../halfbyte\", features = [\"conformance\"] }"));
     }
 
     #[test]
     fn published_versions_are_asked_for_by_number() {
-        let files = files(Path::new("/src/halfbyte"), "shop", true).expect("no path is needed");
+        let files = files(None, "shop").expect("no path is needed");
         let expected = format!("halfbyte = {{ version = \"{}\" }}\n", env!("CARGO_PKG_VERSION"));
         assert!(files.iter().any(|(path, text)| path == "Cargo.toml" && text.contains(&expected)));
     }
 
     #[test]
     fn a_path_that_would_end_its_quotes_is_refused() {
-        assert!(files(Path::new("/src/a\"b"), "shop", false).is_err());
+        assert!(files(Some(Path::new("../a\"b")), "shop").is_err());
     }
 }

@@ -4,6 +4,7 @@
 //! one of its own builds all the same. Built alone, it does not.
 
 use crate::cargo::{Package, Workspace};
+use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::invocation::Invocation;
 
@@ -12,8 +13,8 @@ const UMBRELLA: &str = "halfbyte";
 
 /// Lints each library with no features and with each single one, and compiles the tests of each domain crate with what it asks for itself.
 /// They run with all features in a step of their own: to build and run them once more here took a third of the whole time.
-pub fn run(workspace: &Workspace) -> Result {
-    workspace.packages.iter().flat_map(invocations).try_for_each(|invocation| invocation.run(&workspace.root))
+pub fn run(workspace: &Workspace, by: Deadline) -> Result {
+    workspace.packages.iter().flat_map(invocations).try_for_each(|invocation| invocation.run(&workspace.root, by))
 }
 
 fn invocations(package: &Package) -> Vec<Invocation> {

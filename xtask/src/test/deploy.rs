@@ -9,6 +9,7 @@ use std::process::Command;
 
 use crate::backends::install::Package;
 use crate::cargo::Workspace;
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Result};
 
 /// Whose files are kept.
@@ -40,7 +41,7 @@ const DOCKERFILE: &str = "Dockerfile";
 /// One in each kind of object, and one for each way to be wrong.
 const MUTANTS: &[Mutant] = &[
     mutant(MANIFESTS, "containerPort: 8080", "containerPort: eighty"),
-    mutant(MANIFESTS, "terminationGracePeriodSeconds: 52", "terminationGraceSeconds: 52"),
+    mutant(MANIFESTS, "terminationGracePeriodSeconds: 57", "terminationGraceSeconds: 57"),
     mutant(MANIFESTS, "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: \"true\""),
     mutant(MANIFESTS, "        - name: HALFBYTE_ENV\n", "        - nam: HALFBYTE_ENV\n"),
     mutant(MANIFESTS, "automountServiceAccountToken: false\n---", "automountToken: false\n---"),
@@ -53,11 +54,12 @@ const MUTANTS: &[Mutant] = &[
     mutant(DOCKERFILE, "rust:1.95-slim-trixie", "rust:latest"),
     mutant(DOCKERFILE, "distroless/cc-debian13:nonroot", "distroless/cc-debian13"),
     mutant(DOCKERFILE, "ENTRYPOINT [\"/usr/bin/parcel\"]", "ENTRYPOINT /usr/bin/parcel"),
-    mutant(DOCKERFILE, "COPY . .", "COPYALL . ."),
+    mutant(DOCKERFILE, "COPY . /build", "COPYALL . /build"),
+    mutant(DOCKERFILE, "WORKDIR /build", "WORKDIR build"),
 ];
 
 /// Installs them where they are not, and shows them everything.
-pub fn run(workspace: &Workspace) -> Result {
+pub fn run(workspace: &Workspace, by: Deadline) -> Result {
     let tools = workspace.backends_dir();
     VALIDATE.install(&tools, "kubernetes-validate")?;
     HADOLINT.install(&tools, "hadolint")?;
@@ -65,7 +67,7 @@ pub fn run(workspace: &Workspace) -> Result {
     for product in PRODUCTS {
         for file in [MANIFESTS, DOCKERFILE] {
             let path = kept.join(product).join(file);
-            if let Some(said) = complaint(&tools, file, &path)? {
+            if let Some(said) = complaint(&tools, file, &path, by)? {
                 return Err(Error::new(format!("{} is refused:\n{said}", path.display())));
             }
             println!("{product}/{file}: taken");
@@ -80,7 +82,7 @@ pub fn run(workspace: &Workspace) -> Result {
         }
         let path = scratch.join(file);
         fs::write(&path, text.replacen(from, to, 1)).context(format_args!("cannot write {}", path.display()))?;
-        if complaint(&tools, file, &path)?.is_none() {
+        if complaint(&tools, file, &path, by)?.is_none() {
             return Err(Error::new(format!("parcel/{file} with {to:?} in place of {from:?} is taken")));
         }
     }
@@ -89,7 +91,7 @@ pub fn run(workspace: &Workspace) -> Result {
 }
 
 /// What is said against a file.
-fn complaint(tools: &Path, file: &str, path: &Path) -> Result<Option<String>> {
+fn complaint(tools: &Path, file: &str, path: &Path, by: Deadline) -> Result<Option<String>> {
     let mut command = if file == DOCKERFILE {
         let installed = tools.join("hadolint");
         let mut command = Command::new(installed.join("bin/hadolint"));
@@ -104,7 +106,8 @@ fn complaint(tools: &Path, file: &str, path: &Path) -> Result<Option<String>> {
         command.env("PYTHONPATH", &installed).current_dir(&installed);
         command
     };
-    let output = command.arg(path).output().context(format_args!("cannot run {command:?}"))?;
+    let shown = format!("{:?}", command.arg(path));
+    let output = by.output(&mut command, &shown)?;
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     // An object that there is no schema for is only warned of, with success.
     Ok((!output.status.success() || !said.is_empty()).then_some(said))

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cargo::Workspace;
+use crate::deadline::Deadline;
 use crate::error::{Context, Error, Result};
 use crate::invocation::Invocation;
 
@@ -23,21 +24,21 @@ const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
 const LIMITS: [&str; 4] = ["-max_total_time=20", "-timeout=10", "-rss_limit_mb=2048", "-max_len=4096"];
 
 /// Builds the targets and runs each on its seeds.
-pub fn run(workspace: &Workspace) -> Result {
+pub fn run(workspace: &Workspace, by: Deadline) -> Result {
     let fuzz = workspace.root.join("fuzz");
     let built = workspace.target.join("fuzz");
-    Invocation::cargo("fmt --check").run(&fuzz)?;
+    Invocation::cargo("fmt --check").run(&fuzz, by)?;
     // With a target named, cargo keeps the flags from build scripts and procedural macros.
     let host = host()?;
     Invocation::cargo("build --locked")
         .args(["--target", &host, "--target-dir", &built.to_string_lossy()])
         .env("RUSTFLAGS", RUSTFLAGS)
-        .run(&fuzz)?;
+        .run(&fuzz, by)?;
     let programs = built.join(&host).join("debug");
-    TARGETS.into_iter().try_for_each(|target| run_one(target, &fuzz, &programs, &built))
+    TARGETS.into_iter().try_for_each(|target| run_one(target, &fuzz, &programs, &built, by))
 }
 
-fn run_one(target: &str, fuzz: &Path, programs: &Path, scratch: &Path) -> Result {
+fn run_one(target: &str, fuzz: &Path, programs: &Path, scratch: &Path, by: Deadline) -> Result {
     // libFuzzer adds what it finds to the folder, so it gets one that nobody keeps.
     let corpus = scratch.join("corpus").join(target);
     let failures = scratch.join("failures").join(target);
@@ -54,7 +55,7 @@ fn run_one(target: &str, fuzz: &Path, programs: &Path, scratch: &Path) -> Result
         .args([&*format!("-dict={}", fuzz.join("jose.dict").display())])
         // What it is put before: hence the slash at the end.
         .args([&*format!("-artifact_prefix={}/", failures.display()), &corpus.to_string_lossy()])
-        .run(fuzz)
+        .run(fuzz, by)
         .map_err(|error| explain(target, &files(&failures).unwrap_or_default(), &error))
 }
 

@@ -14,6 +14,7 @@ use clap::builder::PossibleValuesParser;
 use self::steps::{Run, STEPS};
 use self::summary::{Outcome, Report};
 use crate::cargo::Workspace;
+use crate::deadline::Deadline;
 use crate::error::Result;
 
 #[derive(clap::Args)]
@@ -55,6 +56,7 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         }
         println!("\n== [{}/{}] {}: {}", index + 1, STEPS.len(), step.name, step.what);
         let begun = Instant::now();
+        run.by = Deadline::within(step.limit);
         let result = (step.run)(&mut run);
         let took = begun.elapsed();
         match result {

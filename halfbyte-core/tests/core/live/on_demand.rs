@@ -192,3 +192,17 @@ async fn a_refetch_that_fails_says_so_and_one_after_the_end_answers_what_is_ther
     assert!(life.stop_tasks(secs(1)).await);
     assert_eq!(timeout(secs(9), live.refetch(1)).await.expect("no wait").expect("there").generation(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_gap_while_fetches_fail_is_told_so() {
+    // Who wakes just when the next attempt is due is the one in question; when that is, is random.
+    for _ in 0..2_000 {
+        let backend = Backend::default();
+        let live = warm(Policy { demand_gap: secs(1), fresh_for: secs(1000), ..policy() }, &backend).await;
+        sleep(secs(2)).await;
+        backend.answer(Answer::Fail);
+        assert_eq!(live.refetch(1).await.expect_err("it fails").kind(), ErrorKind::RefreshFailed);
+        let error = live.refetch(1).await.expect_err("nothing is known of newer ones");
+        assert_eq!(error.kind(), ErrorKind::RefreshFailed);
+    }
+}
