@@ -48,7 +48,9 @@ impl Product {
             }
             None => r#"exec "$@" 0</dev/null"#,
         };
-        command.args(["-c", script, "product"]).arg(std::env::current_exe().unwrap());
+        // As for the first process of a container: what a signal does by default is nothing.
+        let script = if role == "first" { format!("trap '' TERM INT; {script}") } else { script.to_owned() };
+        command.args(["-c", &script, "product"]).arg(std::env::current_exe().unwrap());
         command.args(["--exact", "child::the_product", "--nocapture", "--test-threads", "1"]);
         command.env_clear().env("PATH", "/usr/bin:/bin").env(ROLE, role).env("RUST_LOG", "info").env("NO_COLOR", "1");
         command.env("HALFBYTE_HOME", folder.join("home")).env("HALFBYTE_ADMIN_LISTEN", admin.to_string());
@@ -151,6 +153,10 @@ async fn serve(role: &str) -> Result<(), Error> {
     if role == "young" {
         let check = Check { name: "young".into(), ready: false, state: "cold", age: None, detail: None };
         platform.lifecycle().health().register(move || Some(check.clone()));
+    }
+    if role == "first" {
+        println!("started");
+        std::future::pending::<()>().await;
     }
     let life = platform.lifecycle().clone();
     let routes = Router::new()
