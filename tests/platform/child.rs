@@ -161,6 +161,7 @@ async fn serve(role: &str) -> Result<(), Error> {
     let life = platform.lifecycle().clone();
     let routes = Router::new()
         .route("/", get(async || std::process::id().to_string()))
+        .route("/handed-over", get(handed_over))
         .route(
             "/slow/{milliseconds}",
             get(async |InPath(milliseconds): InPath<u64>| {
@@ -170,4 +171,13 @@ async fn serve(role: &str) -> Result<(), Error> {
         )
         .route("/until-draining", get(async move || life.reached(Phase::Draining).await));
     platform.serve(routes).await
+}
+
+/// What is left in the environment of what was handed over, and what a program has that this one starts.
+async fn handed_over() -> String {
+    let config = Config::from_env().unwrap();
+    let left = ["LISTEN_PID", "LISTEN_FDS"].map(|name| config.other.get(name).is_some());
+    let script = "test -e /proc/self/fd/3 && echo open || echo closed";
+    let started = Command::new("sh").args(["-c", script]).output().unwrap();
+    format!("{left:?} {}", String::from_utf8_lossy(&started.stdout))
 }
