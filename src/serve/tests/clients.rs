@@ -106,3 +106,9 @@ pub async fn all_of(body: &mut h2::RecvStream) -> (String, bool) {
     }
     (String::from_utf8(all).unwrap(), true)
 }
+
+/// A frame of HTTP/2 (RFC 9113, 4.1).
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}

@@ -107,7 +107,7 @@ impl AsRef<[u8]> for Large {
 }
 
 /// More than the kernels and HTTP/2 take of what nobody reads.
-const LARGE: usize = 8 << 20;
+const LARGE: usize = 4 << 20;
 
 fn routes(life: &Lifecycle, endless: watch::Sender<usize>) -> Router {
     let (told, large) = (life.clone(), endless.clone());

@@ -4,7 +4,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::clients::{Http1, Http2, small_stream};
+use super::clients::{Http1, Http2, all_of, small_stream};
 use super::*;
 
 #[tokio::test]
@@ -106,13 +106,13 @@ async fn a_client_that_reads_slowly_has_all_of_it_and_one_that_stops_is_let_go()
         let mut client = Http1::connect_small(served.address).await;
         client.get(&format!("/large/{LARGE}")).await;
         client.head().await;
-        let (begun, mut came, mut piece) = (tokio::time::Instant::now(), 0, vec![0; 64 * 1024]);
+        let (begun, mut came, mut piece) = (tokio::time::Instant::now(), 0, vec![0; 16 * 1024]);
         while came < LARGE && !(stops && came > LARGE / 4) {
             match client.0.read(&mut piece).await.unwrap() {
                 0 => break,
                 bytes => came += bytes,
             }
-            sleep(5 * MILLISECOND).await;
+            sleep(15 * MILLISECOND).await;
         }
         if stops {
             assert!(came < LARGE / 2, "it has stopped too late");
@@ -151,6 +151,19 @@ async fn a_client_of_http2_that_reads_slowly_has_all_of_it_and_one_that_stops_ha
         served.endless(0).await;
         assert_eq!(client.get("/large/0").await.unwrap().status(), StatusCode::OK, "{window}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_that_is_not_used_is_closed_and_one_with_a_stream_is_not() {
+    let limits = Limits { next_head: 300 * MILLISECOND, ..short() };
+    let served = Served::start(limits).await;
+    let (mut client, mut streams) = (Http2::connect(served.address).await, Http2::connect(served.address).await);
+    let mut streamed = streams.get("/second").await.unwrap();
+    assert_eq!(client.get("/").await.unwrap().status(), StatusCode::OK);
+    let ended = tokio::time::timeout(Duration::from_secs(20), client.driver).await.expect("it is kept").unwrap();
+    assert!(ended.is_ok(), "it is not told: {ended:?}");
+    let (text, is_whole) = all_of(streamed.body_mut()).await;
+    assert_eq!((text.matches("line\n").count(), is_whole), (20, true));
 }
 
 #[tokio::test]
