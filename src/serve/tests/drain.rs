@@ -148,9 +148,9 @@ async fn a_request_that_is_begun_and_not_gone_on_with_does_not_hold_up_a_drain()
     assert!(begun.elapsed() < limits.drain_in_flight / 2, "it took {:?}", begun.elapsed());
 }
 
-/// A drain has long for requests, and a second as well for who does not do what it should.
+/// There is long for requests and for who reads slowly, and not for who does not do what it should.
 fn patient() -> Limits {
-    Limits { drain_in_flight: Duration::from_secs(20), ..short() }
+    Limits { drain_in_flight: Duration::from_secs(20), stall: Duration::from_secs(10), ..short() }
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn a_response_that_is_in_memory_is_sent_to_its_end_however_slowly_it_is_re
 
 #[tokio::test]
 async fn a_connection_that_is_cut_off_with_something_to_send_is_counted() {
-    let limits = Limits { drain_in_flight: Duration::from_secs(4), ..short() };
+    let limits = Limits { drain_in_flight: Duration::from_secs(4), ..patient() };
     let served = Served::start(limits).await;
     let mut http1 = Http1::connect_small(served.address).await;
     http1.get(&format!("/large/{LARGE}")).await;

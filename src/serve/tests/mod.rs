@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use super::accept;
 use crate::bound::Bound;
 use crate::contract::{Contract, Limits};
-use crate::layers::{DrainGateLayer, LoadShedLayer};
+use crate::layers::{self, DrainGateLayer, LoadShedLayer};
 use crate::progress::Progress;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -144,6 +144,8 @@ fn routes(life: &Lifecycle, endless: watch::Sender<usize>) -> Router {
                 }))
             }),
         )
+        // How long it has waited for its body, which it has polled as part of this.
+        .route("/waited", axum::routing::post(waited))
         // One frame.
         .route(
             "/large/{bytes}",
@@ -154,6 +156,18 @@ fn routes(life: &Lifecycle, endless: watch::Sender<usize>) -> Router {
         // Echoes, and says good-bye when the drain begins, or does not care.
         .route("/polite", get(move |request| upgrade(request, Some(told.clone()))))
         .route("/deaf", get(async |request| upgrade(request, None).await))
+}
+
+async fn waited(request: Request<Body>) -> String {
+    let (mut all, mut waited) = (Box::pin(axum::body::to_bytes(request.into_body(), 1024)), Duration::ZERO);
+    std::future::poll_fn(|cx| {
+        let (polled, time) = layers::waited(|| all.as_mut().poll(cx));
+        waited += time;
+        polled
+    })
+    .await
+    .unwrap();
+    format!("{}ms", waited.as_millis())
 }
 
 /// What a product does for a protocol of its own, as axum does for WebSockets.

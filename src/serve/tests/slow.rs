@@ -1,10 +1,10 @@
 //! Clients that keep what they have and do not go on.
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::clients::{Http1, Http2, all_of, small_stream};
+use super::clients::{Http1, Http2, all_of, frame, small_stream};
 use super::*;
 
 #[tokio::test]
@@ -101,8 +101,9 @@ async fn the_last_bytes_of_a_response_are_not_kept_for_ever_either() {
 
 #[tokio::test]
 async fn a_client_that_reads_slowly_has_all_of_it_and_one_that_stops_is_let_go() {
+    let limits = Limits { stall: 1500 * MILLISECOND, ..short() };
     for stops in [false, true] {
-        let mut served = Served::start(short()).await;
+        let mut served = Served::start(limits).await;
         let mut client = Http1::connect_small(served.address).await;
         client.get(&format!("/large/{LARGE}")).await;
         client.head().await;
@@ -118,7 +119,7 @@ async fn a_client_that_reads_slowly_has_all_of_it_and_one_that_stops_is_let_go()
             assert!(came < LARGE / 2, "it has stopped too late");
         } else {
             assert_eq!(came, LARGE);
-            assert!(begun.elapsed() > 2 * short().stall, "it is not slow: {:?}", begun.elapsed());
+            assert!(begun.elapsed() > 2 * limits.stall, "it is not slow: {:?}", begun.elapsed());
         }
         served.endless(0).await;
     }
@@ -126,8 +127,9 @@ async fn a_client_that_reads_slowly_has_all_of_it_and_one_that_stops_is_let_go()
 
 #[tokio::test]
 async fn a_client_of_http2_that_reads_slowly_has_all_of_it_and_one_that_stops_has_its_stream_reset() {
+    let limits = Limits { stall: 1000 * MILLISECOND, ..short() };
     for (window, stops) in [(16 * 1024, false), (1 << 20, false), (16 * 1024, true), (1 << 20, true)] {
-        let mut served = Served::start(short()).await;
+        let mut served = Served::start(limits).await;
         let mut client = Http2::connect_with(small_stream(served.address).await, &with_window(window)).await;
         let mut response = client.get(&format!("/large/{LARGE}")).await.unwrap();
         let (begun, mut came) = (tokio::time::Instant::now(), 0);
@@ -139,14 +141,14 @@ async fn a_client_of_http2_that_reads_slowly_has_all_of_it_and_one_that_stops_ha
                 served.endless(0).await;
                 continue;
             }
-            sleep(3 * MILLISECOND).await;
+            sleep(10 * MILLISECOND).await;
             body.flow_control().release_capacity(bytes.len()).unwrap();
         }
         if stops {
             assert!(came < LARGE, "{window}: it has all of it");
         } else {
             assert_eq!(came, LARGE, "{window}");
-            assert!(begun.elapsed() > 2 * short().stall, "{window}: it is not slow: {:?}", begun.elapsed());
+            assert!(begun.elapsed() > 2 * limits.stall, "{window}: it is not slow: {:?}", begun.elapsed());
         }
         served.endless(0).await;
         assert_eq!(client.get("/large/0").await.unwrap().status(), StatusCode::OK, "{window}");
@@ -164,6 +166,35 @@ async fn a_connection_of_http2_that_is_not_used_is_closed_and_one_with_a_stream_
     assert!(ended.is_ok(), "it is not told: {ended:?}");
     let (text, is_whole) = all_of(streamed.body_mut()).await;
     assert_eq!((text.matches("line\n").count(), is_whole), (20, true));
+}
+
+#[tokio::test]
+async fn a_client_of_http2_that_answers_no_ping_is_closed_and_one_that_does_is_not() {
+    let limits = Limits { ping: 200 * MILLISECOND, pong: 200 * MILLISECOND, ..short() };
+    let served = Served::start(limits).await;
+    let mut answers = Http2::connect(served.address).await;
+    let mut deaf = Http1::connect(served.address).await;
+    let hello = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
+    deaf.0.write_all(&hello).await.unwrap();
+    let mut said = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(20), deaf.0.read_to_end(&mut said)).await;
+    assert!(ended.is_ok(), "it is kept");
+    sleep(2 * (limits.ping + limits.pong)).await;
+    assert_eq!(answers.get("/").await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_time_in_which_a_request_waits_for_its_body_is_known() {
+    let served = Served::start(short()).await;
+    let mut client = Http1::connect(served.address).await;
+    client.say("POST /waited HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n").await;
+    for _ in 0..2 {
+        sleep(100 * MILLISECOND).await;
+        client.say("x").await;
+    }
+    client.head().await;
+    let waited: u64 = client.read_to("ms").await.trim_end_matches("ms").parse().unwrap();
+    assert!((150..10_000).contains(&waited), "{waited}");
 }
 
 #[tokio::test]
