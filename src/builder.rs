@@ -23,7 +23,7 @@ use crate::platform::{Held, Platform, Systems};
 use crate::policies::InForce;
 use crate::serve::Tls;
 use crate::tenants::WithBilling;
-use crate::vitals;
+use crate::{signals, vitals};
 
 /// Puts a [`Platform`] together, from [`Platform::builder`].
 #[must_use = "nothing happens before `start`"]
@@ -189,7 +189,8 @@ impl Builder {
 
     /// Reads the configuration, starts telemetry, binds the listeners, and opens secrets, identity and billing.
     ///
-    /// What is elsewhere is not waited for: `/readyz` says when it is there.
+    /// What is elsewhere is not waited for: `/readyz` says when it is there. From now on until it serves, SIGTERM and SIGINT end the
+    /// process at once, also the first one of a container.
     ///
     /// # Errors
     ///
@@ -199,6 +200,7 @@ impl Builder {
     ///
     /// Outside a Tokio runtime.
     pub async fn start(self) -> Result<Platform, Error> {
+        signals::end_the_process()?;
         let configuration =
             |error: BoxError| Error::new(ErrorKind::Configuration, "the configuration cannot be used").caused_by(error);
         let product = ProductId::new(&self.name).map_err(|error| configuration(error.into()))?;

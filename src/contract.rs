@@ -45,8 +45,10 @@ pub(crate) struct Limits {
     pub(crate) pong: Duration,
     /// How long a client may take for each KiB of a request's body.
     pub(crate) body: Duration,
-    /// How long a client may take nothing of what waits for it.
+    /// How long a client may take for `least` of what waits for it, or for all.
     pub(crate) stall: Duration,
+    /// What it takes meanwhile, in bytes.
+    pub(crate) least: usize,
     /// Connections at once; further ones wait to be accepted.
     pub(crate) connections: usize,
     /// How long requests in flight may go on in a drain.
@@ -110,6 +112,7 @@ impl Contract {
                 pong: Duration::from_secs(20),
                 body: Duration::from_secs(10),
                 stall: Duration::from_secs(60),
+                least: 16 * 1024,
                 connections: 10_000,
                 drain_in_flight: Duration::from_secs(30),
                 drain_usage: Duration::from_secs(10),
@@ -122,7 +125,7 @@ impl Contract {
 
 impl Limits {
     /// All of them by name, durations in milliseconds.
-    pub(crate) fn each(&self) -> [(&'static str, u64); 19] {
+    pub(crate) fn each(&self) -> [(&'static str, u64); 20] {
         // Named one by one, so that a limit that is new is not forgotten here.
         let Self {
             deadline,
@@ -139,6 +142,7 @@ impl Limits {
             pong,
             body,
             stall,
+            least,
             connections,
             drain_in_flight,
             drain_usage,
@@ -160,6 +164,7 @@ impl Limits {
             ("pong_ms", millis(pong)),
             ("body_kib_ms", millis(body)),
             ("stall_ms", millis(stall)),
+            ("stall_bytes", least as u64),
             ("connections", connections as u64),
             ("drain_in_flight_ms", millis(drain_in_flight)),
             ("drain_usage_ms", millis(drain_usage)),

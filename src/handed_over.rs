@@ -1,9 +1,11 @@
 //! Listeners that a service manager has opened: the protocol of `sd_listen_fds(3)`, which systemd calls socket activation.
 
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use halfbyte_core::config::Variables;
-use listenfd::ListenFd;
+use socket2::{Domain, SockRef, Type};
 
 use crate::error::{Error, ErrorKind};
 
@@ -21,29 +23,65 @@ enum Use {
     Admin,
 }
 
+/// Whether they were taken: they are there once, and what is read of them stays in the environment, which has no safe way to be
+/// changed in a process with threads.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
 impl HandedOver {
     /// Takes them; there is nothing left for a second one to take.
     pub(crate) fn take(variables: &Variables) -> Result<Self, Error> {
-        let uses = uses(variables, std::process::id()).map_err(|fault| {
-            Error::new(ErrorKind::Configuration, format!("the sockets handed over cannot be used: {fault}"))
-        })?;
-        if uses.is_empty() {
-            return Ok(Self::default());
-        }
-        let mut sockets = ListenFd::from_env();
+        let unusable =
+            |fault| Error::new(ErrorKind::Configuration, format!("the sockets handed over cannot be used: {fault}"));
+        let uses = uses(variables, std::process::id()).map_err(unusable)?;
         let mut taken = Self::default();
-        for (index, to) in uses.into_iter().enumerate() {
-            let listener = sockets.take_tcp_listener(index).map_err(|error| {
-                let message =
-                    "a socket that was handed over is not a TCP listener: set ListenStream= to an address and a port";
-                Error::new(ErrorKind::Configuration, message).caused_by(error)
-            })?;
-            match to {
-                Use::Public => taken.public = listener,
-                Use::Admin => taken.admin = listener,
+        if uses.is_empty() || TAKEN.swap(true, Ordering::SeqCst) {
+            return Ok(taken);
+        }
+        let sockets = sd_listen_fds::get().map_err(|error| unusable(error.to_string()))?;
+        if sockets.len() != uses.len() {
+            return Err(unusable("the environment names others than the configuration".to_owned()));
+        }
+        let mut faults = Vec::new();
+        for ((_name, socket), to) in sockets.into_iter().zip(uses) {
+            match listener(socket.into_std()) {
+                Ok(listener) if to == Use::Public => taken.public = Some(listener),
+                Ok(listener) => taken.admin = Some(listener),
+                Err(error) => faults.push(error),
             }
         }
-        Ok(taken)
+        match faults.into_iter().next() {
+            None => Ok(taken),
+            Some(error) => {
+                let message =
+                    "a socket that was handed over is not a TCP listener: set ListenStream= to an address and a port";
+                Err(Error::new(ErrorKind::Configuration, message).caused_by(error))
+            }
+        }
+    }
+}
+
+/// The listener, if it is one. Programs that this one starts do not get it.
+fn listener(socket: OwnedFd) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::from(socket);
+    let is_listener = {
+        let socket = SockRef::from(&listener);
+        let is_tcp = || {
+            Ok::<_, std::io::Error>(
+                socket.r#type()? == Type::STREAM && [Domain::IPV4, Domain::IPV6].contains(&socket.domain()?),
+            )
+        };
+        is_tcp().and_then(|is_tcp| {
+            socket.set_cloexec(true)?;
+            Ok(is_tcp && socket.is_listener()?)
+        })
+    };
+    match is_listener {
+        Ok(true) => Ok(listener),
+        other => {
+            // It may be nothing that is there, or something of somebody else's: it is not ours to close.
+            std::mem::forget(OwnedFd::from(listener));
+            Err(other.err().unwrap_or_else(|| std::io::Error::other("it is something else")))
+        }
     }
 }
 
@@ -85,6 +123,31 @@ mod tests {
     use halfbyte_core::config::Config;
 
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn only_listeners_of_tcp_are_taken() {
+        let address = (std::net::Ipv4Addr::LOCALHOST, 0);
+        let socket = TcpListener::bind(address).unwrap();
+        let (to, client) = (socket.local_addr().unwrap(), std::net::TcpStream::connect(socket.local_addr().unwrap()));
+        assert_eq!(listener(socket.into()).unwrap().local_addr().unwrap(), to);
+        assert!(listener(std::os::unix::net::UnixListener::bind_addr(&nowhere()).unwrap().into()).is_err());
+        for other in [client.unwrap().into(), std::net::UdpSocket::bind(address).unwrap().into(), file()] {
+            assert!(listener(other).is_err());
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    /// A name of the abstract namespace, which leaves no file.
+    fn nowhere() -> std::os::unix::net::SocketAddr {
+        use std::os::linux::net::SocketAddrExt as _;
+        std::os::unix::net::SocketAddr::from_abstract_name(format!("halfbyte-listener-{}", std::process::id())).unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn file() -> OwnedFd {
+        std::fs::File::open("/dev/null").unwrap().into()
+    }
 
     fn of(variables: &[(&str, &str)]) -> Result<Vec<Use>, String> {
         uses(&Config::parse(variables.iter().copied()).unwrap().other, 7)

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT, while there is something to drain and after.
+//! SIGTERM and SIGINT: before there is something to drain, while there is, and after.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag::register_conditional_default;
+use signal_hook::flag::{register_conditional_default, register_conditional_shutdown};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Error, ErrorKind};
@@ -22,12 +22,22 @@ pub(crate) struct Signals {
 impl Signals {
     /// From now on signals do not end the process; once the last of these is dropped, they do again.
     pub(crate) fn listen() -> Result<Self, Error> {
-        let failed = |error| Error::new(ErrorKind::Unavailable, "signals cannot be listened for").caused_by(error);
         let listen = |kind| signal(kind).map_err(failed);
-        let serving = Serving::begin().map_err(failed)?;
+        // Before they no longer end the process: one that comes in between is not lost.
         let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        Ok(Self { terminate, interrupt, _serving: serving })
+        Ok(Self { terminate, interrupt, _serving: Serving::begin().map_err(failed)? })
     }
+}
+
+/// Sees to it that signals end the process at once, unless somebody [listens](Signals::listen): also the first process of a
+/// container, which the kernel does not end by a signal that it has no handler for.
+pub(crate) fn end_the_process() -> Result<(), Error> {
+    let mut default = DEFAULT.lock().unwrap_or_else(PoisonError::into_inner);
+    default.applies().map(drop).map_err(failed)
+}
+
+fn failed(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "signals cannot be listened for").caused_by(error)
 }
 
 impl Stream for Signals {
@@ -53,21 +63,33 @@ struct Default {
 
 static DEFAULT: Mutex<Default> = Mutex::new(Default { applies: None, serving: 0 });
 
+impl Default {
+    fn applies(&mut self) -> std::io::Result<Arc<AtomicBool>> {
+        if let Some(applies) = &self.applies {
+            return Ok(applies.clone());
+        }
+        let applies = Arc::new(AtomicBool::new(true));
+        for signal in [SIGTERM, SIGINT] {
+            match exit_code(std::process::id(), signal) {
+                Some(code) => register_conditional_shutdown(signal, code, applies.clone())?,
+                None => register_conditional_default(signal, applies.clone())?,
+            };
+        }
+        Ok(self.applies.insert(applies).clone())
+    }
+}
+
+/// What a process of this id ends with by a signal; none if the kernel ends it.
+fn exit_code(process: u32, signal: i32) -> Option<i32> {
+    // As a shell tells it of others.
+    (process == 1).then_some(128 + signal)
+}
+
 impl Serving {
     fn begin() -> std::io::Result<Self> {
         let mut default = DEFAULT.lock().unwrap_or_else(PoisonError::into_inner);
-        let applies = match default.applies.clone() {
-            Some(applies) => applies,
-            None => {
-                let applies = Arc::new(AtomicBool::new(false));
-                for signal in [SIGTERM, SIGINT] {
-                    register_conditional_default(signal, applies.clone())?;
-                }
-                default.applies.insert(applies).clone()
-            }
-        };
+        default.applies()?.store(false, Ordering::SeqCst);
         default.serving += 1;
-        applies.store(false, Ordering::SeqCst);
         Ok(Self)
     }
 }
@@ -79,5 +101,16 @@ impl Drop for Serving {
         if let (0, Some(applies)) = (default.serving, &default.applies) {
             applies.store(true, Ordering::SeqCst);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_process_of_a_container_ends_with_128_and_the_signal_and_any_other_as_the_kernel_has_it() {
+        assert_eq!([exit_code(1, SIGTERM), exit_code(1, SIGINT)], [Some(143), Some(130)]);
+        assert_eq!([exit_code(2, SIGTERM), exit_code(4711, SIGINT)], [None, None]);
     }
 }

@@ -221,13 +221,15 @@ impl Limit {
         }
     }
 
-    /// A request that [entered](Self::enter) at `entered` was handled to its end, and took its time for it.
-    pub(super) fn measure(&self, entered: u64) {
+    /// A request that [entered](Self::enter) at `entered` was handled to its end, and took its time for it, but for what it
+    /// `waited` for its client.
+    pub(super) fn measure(&self, entered: u64, waited: Duration) {
         if self.is_fixed || entered < self.from.load(Ordering::Relaxed) {
             return;
         }
         let now = self.now();
-        self.sum.fetch_add(now.saturating_sub(entered).min(nanos(2 * LONGEST)), Ordering::Relaxed);
+        let took = now.saturating_sub(entered).saturating_sub(nanos(waited));
+        self.sum.fetch_add(took.min(nanos(2 * LONGEST)), Ordering::Relaxed);
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         if count >= self.enough.load(Ordering::Relaxed) && now >= self.until.load(Ordering::Relaxed) {
             self.decide(now);

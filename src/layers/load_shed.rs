@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use halfbyte_core::body::{Guarded, Refusable};
 use halfbyte_core::{Problem, problem};
+use halfbyte_identity::layers::AnsweredByLayer;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::limit::Limit;
+use super::waiting::waited;
 
 /// Bounds the requests at once; one more is refused at once, not queued.
 ///
 /// With a floor ([`adaptive`](Self::adaptive)) the bound follows the time that requests take until their response begins: while it is
 /// used up, it shrinks as long as fewer at once are faster, since those had been waiting for each other, and grows otherwise. A
 /// handler that is slow by nature does not shrink it. What was refused further in, what failed, and whom a client hung up on tell
-/// nothing of how long requests take, and do not move it. Responses that are streamed hold their place up to their end, and
+/// nothing of how long requests take, and do not move it; neither does what the layers inside answer themselves, nor the time in which a
+/// request waits for its own body. Responses that are streamed hold their place up to their end, and
 /// are bounded by the ceiling alone.
 ///
 /// The time is tokio's, which tests can pause.
@@ -98,11 +101,12 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         match Place::take(&self.layer.limit) {
             Some(place) => {
-                LoadShedFuture { admitted: Some(self.inner.call(request)), place: Some(place), refusal: None }
+                let waited = Duration::ZERO;
+                LoadShedFuture { admitted: Some(self.inner.call(request)), place: Some(place), waited, refusal: None }
             }
             None => {
                 let refusal = Some((problem::Context::of(&request), self.layer.retry_after));
-                LoadShedFuture { admitted: None, place: None, refusal }
+                LoadShedFuture { admitted: None, place: None, waited: Duration::ZERO, refusal }
             }
         }
     }
@@ -142,6 +146,8 @@ pin_project! {
         #[pin]
         admitted: Option<F>,
         place: Option<Place>,
+        // For its own body.
+        waited: Duration,
         refusal: Option<(problem::Context, Duration)>,
     }
 }
@@ -159,7 +165,9 @@ where
             let (context, retry_after) = this.refusal.unwrap_or_default();
             return Poll::Ready(Ok(Problem::overloaded(retry_after).to_response(&context)));
         };
-        let response = match ready!(admitted.poll(cx)) {
+        let (polled, waited) = waited(|| admitted.poll(cx));
+        *this.waited += waited;
+        let response = match ready!(polled) {
             Ok(response) => response,
             Err(error) => {
                 *this.place = None;
@@ -168,7 +176,7 @@ where
         };
         let place = this.place.take();
         if let Some(place) = place.as_ref().filter(|_| was_handled(&response)) {
-            place.limit.measure(place.entered);
+            place.limit.measure(place.entered, *this.waited);
         }
         Poll::Ready(Ok(response.map(|body| {
             // What is in memory is work no more: a client that does not read it must not keep others out.
@@ -181,6 +189,9 @@ where
 /// Whether the work was done, or would have taken longer than there was time for. What ends early for another reason is
 /// no measure of it: whoever sends bad tokens would make good requests look slow beside theirs.
 fn was_handled<B>(response: &Response<B>) -> bool {
+    if response.extensions().get::<AnsweredByLayer>().is_some() {
+        return false;
+    }
     match response.extensions().get::<problem::Kind>() {
         Some(refused) => *refused == problem::Kind::DeadlineExceeded,
         None => !response.status().is_client_error() && !response.status().is_server_error(),

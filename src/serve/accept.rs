@@ -41,7 +41,7 @@ pub(super) async fn until_drained<S: Servable<B>, B: Sendable>(
         connections.spawn(async move {
             let say_by = opened + limits.first_byte;
             let Some(tls) = tls else {
-                let transport = Transport::new(stream, say_by, limits.stall, &cut, place);
+                let transport = Transport::new(stream, say_by, (limits.stall, limits.least), &cut, place);
                 return converse(transport, peer, opened, life, limits, protocols, service).await;
             };
             let handshake = tokio::select! {
@@ -50,7 +50,7 @@ pub(super) async fn until_drained<S: Servable<B>, B: Sendable>(
             };
             match handshake {
                 Ok(Ok(stream)) => {
-                    let transport = Transport::new(stream, say_by, limits.stall, &cut, place);
+                    let transport = Transport::new(stream, say_by, (limits.stall, limits.least), &cut, place);
                     converse(transport, peer, opened, life, limits, protocols, service).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
@@ -149,8 +149,17 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
+/// What the kernel takes of a response before it has been sent, in bytes. By default it is up to megabytes, of which a third must be gone
+/// before it takes more: a client could read for a minute without being seen to.
+#[cfg(target_os = "linux")]
+const NOT_SENT: u32 = 64 * 1024;
+
 fn prepare(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection could not be told not to wait");
+    }
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(NOT_SENT) {
+        tracing::debug!(%error, "a connection could not be told to take little at once");
     }
 }

@@ -2,13 +2,12 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use halfbyte_core::lifecycle::Phase;
 use halfbyte_core::problem::is_grpc;
-use halfbyte_core::{Lifecycle, PeerAddress};
+use halfbyte_core::{BoxError, Lifecycle, PeerAddress};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -20,7 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::Service;
 
-use super::stream::{Sent, Taken};
+use super::activity::{Activity, Finding, Open};
+use super::sent::Sent;
+use super::stream::Taken;
 use super::transport::Transport;
 use super::{RequestBody, Sendable, Servable};
 use crate::contract::Limits;
@@ -36,7 +37,7 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(super) type Protocols = auto::Builder<Tracked>;
 
 pub(super) fn protocols(life: &Lifecycle, limits: &Limits) -> Protocols {
-    let mut protocols = auto::Builder::new(Tracked { life: life.clone(), stall: limits.stall });
+    let mut protocols = auto::Builder::new(Tracked { life: life.clone(), stall: limits.stall, least: limits.least });
     // The number of headers is limited by hyper, to 100: to say so here would cost an allocation a request.
     protocols.http1().timer(TokioTimer::new()).header_read_timeout(limits.next_head).max_buf_size(limits.head);
     protocols
@@ -64,21 +65,34 @@ pub(super) async fn converse<T, S, B>(
     S: Servable<B>,
     B: Sendable,
 {
-    let requests = Arc::<Requests>::default();
-    let service = Connected { inner: service, peer, life: life.clone(), body: limits.body, requests: requests.clone() };
+    let activity = transport.activity().clone();
+    let service = Connected { inner: service, peer, life: life.clone(), body: limits.body, activity: activity.clone() };
     let connection =
         protocols.serve_connection_with_upgrades(TokioIo::new(transport), TowerToHyperService::new(service));
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = told_to_close(&life, opened) => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = &mut connection => ended,
-                () = unused(&requests, limits.first_byte) => return,
-            }
-        }
+    let finding = tokio::select! {
+        ended = &mut connection => return told_of(ended),
+        found = activity.watch(limits.next_head, limits.stall) => found,
+        () = told_to_close(&life, opened) => Finding::Idle,
     };
+    if finding == Finding::Stalled {
+        return tracing::debug!("the client leaves the end of a response: the connection is cut off");
+    }
+    connection.as_mut().graceful_shutdown();
+    // A client that does not say that it has understood is not asked for it for ever.
+    let knows = async {
+        sleep(limits.first_byte).await;
+        activity.knows();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = &mut connection => told_of(ended),
+        () = activity.unused(limits.first_byte) => {}
+        () = knows => {}
+    }
+}
+
+fn told_of(ended: Result<(), BoxError>) {
     if let Err(error) = ended {
         tracing::debug!(error, "a connection ended");
     }
@@ -90,18 +104,7 @@ pub(super) async fn told_to_close(life: &Lifecycle, opened: Instant) {
     sleep_until((Instant::now() + LINGER).max(opened + FRESH)).await;
 }
 
-/// Resolves when no request was open for as long as `patience`: the client has begun one, and does not go on.
-async fn unused(requests: &Requests, patience: Duration) {
-    let mut since = Instant::now();
-    while since.elapsed() < patience {
-        sleep(patience / 10).await;
-        if requests.open.load(Ordering::Relaxed) > 0 {
-            since = Instant::now();
-        }
-    }
-}
-
-/// Tells each request of a connection who is at the other end, and knows how many are open.
+/// Tells each request of a connection who is at the other end, and what goes on there of its requests.
 #[derive(Clone)]
 struct Connected<S> {
     inner: S,
@@ -109,14 +112,7 @@ struct Connected<S> {
     life: Lifecycle,
     /// What a client has for each piece of a request's body.
     body: Duration,
-    requests: Arc<Requests>,
-}
-
-/// Those of one connection.
-#[derive(Debug, Default)]
-struct Requests {
-    open: AtomicUsize,
-    has_come: AtomicBool,
+    activity: Arc<Activity>,
 }
 
 impl<S, B> Service<Request<Incoming>> for Connected<S>
@@ -124,7 +120,7 @@ where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     B: Sendable,
 {
-    type Response = Response<Sent<B, Open>>;
+    type Response = Response<Sent<B>>;
     type Error = Infallible;
     type Future = ConnectedFuture<S::Future>;
 
@@ -134,33 +130,17 @@ where
 
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
         let is_http1 = request.version() <= Version::HTTP_11;
+        let (open, is_first, knows) = self.activity.begin();
         // Over HTTP/2 clients are told by GOAWAY, and what they have sent before they could read that is answered.
-        if !self.requests.has_come.swap(true, Ordering::Relaxed) || !is_http1 {
+        if is_first || !is_http1 && !knows {
             request.extensions_mut().insert(Unaware);
         }
         request.extensions_mut().insert(self.peer);
         // Its calls may be conversations.
         let window = (!is_grpc(request.headers())).then_some(self.body);
         let request = request.map(|incoming| RequestBody::new(incoming, window));
-        let open = Open::new(&self.requests);
         let closes = is_http1.then(|| self.life.clone());
         ConnectedFuture { response: self.inner.call(request), open: Some(open), closes }
-    }
-}
-
-/// A request that is open, until the end of its response.
-struct Open(Arc<Requests>);
-
-impl Open {
-    fn new(requests: &Arc<Requests>) -> Self {
-        requests.open.fetch_add(1, Ordering::Relaxed);
-        Self(requests.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -178,7 +158,7 @@ impl<F, B> Future for ConnectedFuture<F>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
 {
-    type Output = Result<Response<Sent<B, Open>>, Infallible>;
+    type Output = Result<Response<Sent<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -200,6 +180,7 @@ where
 pub(super) struct Tracked {
     life: Lifecycle,
     stall: Duration,
+    least: usize,
 }
 
 impl<F> hyper::rt::Executor<F> for Tracked
@@ -207,6 +188,6 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        drop(self.life.spawn("http2", Taken::new(stream, self.stall)));
+        drop(self.life.spawn("http2", Taken::new(stream, self.stall, self.least)));
     }
 }

@@ -1,8 +1,10 @@
 //! The listeners and their connections, from ready to closed.
 
 mod accept;
+mod activity;
 mod connection;
 mod request_body;
+mod sent;
 mod stream;
 #[cfg(test)]
 mod tests;

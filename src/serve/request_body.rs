@@ -11,6 +11,8 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::layers::Waiting;
+
 /// What a body brings in each window at the least, in bytes.
 const LEAST: usize = 1024;
 
@@ -21,6 +23,7 @@ pin_project! {
     pub struct RequestBody {
         #[pin]
         incoming: Incoming,
+        waiting: Waiting,
         pace: Option<Pace>,
     }
 }
@@ -30,7 +33,7 @@ impl RequestBody {
     pub(super) fn new(incoming: Incoming, window: Option<Duration>) -> Self {
         // A body that is there already needs no watch.
         let window = window.filter(|_| !incoming.is_end_stream());
-        Self { incoming, pace: window.map(Pace::new) }
+        Self { incoming, waiting: Waiting::default(), pace: window.map(Pace::new) }
     }
 }
 
@@ -41,6 +44,7 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
         let frame = this.incoming.poll_frame(cx).map_err(BoxError::from);
+        this.waiting.polled(&frame);
         let Some(pace) = this.pace else { return frame };
         match frame {
             Poll::Ready(frame) => {

@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::activity::Activity;
 
 /// What HTTP/2 begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -33,22 +36,34 @@ pin_project! {
         // Two of them: one half may be polled by another task than the other.
         cut_read: Cut,
         cut_write: Cut,
+        activity: Arc<Activity>,
         _place: Place,
     }
 }
 
 impl<S> Transport<S> {
-    /// `say_by` is when the client must have said its protocol; it may let `stall` pass without reading anything of what waits
-    /// for it.
-    pub(super) fn new(inner: S, say_by: Instant, stall: Duration, cut: &CancellationToken, place: Place) -> Self {
+    /// `say_by` is when the client must have said its protocol; for what waits for it, or for `least` bytes of it, it has `stall`.
+    pub(super) fn new(
+        inner: S,
+        say_by: Instant,
+        (stall, least): (Duration, usize),
+        cut: &CancellationToken,
+        place: Place,
+    ) -> Self {
         Self {
             inner,
             opening: Some(Opening { seen: 0, by: Box::pin(sleep_until(say_by)) }),
-            stall: Stall { limit: stall, since: None, is_waiting: false },
+            stall: Stall { limit: stall, least, taken: 0, since: None, is_waiting: false },
             cut_read: Box::pin(cut.clone().cancelled_owned()),
             cut_write: Box::pin(cut.clone().cancelled_owned()),
+            activity: Arc::default(),
             _place: place,
         }
+    }
+
+    /// What those who see no bytes are told of them.
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
     }
 }
 
@@ -69,23 +84,45 @@ impl Opening {
     }
 }
 
-/// How long nothing that waits to be sent has been taken.
+/// How long what waits to be sent has not been taken, or too little of it.
 struct Stall {
     limit: Duration,
+    least: usize,
+    /// Since it waits, in bytes.
+    taken: usize,
     since: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
 }
 
 impl Stall {
-    fn observe<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.is_waiting = false;
-            return written;
+    /// Of `offered` bytes so many were written.
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+        offered: usize,
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(outcome) = written else { return self.waits(cx) };
+        if let Ok(bytes) = &outcome {
+            self.taken = self.taken.saturating_add(*bytes);
+            self.is_waiting &= *bytes < offered && self.taken < self.least;
         }
+        Poll::Ready(outcome)
+    }
+
+    /// All was written.
+    fn flushed(&mut self, cx: &mut Context<'_>, flushed: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        let Poll::Ready(outcome) = flushed else { return self.waits(cx) };
+        self.is_waiting = false;
+        Poll::Ready(outcome)
+    }
+
+    fn waits<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let until = Instant::now() + self.limit;
         let since = self.since.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if !std::mem::replace(&mut self.is_waiting, true) {
             since.as_mut().reset(until);
+            self.taken = 0;
         }
         since.as_mut().poll(cx).map(|()| Err(timed_out("the client does not read what it is sent")))
     }
@@ -108,6 +145,9 @@ impl<S: AsyncRead> AsyncRead for Transport<S> {
                 if let Some(opening) = this.opening
                     && opening.is_clear(&buf.filled()[before..])
                 {
+                    if opening.seen == PREFACE.len() {
+                        this.activity.speaks_http2();
+                    }
                     *this.opening = None;
                 }
                 Poll::Ready(outcome)
@@ -127,32 +167,38 @@ impl<S: AsyncRead> AsyncRead for Transport<S> {
     }
 }
 
+impl<S> Transport<S> {
+    /// Looks at an attempt to send: whether that has come to its end because the connection is cut off.
+    fn attempted<T>(self: Pin<&mut Self>, cx: &mut Context<'_>, outcome: &Poll<io::Result<T>>) -> bool {
+        let this = self.project();
+        this.activity.blocked(outcome.is_pending());
+        outcome.is_pending() && this.cut_write.as_mut().poll(cx).is_ready()
+    }
+}
+
 impl<S: AsyncWrite> AsyncWrite for Transport<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.project();
-        let written = this.inner.poll_write(cx, buf);
-        if written.is_pending() && this.cut_write.as_mut().poll(cx).is_ready() {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.as_mut().project().inner.poll_write(cx, buf);
+        if self.as_mut().attempted(cx, &written) {
             return Poll::Ready(Err(cut_off()));
         }
-        this.stall.observe(cx, written)
+        self.project().stall.wrote(cx, written, buf.len())
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.project();
-        let flushed = this.inner.poll_flush(cx);
-        if flushed.is_pending() && this.cut_write.as_mut().poll(cx).is_ready() {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.as_mut().project().inner.poll_flush(cx);
+        if self.as_mut().attempted(cx, &flushed) {
             return Poll::Ready(Err(cut_off()));
         }
-        this.stall.observe(cx, flushed)
+        self.project().stall.flushed(cx, flushed)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.project();
-        let shut = this.inner.poll_shutdown(cx);
-        if shut.is_pending() && this.cut_write.as_mut().poll(cx).is_ready() {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = self.as_mut().project().inner.poll_shutdown(cx);
+        if self.as_mut().attempted(cx, &shut) {
             return Poll::Ready(Err(cut_off()));
         }
-        this.stall.observe(cx, shut)
+        self.project().stall.flushed(cx, shut)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -160,23 +206,20 @@ impl<S: AsyncWrite> AsyncWrite for Transport<S> {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.project();
-        let written = this.inner.poll_write_vectored(cx, bufs);
-        if written.is_pending() && this.cut_write.as_mut().poll(cx).is_ready() {
+        let written = self.as_mut().project().inner.poll_write_vectored(cx, bufs);
+        if self.as_mut().attempted(cx, &written) {
             return Poll::Ready(Err(cut_off()));
         }
-        this.stall.observe(cx, written)
+        self.project().stall.wrote(cx, written, bufs.iter().map(|buf| buf.len()).sum())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::sync::Semaphore;
     use tokio_util::task::TaskTracker;
@@ -185,13 +228,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A transport that has 10 s to say its protocol and 60 s to read, with 8 bytes between it and the client.
+    /// A transport that has 10 s to say its protocol and 60 s to read 16 bytes, with 8 bytes between it and the client.
     async fn transport() -> (Transport<DuplexStream>, DuplexStream, CancellationToken, TaskTracker) {
         let (server, client) = duplex(8);
         let (cut, tracker) = (CancellationToken::new(), TaskTracker::new());
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
         let place = Place { _permit: permit, _counted: tracker.token() };
-        (Transport::new(server, Instant::now() + 10 * SECOND, 60 * SECOND, &cut, place), client, cut, tracker)
+        (Transport::new(server, Instant::now() + 10 * SECOND, (60 * SECOND, 16), &cut, place), client, cut, tracker)
     }
 
     async fn end_of_reading(mut transport: Transport<DuplexStream>) -> io::ErrorKind {
@@ -240,23 +283,75 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_reads_nothing_for_a_minute_is_given_up_and_a_slow_one_is_not() {
+    /// After how many seconds a client is given up that reads so many bytes each ten seconds, of 256 that wait for it and up to the 256th
+    /// second; none if it has had all of them.
+    async fn given_up(bytes: usize) -> Option<u64> {
         let (mut transport, mut client, _cut, _tracker) = transport().await;
-        let (begun, mut byte) = (Instant::now(), [0]);
+        let (begun, mut read) = (Instant::now(), vec![0; bytes]);
         let reads = async {
-            for _ in 0..20 {
-                tokio::time::sleep(50 * SECOND).await;
-                client.read_exact(&mut byte).await.unwrap();
+            loop {
+                tokio::time::sleep(10 * SECOND).await;
+                if begun.elapsed() < 256 * SECOND {
+                    client.read_exact(&mut read).await.unwrap();
+                }
             }
-            std::future::pending::<()>().await;
         };
-        let written = tokio::time::timeout(10_000 * SECOND, transport.write_all(&[7; 64]));
-        tokio::select! {
-            written = written => assert_eq!(written.expect("it is not given up").unwrap_err().kind(), io::ErrorKind::TimedOut),
-            () = reads => {}
+        let written = tokio::time::timeout(10_000 * SECOND, transport.write_all(&[7; 256]));
+        let written = tokio::select! {
+            written = written => written.expect("it is not given up"),
+            () = reads => unreachable!(),
+        };
+        match written {
+            Ok(()) => None,
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                Some(begun.elapsed().as_secs())
+            }
         }
-        assert_eq!(begun.elapsed().as_secs(), 20 * 50 + 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_too_little_in_a_minute_is_given_up_and_a_slow_one_is_not() {
+        assert_eq!(given_up(0).await, Some(60));
+        assert_eq!(given_up(1).await, Some(60));
+        assert_eq!(given_up(2).await, Some(60));
+        // It stops after 25 of them, when 8 are on their way; the window is as long as it was for the first 16.
+        assert_eq!(given_up(4).await, Some(300));
+        assert_eq!(given_up(16).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_little_there_is_may_be_all() {
+        let (mut transport, mut client, _cut, _tracker) = transport().await;
+        for _ in 0..10 {
+            // The ninth byte waits for the first.
+            let reads = async {
+                tokio::time::sleep(50 * SECOND).await;
+                client.read_exact(&mut [0; 9]).await.unwrap();
+            };
+            let (written, ()) = tokio::join!(transport.write_all(&[7; 9]), reads);
+            written.unwrap();
+            transport.flush().await.unwrap();
+            tokio::time::sleep(1000 * SECOND).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_told_of() {
+        let (mut transport, mut client, _cut, _tracker) = transport().await;
+        let activity = transport.activity().clone();
+        let unused = async { tokio::time::timeout(15 * SECOND, activity.unused(10 * SECOND)).await.is_ok() };
+        assert!(unused.await);
+        let unused = async { tokio::time::timeout(15 * SECOND, activity.unused(10 * SECOND)).await.is_ok() };
+        let reads = async {
+            let unused = unused.await;
+            client.read_exact(&mut [0; 9]).await.unwrap();
+            unused
+        };
+        let (written, was_unused) = tokio::join!(transport.write_all(&[7; 9]), reads);
+        written.unwrap();
+        assert!(!was_unused);
+        assert!(tokio::time::timeout(15 * SECOND, activity.unused(10 * SECOND)).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Path as InPath;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::routing::get;
+use halfbyte::core::Lifecycle;
 use halfbyte::core::config::Config;
 use halfbyte::core::lifecycle::{Check, Phase};
-use halfbyte::{Contract, Error, Platform};
+use halfbyte::{Contract, Deviation, Error, Platform};
 use tempfile::TempDir;
 
 const ROLE: &str = "PLATFORM_ROLE";
@@ -48,7 +50,9 @@ impl Product {
             }
             None => r#"exec "$@" 0</dev/null"#,
         };
-        command.args(["-c", script, "product"]).arg(std::env::current_exe().unwrap());
+        // As for the first process of a container: what a signal does by default is nothing.
+        let script = if role == "first" { format!("trap '' TERM INT; {script}") } else { script.to_owned() };
+        command.args(["-c", &script, "product"]).arg(std::env::current_exe().unwrap());
         command.args(["--exact", "child::the_product", "--nocapture", "--test-threads", "1"]);
         command.env_clear().env("PATH", "/usr/bin:/bin").env(ROLE, role).env("RUST_LOG", "info").env("NO_COLOR", "1");
         command.env("HALFBYTE_HOME", folder.join("home")).env("HALFBYTE_ADMIN_LISTEN", admin.to_string());
@@ -147,14 +151,24 @@ fn the_product() {
 }
 
 async fn serve(role: &str) -> Result<(), Error> {
-    let platform = Platform::builder("parcel", Contract::V1).start().await?;
+    let mut builder = Platform::builder("parcel", Contract::V1);
+    if role == "hasty" {
+        let short = Deviation::DrainInFlight(Duration::from_secs(1));
+        builder = builder.deviate(short, "a test that waits for the end of it", jiff::civil::date(2999, 1, 1));
+    }
+    let platform = builder.start().await?;
     if role == "young" {
         let check = Check { name: "young".into(), ready: false, state: "cold", age: None, detail: None };
         platform.lifecycle().health().register(move || Some(check.clone()));
     }
-    let life = platform.lifecycle().clone();
+    if role == "first" {
+        println!("started");
+        std::future::pending::<()>().await;
+    }
+    let (life, for_sockets) = (platform.lifecycle().clone(), platform.lifecycle().clone());
     let routes = Router::new()
         .route("/", get(async || std::process::id().to_string()))
+        .route("/handed-over", get(handed_over))
         .route(
             "/slow/{milliseconds}",
             get(async |InPath(milliseconds): InPath<u64>| {
@@ -162,6 +176,46 @@ async fn serve(role: &str) -> Result<(), Error> {
                 "slow"
             }),
         )
+        .route(
+            "/socket",
+            get(async move |upgrade: WebSocketUpgrade| {
+                upgrade.on_upgrade(move |socket| echo(socket, Some(for_sockets)))
+            }),
+        )
+        .route("/deaf-socket", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(|socket| echo(socket, None))))
         .route("/until-draining", get(async move || life.reached(Phase::Draining).await));
     platform.serve(routes).await
+}
+
+/// What is left in the environment of what was handed over, and what a program has that this one starts.
+async fn handed_over() -> String {
+    let config = Config::from_env().unwrap();
+    let left = ["LISTEN_PID", "LISTEN_FDS"].map(|name| config.other.get(name).is_some());
+    let script = "test -e /proc/self/fd/3 && echo open || echo closed";
+    let started = Command::new("sh").args(["-c", script]).output().unwrap();
+    format!("{left:?} {}", String::from_utf8_lossy(&started.stdout))
+}
+
+/// Sends back what it is sent; and, if it is told of the drain, says good-bye when it begins.
+async fn echo(mut socket: WebSocket, told: Option<Lifecycle>) {
+    let draining = async {
+        match told {
+            Some(life) => life.reached(Phase::Draining).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(draining);
+    loop {
+        tokio::select! {
+            message = socket.recv() => match message {
+                Some(Ok(Message::Text(text))) => socket.send(Message::Text(text)).await.unwrap(),
+                Some(Ok(_)) => {}
+                _ => return,
+            },
+            () = &mut draining => {
+                let away = CloseFrame { code: close_code::AWAY, reason: "about to stop".into() };
+                return socket.send(Message::Close(Some(away))).await.unwrap();
+            }
+        }
+    }
 }

@@ -124,6 +124,16 @@ async fn while_nobody_serves_clients_wait_at_a_socket_that_is_held_for_them() {
 }
 
 #[tokio::test]
+async fn the_environment_stays_as_it_is_and_programs_that_are_started_have_no_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let product = Product::start("serves", folder.path(), Some(&socket), &[]);
+    product.told("READY=1").await;
+    let left = reqwest::get(product.url("/handed-over")).await.unwrap().text().await.unwrap();
+    assert_eq!(left, "[true, true] closed\n");
+}
+
+#[tokio::test]
 async fn a_socket_that_is_for_nothing_known_is_refused_with_what_to_set() {
     let folder = tempfile::tempdir().unwrap();
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

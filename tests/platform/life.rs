@@ -89,6 +89,18 @@ async fn a_signal_after_the_drain_ends_a_process_that_hangs() {
 }
 
 #[tokio::test]
+async fn a_signal_before_it_serves_ends_a_process_also_one_that_signals_do_not_end_by_themselves() {
+    for (signal, number) in [("TERM", 15), ("INT", 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut product = Product::start("first", folder.path(), None, &[]);
+        product.says("started").await;
+        product.signal(signal);
+        let status = product.ended().await;
+        assert_eq!((status.code(), status.signal()), (None, Some(number)), "{}", product.log());
+    }
+}
+
+#[tokio::test]
 async fn a_handler_can_wait_for_the_drain() {
     let folder = tempfile::tempdir().unwrap();
     let mut product = Product::start("serves", folder.path(), None, &[]);

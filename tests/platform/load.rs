@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use halfbyte::identity::layers::AnsweredByLayer;
 use halfbyte::layers::LoadShedLayer;
 use halfbyte::{Problem, problem};
 use http::{Request, Response, StatusCode};
@@ -16,6 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tower::{Layer as _, ServiceExt as _, service_fn};
+
+use crate::start;
 
 type Body = Full<Bytes>;
 
@@ -236,9 +239,29 @@ async fn only_work_that_was_done_or_had_no_time_left_moves_the_limit() {
     assert_eq!(limit_after(|| refused(Problem::invalid_token("bad"))).await, 64);
     assert_eq!(limit_after(grpc).await, 64);
 
+    let by_a_layer = || {
+        let mut response = status(StatusCode::OK);
+        response.extensions_mut().insert(AnsweredByLayer);
+        response
+    };
+    assert_eq!(limit_after(by_a_layer).await, 64);
+
     assert!(limit_after(|| status(StatusCode::OK)).await < 16);
     assert!(limit_after(|| status(StatusCode::FOUND)).await < 16);
     assert!(limit_after(|| refused(Problem::deadline_exceeded())).await < 16);
+}
+
+#[tokio::test]
+async fn what_the_platform_answers_by_itself_is_told_from_what_handlers_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let platform = start::start(folder.path(), "[products.parcel]").await.unwrap();
+    let routes = axum::Router::new().route("/", axum::routing::get("hello"));
+    for (path, by_a_layer) in [("/", false), ("/.well-known/oauth-protected-resource", true), ("/oauth/jwks", true)] {
+        let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+        let response = platform.stack().layer(routes.clone()).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        assert_eq!(response.extensions().get::<AnsweredByLayer>().is_some(), by_a_layer, "{path}");
+    }
 }
 
 #[test]

@@ -22,3 +22,4 @@ mod start;
 #[cfg(feature = "tls")]
 mod tls;
 mod usage;
+mod web_sockets;

@@ -89,6 +89,10 @@ where
     }
 }
 
+/// In the extensions of a response that [`Endpoints`] made by itself: it tells nothing of the service inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnsweredByLayer;
+
 type Answer<B> = Pin<Box<dyn Future<Output = Response<Refusable<B>>> + Send>>;
 
 pin_project! {
@@ -113,7 +117,10 @@ where
             EndpointsProjection::Inner { response } => {
                 response.poll(cx).map_ok(|response| response.map(Refusable::inner))
             }
-            EndpointsProjection::Answer { answer } => answer.as_mut().poll(cx).map(Ok),
+            EndpointsProjection::Answer { answer } => answer.as_mut().poll(cx).map(|mut response| {
+                response.extensions_mut().insert(AnsweredByLayer);
+                Ok(response)
+            }),
         }
     }
 }

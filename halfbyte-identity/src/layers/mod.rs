@@ -8,6 +8,6 @@ pub(crate) mod path;
 mod require;
 
 pub use self::authenticate::{Authenticate, AuthenticateLayer};
-pub use self::endpoints::{Endpoints, EndpointsBody, EndpointsFuture, EndpointsLayer};
+pub use self::endpoints::{AnsweredByLayer, Endpoints, EndpointsBody, EndpointsFuture, EndpointsLayer};
 pub use self::future::{AuthenticateFuture, RequireFuture};
 pub use self::require::{Require, RequireLayer};

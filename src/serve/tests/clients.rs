@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{Request, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 /// A connection of HTTP/1.1.
@@ -15,6 +15,11 @@ pub struct Http1(pub TcpStream);
 impl Http1 {
     pub async fn connect(address: SocketAddr) -> Self {
         Self(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Its kernel takes little of what it does not read.
+    pub async fn connect_small(address: SocketAddr) -> Self {
+        Self(small_stream(address).await)
     }
 
     pub async fn say(&mut self, text: &str) {
@@ -60,6 +65,12 @@ impl Http1 {
     }
 }
 
+pub async fn small_stream(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(32 * 1024).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
 /// A connection of HTTP/2, and what drives it.
 pub struct Http2 {
     pub requests: SendRequest<Bytes>,
@@ -68,8 +79,11 @@ pub struct Http2 {
 
 impl Http2 {
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+        Self::connect_with(TcpStream::connect(address).await.unwrap(), &h2::client::Builder::new()).await
+    }
+
+    pub async fn connect_with(stream: TcpStream, as_of: &h2::client::Builder) -> Self {
+        let (requests, connection) = as_of.handshake(stream).await.unwrap();
         #[expect(clippy::disallowed_methods, reason = "a client is no part of the product's life")]
         Self { requests, driver: tokio::spawn(connection) }
     }
@@ -91,4 +105,10 @@ pub async fn all_of(body: &mut h2::RecvStream) -> (String, bool) {
         all.extend(part);
     }
     (String::from_utf8(all).unwrap(), true)
+}
+
+/// A frame of HTTP/2 (RFC 9113, 4.1).
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }

@@ -1,10 +1,11 @@
 //! What becomes of connections in a drain.
 
 use halfbyte_core::lifecycle::Phase;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::clients::{Http1, Http2, all_of};
+use super::clients::{Http1, Http2, all_of, frame};
 use super::*;
 
 const LINES: usize = 20;
@@ -145,4 +146,73 @@ async fn a_request_that_is_begun_and_not_gone_on_with_does_not_hold_up_a_drain()
     let begun = tokio::time::Instant::now();
     assert_eq!(served.cut().await, 0);
     assert!(begun.elapsed() < limits.drain_in_flight / 2, "it took {:?}", begun.elapsed());
+}
+
+/// There is long for requests and for who reads slowly, and not for who does not do what it should.
+fn patient() -> Limits {
+    Limits { drain_in_flight: Duration::from_secs(20), stall: Duration::from_secs(10), ..short() }
+}
+
+#[tokio::test]
+async fn a_response_that_is_in_memory_is_sent_to_its_end_however_slowly_it_is_read() {
+    let served = Served::start(patient()).await;
+    let mut client = Http1::connect_small(served.address).await;
+    client.get(&format!("/large/{LARGE}")).await;
+    client.head().await;
+    served.drain();
+    let (begun, mut came, mut piece) = (tokio::time::Instant::now(), 0, vec![0; 16 * 1024]);
+    while let Ok(bytes @ 1..) = client.0.read(&mut piece).await {
+        came += bytes;
+        sleep(10 * MILLISECOND).await;
+    }
+    assert!(came == LARGE && begun.elapsed() > 2 * patient().first_byte, "{came} in {:?}", begun.elapsed());
+    assert_eq!(served.cut().await, 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_off_with_something_to_send_is_counted() {
+    let limits = Limits { drain_in_flight: Duration::from_secs(4), ..patient() };
+    let served = Served::start(limits).await;
+    let mut http1 = Http1::connect_small(served.address).await;
+    http1.get(&format!("/large/{LARGE}")).await;
+    http1.head().await;
+    let mut window = h2::client::Builder::new();
+    window.initial_window_size(1);
+    let mut http2 = Http2::connect_with(TcpStream::connect(served.address).await.unwrap(), &window).await;
+    // HTTP/2 has taken all of it, and has a byte of it sent.
+    let _response = http2.get("/large/1000").await.unwrap();
+    served.drain();
+    let reads = async {
+        // Not so little that it would be let go for that.
+        while let Ok(1..) = http1.0.read(&mut [0; 16 * 1024]).await {
+            sleep(30 * MILLISECOND).await;
+        }
+    };
+    assert_eq!(tokio::join!(served.cut(), reads).0, 2);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_say_that_it_knows_of_the_drain_is_refused_then_and_holds_up_nothing() {
+    let served = Served::start(patient()).await;
+    let mut client = TcpStream::connect(served.address).await.unwrap();
+    // GET http://a/, by the static table of HPACK; and no answer to any PING.
+    let head = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
+    let hello = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[]), &frame(1, 5, 1, &head)].concat();
+    client.write_all(&hello).await.unwrap();
+    let (mut reads, mut writes) = client.into_split();
+    let mut said = Vec::new();
+    served.drain();
+    let asks = async {
+        for stream in (3..).step_by(2) {
+            sleep(20 * MILLISECOND).await;
+            if writes.write_all(&frame(1, 5, stream, &head)).await.is_err() {
+                break;
+            }
+        }
+    };
+    let (begun, until) = (tokio::time::Instant::now(), patient().drain_in_flight / 2);
+    let (cut, _ended, ()) = tokio::join!(served.cut(), reads.read_to_end(&mut said), asks);
+    assert!(cut == 0 && begun.elapsed() < until, "{cut} after {:?}", begun.elapsed());
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("hello") && said.contains("urn:halfbyte:problem:draining"), "{said}");
 }

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::clients::{Http1, Http2};
+use super::clients::{Http1, Http2, frame};
 use super::*;
 
 async fn status_with(headers: &str) -> String {
@@ -42,6 +42,23 @@ async fn a_head_of_http2_is_too() {
 }
 
 #[tokio::test]
+async fn the_longest_token_fits_beside_ordinary_headers() {
+    let token = format!("Bearer {}", "x".repeat(16 * 1024));
+    let others = [("user-agent", "y".repeat(200)), ("cookie", "z".repeat(4096)), ("traceparent", "0".repeat(55))];
+    let text: String = others.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    assert_eq!(status_with(&format!("authorization: {token}\r\n{text}")).await, "HTTP/1.1 200 OK\r\n");
+    let served = Served::start(short()).await;
+    let client = Http2::connect(served.address).await;
+    let mut request = Request::get("http://a/").header("authorization", token);
+    for (name, value) in others {
+        request = request.header(name, value);
+    }
+    let mut ready = client.requests.clone().ready().await.unwrap();
+    let answer = ready.send_request(request.body(()).unwrap(), true).unwrap().0.await;
+    assert_eq!(answer.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_connection_of_http2_has_at_most_200_streams_at_once() {
     let served = Served::start(short()).await;
     let stream = TcpStream::connect(served.address).await.unwrap();
@@ -53,12 +70,6 @@ async fn a_connection_of_http2_has_at_most_200_streams_at_once() {
         ended = &mut connection => panic!("{ended:?}"),
     }
     assert_eq!(connection.max_concurrent_send_streams(), 200);
-}
-
-/// A frame of HTTP/2 (RFC 9113, 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 #[tokio::test]

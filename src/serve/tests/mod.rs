@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use super::accept;
 use crate::bound::Bound;
 use crate::contract::{Contract, Limits};
-use crate::layers::DrainGateLayer;
+use crate::layers::{self, DrainGateLayer, LoadShedLayer};
 use crate::progress::Progress;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -32,8 +32,9 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 struct Served {
     life: Lifecycle,
     address: SocketAddr,
-    /// How many bodies of `/endless` there are.
+    /// How many bodies of `/endless` and `/large` there are.
     endless: watch::Receiver<usize>,
+    load: LoadShedLayer,
     serving: JoinHandle<u64>,
 }
 
@@ -55,13 +56,14 @@ impl Served {
         let bound = Bound::new("HALFBYTE_LISTEN", SocketAddr::from(([127, 0, 0, 1], 0)), None).unwrap();
         let (address, listener) = (bound.address(), bound.listen().unwrap());
         let (endless, count) = watch::channel(0);
-        let routes = routes(&life, endless).layer(DrainGateLayer::new(life.clone()));
+        let load = LoadShedLayer::new(1024, Duration::from_secs(1));
+        let routes = routes(&life, endless).layer(load.clone()).layer(DrainGateLayer::new(life.clone()));
         let for_serving = life.clone();
         let serving = life.spawn("serving", async move {
             accept::until_drained(&for_serving, &progress, limits, listener, None, routes).await
         });
         life.enter(Phase::Ready);
-        Self { life, address, endless: count, serving }
+        Self { life, address, endless: count, load, serving }
     }
 
     fn drain(&self) {
@@ -88,8 +90,27 @@ impl Drop for Counted {
     }
 }
 
+impl Counted {
+    fn new(count: watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+/// What a response has in memory.
+struct Large(Vec<u8>, #[expect(dead_code, reason = "it is counted as long as this is there")] Counted);
+
+impl AsRef<[u8]> for Large {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// More than the kernels and HTTP/2 take of what nobody reads.
+const LARGE: usize = 4 << 20;
+
 fn routes(life: &Lifecycle, endless: watch::Sender<usize>) -> Router {
-    let told = life.clone();
+    let (told, large) = (life.clone(), endless.clone());
     Router::new()
         .route("/", get("hello").post(async |body: Bytes| body))
         // Twenty times a line, for a second.
@@ -116,17 +137,37 @@ fn routes(life: &Lifecycle, endless: watch::Sender<usize>) -> Router {
         .route(
             "/endless",
             get(async move || {
-                endless.send_modify(|count| *count += 1);
-                let counted = Counted(endless);
+                let counted = Counted::new(endless);
                 Body::from_stream(stream::iter(0..).map(move |_| {
                     let _lives_as_long_as_the_body = &counted;
                     Ok::<_, std::convert::Infallible>(vec![7; 16 * 1024])
                 }))
             }),
         )
+        // How long it has waited for its body, which it has polled as part of this.
+        .route("/waited", axum::routing::post(waited))
+        // One frame.
+        .route(
+            "/large/{bytes}",
+            get(async move |axum::extract::Path(bytes): axum::extract::Path<usize>| {
+                Bytes::from_owner(Large(vec![7; bytes], Counted::new(large)))
+            }),
+        )
         // Echoes, and says good-bye when the drain begins, or does not care.
         .route("/polite", get(move |request| upgrade(request, Some(told.clone()))))
         .route("/deaf", get(async |request| upgrade(request, None).await))
+}
+
+async fn waited(request: Request<Body>) -> String {
+    let (mut all, mut waited) = (Box::pin(axum::body::to_bytes(request.into_body(), 1024)), Duration::ZERO);
+    std::future::poll_fn(|cx| {
+        let (polled, time) = layers::waited(|| all.as_mut().poll(cx));
+        waited += time;
+        polled
+    })
+    .await
+    .unwrap();
+    format!("{}ms", waited.as_millis())
 }
 
 /// What a product does for a protocol of its own, as axum does for WebSockets.

@@ -1,0 +1,136 @@
+//! The bodies of responses, in pieces that are told of until they are sent.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::activity::{Open, Unsent};
+use super::stream::Sending;
+
+/// How much of a response is given to HTTP/2 at once, in bytes: what it has taken it keeps for as long as the client likes, and
+/// nobody sees how much of it is left.
+pub(super) const PIECE: usize = 16 * 1024;
+
+/// A part of a body.
+pub(super) struct Piece {
+    bytes: Bytes,
+    _told: Told,
+}
+
+/// Who is told when a piece was sent, or is not going to be.
+enum Told {
+    Connection { _open: Open },
+    Stream { sending: Arc<Sending>, _unsent: Unsent },
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Told::Stream { sending, .. } = self {
+            sending.sent();
+        }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+}
+
+pin_project! {
+    /// A body whose request is open until it is sent.
+    ///
+    /// Over HTTP/2 large frames are given in pieces, and the end comes after all of them were sent: until then the stream is watched, and
+    /// its place among the requests is taken.
+    pub(super) struct Sent<B> {
+        #[pin]
+        body: B,
+        // Of HTTP/2.
+        sending: Option<Arc<Sending>>,
+        rest: Bytes,
+        is_in_pieces: bool,
+        end: Option<End>,
+        open: Open,
+    }
+}
+
+/// An end that waits for what comes before it: trailers, if there are some.
+type End = Option<http::HeaderMap>;
+
+impl<B> Sent<B> {
+    pub(super) fn new(body: B, open: Open) -> Self {
+        Self { body, sending: Sending::current(), rest: Bytes::new(), is_in_pieces: false, end: None, open }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Sent<B> {
+    type Data = Piece;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+        let this = self.project();
+        let Some(sending) = this.sending else {
+            let frame = ready!(this.body.poll_frame(cx));
+            let piece = |bytes| Piece { bytes, _told: Told::Connection { _open: this.open.clone() } };
+            return Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))));
+        };
+        let piece = |bytes: Bytes| {
+            sending.gives(bytes.len());
+            sending.is_unsent();
+            let told = Told::Stream { sending: sending.clone(), _unsent: this.open.unsent() };
+            Poll::Ready(Some(Ok(Frame::data(Piece { bytes, _told: told }))))
+        };
+        if !this.rest.is_empty() {
+            return piece(this.rest.split_to(PIECE.min(this.rest.len())));
+        }
+        if this.end.is_none() {
+            let Poll::Ready(frame) = this.body.poll_frame(cx) else {
+                sending.waits_for_more();
+                return Poll::Pending;
+            };
+            let frame = frame.transpose()?.map(Frame::into_data);
+            match frame {
+                Some(Ok(mut bytes)) => {
+                    *this.is_in_pieces = bytes.len() > PIECE;
+                    if *this.is_in_pieces {
+                        *this.rest = bytes.split_off(PIECE);
+                    }
+                    return piece(bytes);
+                }
+                Some(Err(other)) => match other.into_trailers() {
+                    Ok(trailers) => *this.end = Some(Some(trailers)),
+                    // There is no other kind.
+                    Err(_) => *this.end = Some(None),
+                },
+                None => *this.end = Some(None),
+            }
+            sending.gives(0);
+        }
+        if *this.is_in_pieces {
+            ready!(sending.poll_all_sent(cx));
+        }
+        Poll::Ready(this.end.as_mut().and_then(Option::take).map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let is_sent = || self.sending.as_ref().is_none_or(|sending| sending.is_all_sent());
+        self.rest.is_empty() && self.end.is_none() && self.body.is_end_stream() && (!self.is_in_pieces || is_sent())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Asked for before there is a rest.
+        self.body.size_hint()
+    }
+}
