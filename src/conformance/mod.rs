@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod collector;
 mod connection;
+mod drain;
 mod invariants;
 mod issuer;
 mod junit;

@@ -86,7 +86,13 @@ impl Suite {
             let service = self.conformance.mutation.outside(routes.layer(platform.stack()));
             #[cfg(not(test))]
             let service = routes.layer(platform.stack());
-            tokio::spawn(async move { serve::run(&platform, service).await })
+            let serving = async move { serve::run(&platform, service).await };
+            #[cfg(test)]
+            let serving = {
+                let mutation = self.conformance.mutation.clone();
+                async move { mutation.ended(serving.await) }
+            };
+            tokio::spawn(serving)
         };
         let (address, admin) = (platform.address(), platform.admin_address());
         #[cfg(test)]

@@ -30,12 +30,14 @@ use halfbyte_core::config::Config;
 
 use halfbyte_observe::testing::{Received, Span};
 use http::StatusCode;
+use http::header::ACCEPT;
 use tokio::net::TcpListener;
 
 use super::check::{self, Check};
 use super::client::{Answer, Ask};
 use super::report::{Report, Verdict};
 use super::{Conformance, unseen};
+use crate::error::Error;
 use crate::manifest::Manifest;
 use crate::platform::Platform;
 
@@ -54,6 +56,8 @@ pub(super) struct Mutation {
     with: Option<fn(&Platform, Router) -> Router>,
     /// To the admin listener.
     admin: Option<fn(Router) -> Router>,
+    /// To what serving it comes to.
+    ends: Option<fn(Result<(), Error>) -> Result<(), Error>>,
     /// To telemetry on its way to the collector.
     arrives: Option<fn(&mut Received)>,
 }
@@ -87,7 +91,8 @@ impl Mutation {
     pub async fn admin(&self, address: SocketAddr) -> SocketAddr {
         let Some(change) = self.admin else { return address };
         let forward = async move |request: Request| {
-            let ask = Ask::new(request.method().as_str(), request.uri().path());
+            let mut ask = Ask::new(request.method().as_str(), request.uri().path());
+            ask.headers.extend(request.headers().get(ACCEPT).map(|accepted| (ACCEPT, accepted.clone())));
             match ask.send(address).await {
                 Ok(Answer { status, headers, body, .. }) => (status, headers, body).into_response(),
                 Err(how) => (StatusCode::BAD_GATEWAY, how).into_response(),
@@ -98,6 +103,13 @@ impl Mutation {
         let address = listener.local_addr().unwrap();
         drop(tokio::spawn(async { axum::serve(listener, service).await }));
         address
+    }
+
+    pub fn ended(&self, ended: Result<(), Error>) -> Result<(), Error> {
+        match self.ends {
+            Some(change) => change(ended),
+            None => ended,
+        }
     }
 
     pub fn spans(&self, spans: Vec<Span>) -> Vec<Span> {
@@ -157,6 +169,11 @@ fn with(conformance: Conformance, change: fn(&Platform, Router) -> Router) -> Co
 /// Broken for operators.
 fn admin(conformance: Conformance, change: fn(Router) -> Router) -> Conformance {
     Conformance { mutation: Mutation { admin: Some(change), ..conformance.mutation }, ..conformance }
+}
+
+/// One whose process says another thing of its end than what it was.
+fn ending(conformance: Conformance, change: fn(Result<(), Error>) -> Result<(), Error>) -> Conformance {
+    Conformance { mutation: Mutation { ends: Some(change), ..conformance.mutation }, ..conformance }
 }
 
 /// Broken between the product and the collector.
