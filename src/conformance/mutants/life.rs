@@ -33,7 +33,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         what: "operators are not told of what the product needs",
         clause: "HB-LIFE-001",
         make: |sound| {
-            admin(sound, |service| service.layer(from_fn(async |request, next| edited(request, next, "checks").await)))
+            admin(sound, |service| service.layer(from_fn(async |request, next| edited(request, next, "/checks").await)))
         },
     },
     Mutant {
@@ -112,7 +112,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         what: "the manifest leaves routes out",
         clause: "HB-LIFE-006",
         make: |sound| {
-            admin(sound, |service| service.layer(from_fn(async |request, next| edited(request, next, "routes").await)))
+            admin(sound, |service| service.layer(from_fn(async |request, next| edited(request, next, "/routes").await)))
         },
     },
     Mutant {
@@ -198,15 +198,15 @@ fn closing(product: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Empties a list of what operators are shown.
-async fn edited(request: Request, next: Next, list: &str) -> Response {
+/// Empties a list of what operators are shown, by where it is (RFC 6901).
+pub(super) async fn edited(request: Request, next: Next, list: &str) -> Response {
     let (mut head, body) = next.run(request).await.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     head.headers.remove("content-length");
     let Ok(mut shown) = serde_json::from_slice::<serde_json::Value>(&body) else {
         return (head.status, body).into_response();
     };
-    if let Some(list) = shown.get_mut(list).and_then(|list| list.as_array_mut()) {
+    if let Some(list) = shown.pointer_mut(list).and_then(|list| list.as_array_mut()) {
         list.clear();
     }
     (head.status, head.headers, shown.to_string()).into_response()

@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_methods, reason = "what breaks a product goes past what it has")]
 
 mod access;
+mod admin;
+mod http2;
 mod invariants;
 mod issuer;
 mod keys;
@@ -12,6 +14,8 @@ mod refusals;
 mod requests;
 mod sessions;
 mod sound;
+mod steps;
+mod streams;
 mod tamper;
 mod telemetry;
 mod tokens;
@@ -55,7 +59,7 @@ pub(super) struct Mutation {
     /// To the routes inside the layers, with what the platform has; or to the platform itself.
     with: Option<fn(&Platform, Router) -> Router>,
     /// To the admin listener.
-    admin: Option<fn(Router) -> Router>,
+    admin: Option<Change>,
     /// To what serving it comes to.
     ends: Option<fn(Result<(), Error>) -> Result<(), Error>>,
     /// To telemetry on its way to the collector.
@@ -89,7 +93,7 @@ impl Mutation {
 
     /// Where operators ask, if their listener is at `address`.
     pub async fn admin(&self, address: SocketAddr) -> SocketAddr {
-        let Some(change) = self.admin else { return address };
+        let Some(change) = self.admin.clone() else { return address };
         let forward = async move |request: Request| {
             let mut ask = Ask::new(request.method().as_str(), request.uri().path());
             ask.headers.extend(request.headers().get(ACCEPT).map(|accepted| (ACCEPT, accepted.clone())));
@@ -167,8 +171,8 @@ fn with(conformance: Conformance, change: fn(&Platform, Router) -> Router) -> Co
 }
 
 /// Broken for operators.
-fn admin(conformance: Conformance, change: fn(Router) -> Router) -> Conformance {
-    Conformance { mutation: Mutation { admin: Some(change), ..conformance.mutation }, ..conformance }
+fn admin(conformance: Conformance, change: impl Fn(Router) -> Router + Send + Sync + 'static) -> Conformance {
+    Conformance { mutation: Mutation { admin: Some(Arc::new(change)), ..conformance.mutation }, ..conformance }
 }
 
 /// One whose process says another thing of its end than what it was.
@@ -185,6 +189,7 @@ fn mutants() -> impl Iterator<Item = &'static Mutant> {
     [
         versions::MUTANTS,
         requests::MUTANTS,
+        http2::MUTANTS,
         refusals::MUTANTS,
         tokens::MUTANTS,
         keys::MUTANTS,
@@ -194,7 +199,10 @@ fn mutants() -> impl Iterator<Item = &'static Mutant> {
         issuer::MUTANTS,
         usage::MUTANTS,
         quota::MUTANTS,
+        streams::MUTANTS,
         life::MUTANTS,
+        steps::MUTANTS,
+        admin::MUTANTS,
         telemetry::MUTANTS,
         invariants::MUTANTS,
     ]
