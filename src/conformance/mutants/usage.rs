@@ -20,6 +20,25 @@ const KEY: &str = "idempotency-key";
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
+        what: "all who have no tenant are one",
+        clause: "HB-AUTH-005",
+        make: |sound| {
+            inside(sound, |routes| {
+                routes.layer(from_fn(async |mut request: Request, next: Next| {
+                    let caller = request.extensions().get::<Principal>();
+                    let lone = caller.filter(|caller| caller.tenant().as_str().starts_with("subject:"));
+                    let one = lone.map(|caller| {
+                        let tenant = TenantId::new("everybody").unwrap();
+                        let one = Principal::builder(caller.subject(), tenant, caller.expires_at());
+                        one.kind(caller.kind()).scopes(caller.scopes()).issuer(caller.issuer()).build()
+                    });
+                    one.into_iter().for_each(|one| drop(request.extensions_mut().insert(one)));
+                    next.run(request).await
+                }))
+            })
+        },
+    },
+    Mutant {
         what: "a middleware that calls the handler once more, under a key of its own, to be sure",
         clause: "HB-USE-001",
         make: |sound| inside(sound, |routes| routes.layer(from_fn(twice))),
