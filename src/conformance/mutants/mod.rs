@@ -61,10 +61,13 @@ pub(super) struct Mutation {
     /// To the admin listener.
     admin: Option<Change>,
     /// To what serving it comes to.
-    ends: Option<fn(Result<(), Error>) -> Result<(), Error>>,
+    ends: Option<fn(Ended) -> Ended>,
     /// To telemetry on its way to the collector.
     arrives: Option<fn(&mut Received)>,
 }
+
+/// What serving a product comes to.
+type Ended = Result<(), Error>;
 
 type Change = Arc<dyn Fn(Router) -> Router + Send + Sync>;
 
@@ -109,7 +112,7 @@ impl Mutation {
         address
     }
 
-    pub fn ended(&self, ended: Result<(), Error>) -> Result<(), Error> {
+    pub fn ended(&self, ended: Ended) -> Ended {
         match self.ends {
             Some(change) => change(ended),
             None => ended,
@@ -176,7 +179,7 @@ fn admin(conformance: Conformance, change: impl Fn(Router) -> Router + Send + Sy
 }
 
 /// One whose process says another thing of its end than what it was.
-fn ending(conformance: Conformance, change: fn(Result<(), Error>) -> Result<(), Error>) -> Conformance {
+fn ending(conformance: Conformance, change: fn(Ended) -> Ended) -> Conformance {
     Conformance { mutation: Mutation { ends: Some(change), ..conformance.mutation }, ..conformance }
 }
 
