@@ -1,7 +1,7 @@
 //! The names that telemetry has in every product, which dashboards and alerts are made of.
 
 /// Metrics that the platform writes by itself, with their unit.
-pub(crate) const METRICS: [(&str, &str); 33] = [
+pub(crate) const METRICS: [(&str, &str); 34] = [
     ("halfbyte.access.decisions", "-"),
     ("halfbyte.access.errors", "-"),
     ("halfbyte.billing.backlog", "{event}"),
@@ -15,6 +15,7 @@ pub(crate) const METRICS: [(&str, &str); 33] = [
     ("halfbyte.check.ready", "-"),
     ("halfbyte.load_shed.in_flight", "{request}"),
     ("halfbyte.load_shed.limit", "{request}"),
+    ("halfbyte.scrape.left_out", "-"),
     ("halfbyte.secrets.age", "s"),
     ("halfbyte.secrets.generation", "-"),
     ("halfbyte.secrets.reads", "-"),
@@ -80,3 +81,70 @@ pub(crate) const ATTRIBUTES: [(&str, &str); 40] = [
     ("service.name", "resource"),
     ("service.version", "resource"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// How names begin that telemetry has from us, in the sources.
+    const OURS: [&str; 5] = ["halfbyte.", "halfbyte_scrape_", "otel.sdk.", "http.server.", "http.client."];
+
+    /// What begins so too and is no name of telemetry: types of usage events, and ids of the base policies.
+    const OTHERS: [&str; 7] = [
+        "halfbyte.",
+        "halfbyte.granted.",
+        "halfbyte.granted.{}",
+        "halfbyte.suspended-reads-only",
+        "halfbyte.tenant-isolation",
+        "halfbyte.usage.amended",
+        "halfbyte.usage.voided",
+    ];
+
+    /// The texts of all that is built into a product, without tests.
+    fn sources(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if ["tests", "testing", "conformance", "names", "corpus"].iter().any(|other| name.starts_with(other)) {
+                continue;
+            }
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push(text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn every_name_that_the_crates_give_telemetry_is_pinned_and_every_pinned_one_of_ours_is_given() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let crates = ["src", "halfbyte-core/src", "halfbyte-secrets/src", "halfbyte-observe/src"];
+        let crates = crates.into_iter().chain(["halfbyte-identity/src", "halfbyte-billing/src"]);
+        let mut texts = Vec::new();
+        crates.for_each(|folder| sources(&root.join(folder), &mut texts));
+        let literals =
+            texts.iter().flat_map(|text| OURS.iter().map(move |begin| (text, begin))).flat_map(|(text, begin)| {
+                let after = text.split(&format!("\"{begin}")[..]).skip(1).collect::<Vec<_>>();
+                after.into_iter().map(move |rest| format!("{begin}{}", rest.split('"').next().unwrap_or_default()))
+            });
+        // As Prometheus has it, a name has no dots.
+        let found: BTreeSet<String> =
+            literals.map(|name| name.replace("halfbyte_scrape_", "halfbyte.scrape.")).collect();
+        let pinned: BTreeSet<&str> = METRICS.iter().chain(&ATTRIBUTES).map(|(name, _)| *name).collect();
+        // A name that is put together is known by how it begins.
+        let is_pinned = |name: &str| match name.split_once('{') {
+            Some((begin, _)) => pinned.iter().any(|pinned| pinned.starts_with(begin)),
+            None => pinned.contains(name),
+        };
+        let unknown: Vec<_> = found.iter().filter(|name| !is_pinned(name) && !OTHERS.contains(&&***name)).collect();
+        assert!(unknown.is_empty(), "the contract does not pin {unknown:?}");
+        let is_ours = |name: &&&str| name.starts_with("halfbyte.");
+        let unused: Vec<_> = pinned.iter().filter(is_ours).filter(|name| !found.contains(**name)).collect();
+        assert!(unused.is_empty(), "nothing gives telemetry {unused:?}");
+    }
+}

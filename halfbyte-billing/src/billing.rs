@@ -211,12 +211,15 @@ impl Billing {
     }
 
     /// A tenant that is to be refused may just have been given more by another process: the accounts are read again, by one
-    /// read for all who ask. Answers whether they have changed.
-    pub(crate) async fn look_again(&self) -> bool {
+    /// read for all who ask. Answers whether they have changed; an error where the store cannot say.
+    pub(crate) async fn look_again(&self) -> Result<bool, Error> {
+        let unknown = |error: halfbyte_core::live::Error| {
+            Error::because(ErrorKind::Unavailable, "the store cannot be asked whether the accounts have changed", error)
+        };
         let before = self.accounts().revision();
-        let Ok(seen) = self.synced().load().map(|known| known.generation()) else { return false };
-        // Where it fails the last good copy goes on answering; its state is readiness's to show.
-        self.synced().refresh(seen).await.is_ok() && self.accounts().revision() > before
+        let seen = self.synced().load().map_err(unknown)?.generation();
+        self.synced().refresh(seen).await.map_err(unknown)?;
+        Ok(self.accounts().revision() > before)
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -8,8 +8,8 @@ use super::bench::Bench;
 use super::product::Suite;
 use super::report::{Outcome, Report, Verdict};
 use super::{
-    Conformance, access, collector, invariants, issuer, keys, life, proofs, quota, refusals, requests, sessions,
-    telemetry, tokens, unseen, usage, versions,
+    Conformance, access, admin, collector, http2, invariants, issuer, keys, life, proofs, quota, refusals, requests,
+    sessions, steps, streams, telemetry, tokens, unseen, usage, versions,
 };
 
 /// One check of one clause.
@@ -48,6 +48,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Check> {
     [
         versions::CHECKS,
         requests::CHECKS,
+        http2::CHECKS,
         refusals::CHECKS,
         tokens::CHECKS,
         keys::CHECKS,
@@ -57,7 +58,10 @@ pub(super) fn all() -> impl Iterator<Item = &'static Check> {
         issuer::CHECKS,
         usage::CHECKS,
         quota::CHECKS,
+        streams::CHECKS,
         life::CHECKS,
+        steps::CHECKS,
+        admin::CHECKS,
         telemetry::CHECKS,
         // At the end, since they are about all that was done before.
         invariants::CHECKS,

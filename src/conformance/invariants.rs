@@ -57,6 +57,7 @@ async fn rotation(bench: &mut Bench<'_>) -> Found {
         return Ok(Holds::NotHere("no guarded route has a sample"));
     }
     let (ended, mut has_ended) = watch::channel(false);
+    let (begun, mut round) = watch::channel(0);
     let suite = bench.suite;
     let rotate = async {
         let rotated = async {
@@ -78,14 +79,16 @@ async fn rotation(bench: &mut Bench<'_>) -> Found {
             Ok::<_, String>(())
         };
         let rotated = rotated.await;
-        // Some more under what is new.
-        sleep(Duration::from_millis(300)).await;
+        // What is under way now may be of before; after it there is one whole round under what is new.
+        let now = *round.borrow_and_update();
+        _ = round.wait_for(|round| *round >= now + 2).await;
         _ = ended.send(true);
         rotated
     };
     let load = async {
         let mut seen = Vec::new();
         while !*has_ended.borrow_and_update() {
+            begun.send_modify(|round| *round += 1);
             for (route, tenant, good) in &calls {
                 let mut fresher = good.clone();
                 // By whatever keys the issuer has now.

@@ -1,5 +1,7 @@
 //! HB-ISS: the issuer that stands in the product where there is no other.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use halfbyte_core::{TenantId, error_chain};
@@ -7,6 +9,7 @@ use halfbyte_identity::embedded::{ClientSpec, Embedded};
 use http::header::AUTHORIZATION;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::bench::Bench;
 use super::check::{Check, Found, Holds, ensure};
@@ -47,6 +50,11 @@ pub(super) const CHECKS: &[Check] = &[
         run: |bench| Box::pin(revocations(bench)),
     },
     Check {
+        clause: "HB-ISS-006",
+        what: "what one process on the home folder revokes, another one refuses a little later",
+        run: |bench| Box::pin(revoked_elsewhere(bench)),
+    },
+    Check {
         clause: "HB-ISS-007",
         what: "a token is told of to whom it was issued or meant for, and to nobody else",
         run: |bench| Box::pin(introspections(bench)),
@@ -55,6 +63,11 @@ pub(super) const CHECKS: &[Check] = &[
         clause: "HB-ISS-008",
         what: "who may exchange a token gets one that is no more than it, and is revoked with it",
         run: |bench| Box::pin(exchanges(bench)),
+    },
+    Check {
+        clause: "HB-ISS-008",
+        what: "at most eight act one for the other, each of whom a token names",
+        run: |bench| Box::pin(chain(bench)),
     },
 ];
 
@@ -329,6 +342,25 @@ async fn revocations(bench: &mut Bench<'_>) -> Found {
     own.product.stop().await.map(|()| Holds::Yes)
 }
 
+async fn revoked_elsewhere(bench: &mut Bench<'_>) -> Found {
+    /// Ten times what is promised.
+    const SOON: Duration = Duration::from_secs(20);
+    let own = Own::start(bench).await?;
+    let client = own.client(|client| client).await?;
+    let token = own.token(bench, &client, &[]).await?;
+    let other = Own::start(bench).await?;
+    other.takes(bench, &token).await?.map_err(|how| format!("a token of another process: {how}"))?;
+    own.ask(bench, REVOKE, &client, &[("token", &token)]).await?;
+    let deadline = Instant::now() + SOON;
+    while other.takes(bench, &token).await?.is_ok() {
+        ensure(Instant::now() < deadline, || "another process goes on taking a revoked token".to_owned())?;
+        sleep(Duration::from_millis(100)).await;
+    }
+    other.does_not_take(bench, &token, "a token that another process has revoked").await?;
+    other.product.stop().await?;
+    own.product.stop().await.map(|()| Holds::Yes)
+}
+
 async fn introspections(bench: &mut Bench<'_>) -> Found {
     let own = Own::start(bench).await?;
     let (client, other) = (own.client(|client| client).await?, own.client(|client| client).await?);
@@ -390,5 +422,34 @@ async fn exchanges(bench: &mut Bench<'_>) -> Found {
     own.does_not_take(bench, &token, "what was exchanged for a revoked token").await?;
     let answer = own.ask(bench, TOKEN, &middle, &form(&subject)).await?;
     is_refusal(&answer, "invalid_request").map_err(|how| format!("a revoked token is exchanged: {how}"))?;
+    own.product.stop().await.map(|()| Holds::Yes)
+}
+
+async fn chain(bench: &mut Bench<'_>) -> Found {
+    const MOST: usize = 8;
+    let own = Own::start(bench).await?;
+    let name = |_| format!("client-{}", uuid::Uuid::new_v4().simple());
+    let names: Vec<_> = (0..MOST + 2).map(name).collect();
+    let mut clients = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        let next = names.get(number + 1).map_or(own.name.as_str(), String::as_str);
+        clients.push(own.client_called(name, |client| client.audiences([next]).may_exchange()).await?);
+    }
+    let mut token = own.token(bench, &clients[0], &[("audience", &names[1])]).await?;
+    let mut act = Value::Null;
+    for number in 1..MOST + 2 {
+        let next = names.get(number + 1).map_or(own.name.as_str(), String::as_str);
+        let form = [EXCHANGE, ("subject_token", &*token), ("subject_token_type", ACCESS_TOKEN), ("audience", next)];
+        let answer = own.ask(bench, TOKEN, &clients[number], &form).await?;
+        if number > MOST {
+            is_refusal(&answer, "invalid_request").map_err(|how| format!("one more than {MOST} who act: {how}"))?;
+            break;
+        }
+        let granted = answer.json()?["access_token"].as_str().unwrap_or_default().to_owned();
+        act = if act.is_null() { json!({"sub": names[number]}) } else { json!({"sub": names[number], "act": act}) };
+        let claims = claims_of(&granted);
+        ensure(claims["act"] == act, || format!("{number} act, and a token says of them {}", claims["act"]))?;
+        token = granted;
+    }
     own.product.stop().await.map(|()| Holds::Yes)
 }

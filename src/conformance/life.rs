@@ -1,23 +1,22 @@
 //! HB-LIFE: what operators see, and how a product starts and stops.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use halfbyte_core::lifecycle::Phase;
 use halfbyte_core::problem::Kind;
 use halfbyte_identity::testing::Outage;
 use http::{StatusCode, Version};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::bench::Bench;
 use super::check::{Check, Found, Holds, ensure};
 use super::client::{Answer, Ask, PATIENCE};
-use super::connection::{Connection, Half};
+use super::connection::Connection;
+use super::drain::{closes, is_draining, under_load};
 use super::product::Product;
 use super::refusals::is_refusal;
-use super::usage::{Metered, fresh, is_good};
+use super::usage::is_good;
 use crate::manifest::Manifest;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -34,7 +33,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         clause: "HB-LIFE-002",
         what: "a drain under load over HTTP/1 and HTTP/2 loses no request and bills none twice",
-        run: |bench| Box::pin(drain_under_load(bench)),
+        run: |bench| Box::pin(under_load(bench)),
     },
     Check {
         clause: "HB-LIFE-002",
@@ -122,94 +121,6 @@ async fn lame_duck(bench: &mut Bench<'_>) -> Found {
 
 /// Every product answers it, without credentials.
 const METADATA: &str = "/.well-known/oauth-protected-resource";
-
-/// What became of the requests of one client.
-#[derive(Default)]
-struct Load {
-    good: u64,
-    wrong: Option<String>,
-}
-
-/// Sends one request after the other until no connection is accepted any more; whatever is answered must be good, or refused with
-/// `draining`. A request that has no answer was not handled: usage says whether that is so.
-async fn load(to: SocketAddr, version: Version, ask: Ask, go: watch::Sender<usize>) -> Load {
-    let mut load = Load::default();
-    // From the lame duck on, each answer of HTTP/1 ends its connection.
-    while let Ok(mut connection) = Connection::open(to, version).await {
-        let before = load.good;
-        loop {
-            let answer = match timeout(PATIENCE, connection.send(&ask.clone().key(&fresh()))).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_closed)) => break,
-                Err(_) => return Load { wrong: Some("a request was never answered".to_owned()), ..load },
-            };
-            if answer.status.as_u16() < 400 {
-                load.good += 1;
-            } else if let Err(how) = is_draining(&answer) {
-                return Load { wrong: Some(how), ..load };
-            }
-            go.send_modify(|answered| *answered += 1);
-            // Many at once would only use up the machine.
-            sleep(Duration::from_millis(10)).await;
-        }
-        if load.good == before {
-            // It was at the door when that was closed.
-            break;
-        }
-    }
-    load
-}
-
-fn is_draining(answer: &Answer) -> Result<(), String> {
-    is_refusal(answer, Kind::Draining)?;
-    ensure(answer.header("retry-after").is_some(), || "there is no Retry-After".to_owned())?;
-    closes(answer)
-}
-
-fn closes(answer: &Answer) -> Result<(), String> {
-    let connection = answer.header("connection");
-    ensure(connection == Some("close"), || format!("the header connection is {connection:?} and not close"))
-}
-
-async fn drain_under_load(bench: &mut Bench<'_>) -> Found {
-    // Before it starts: it may take a second to see what changes elsewhere.
-    let metered = Metered::all(bench).await?.into_iter().next();
-    let product = bench.suite.start(&[("HALFBYTE_LAME_DUCK", "1")]).await?;
-    let to = product.platform.address();
-    let ask = metered.as_ref().map_or_else(|| Ask::new("GET", METADATA), |metered| metered.good.clone());
-    let (go, mut gone) = watch::channel(0);
-    let versions = [Version::HTTP_11, Version::HTTP_11, Version::HTTP_2, Version::HTTP_2];
-    let loads = futures_util::future::join_all(versions.map(|version| load(to, version, ask.clone(), go.clone())));
-    drop(go);
-    let conduct = async {
-        // Each has had some before it is told to stop, and a request is half-way.
-        _ = gone.wait_for(|answered| *answered >= 20).await;
-        let half = Half::send(&ask.clone().key(&fresh()), to).await.map_err(|error| error.to_string());
-        product.platform.lifecycle().enter(Phase::LameDuck);
-        product.platform.lifecycle().reached(Phase::Draining).await;
-        match half {
-            Ok(half) => half.finish().await.map_err(|error| format!("a request in flight was not answered: {error}")),
-            Err(how) => Err(how),
-        }
-    };
-    let ended = timeout(PATIENCE, async { tokio::join!(loads, conduct) }).await;
-    let Ok((loads, in_flight)) = ended else { return Err("the load does not end".to_owned()) };
-    // The rest of it came when nothing new was accepted any more.
-    let in_flight = in_flight?;
-    ensure(in_flight < 400, || format!("a request in flight was answered with {in_flight}"))?;
-    product.stop().await?;
-    if let Some(how) = loads.iter().find_map(|load| load.wrong.clone()) {
-        return Err(how);
-    }
-    let good: u64 = loads.iter().map(|load| load.good).sum();
-    ensure(good > 0, || "no request was answered".to_owned())?;
-    if let Some(metered) = metered {
-        metered
-            .counted(bench, good + 1, &format!("{good} requests that were answered in a drain, and one in flight"))
-            .await?;
-    }
-    Ok(Holds::Yes)
-}
 
 async fn draining(bench: &mut Bench<'_>) -> Found {
     /// An old connection may be open for a moment only: a machine that is busy misses it.

@@ -1,11 +1,15 @@
 #![doc = include_str!("../docs/conformance.md")]
 
 mod access;
+mod admin;
 mod bench;
 mod check;
 mod client;
 mod collector;
 mod connection;
+mod drain;
+mod exposition;
+mod http2;
 mod invariants;
 mod issuer;
 mod junit;
@@ -20,6 +24,8 @@ mod report;
 mod requests;
 mod sample;
 mod sessions;
+mod steps;
+mod streams;
 mod telemetry;
 mod tokens;
 mod unseen;

@@ -86,7 +86,13 @@ impl Suite {
             let service = self.conformance.mutation.outside(routes.layer(platform.stack()));
             #[cfg(not(test))]
             let service = routes.layer(platform.stack());
-            tokio::spawn(async move { serve::run(&platform, service).await })
+            let serving = async move { serve::run(&platform, service).await };
+            #[cfg(test)]
+            let serving = {
+                let mutation = self.conformance.mutation.clone();
+                async move { mutation.ended(serving.await) }
+            };
+            tokio::spawn(serving)
         };
         let (address, admin) = (platform.address(), platform.admin_address());
         #[cfg(test)]
@@ -105,7 +111,8 @@ impl Suite {
         Ok(product)
     }
 
-    async fn assemble(&self, variables: &[(&str, &str)]) -> Result<(Platform, axum::Router), String> {
+    /// What the product is started with: `variables` over those of the suite.
+    pub fn config(&self, variables: &[(&str, &str)]) -> Result<Config, String> {
         let home = self.folder.path().join("home").display().to_string();
         let (issuer, collector) = (self.issuer.config_url(), self.receiver.endpoint());
         let fixed = [
@@ -119,8 +126,12 @@ impl Suite {
         ];
         let filter = collector::log_filter();
         let filter = filter.as_deref().map(|filter| ("RUST_LOG", filter));
-        let config = Config::parse(fixed.into_iter().chain(filter).chain(variables.iter().copied()))
-            .map_err(|error| error_chain(&error).to_string())?;
+        Config::parse(fixed.into_iter().chain(filter).chain(variables.iter().copied()))
+            .map_err(|error| error_chain(&error).to_string())
+    }
+
+    async fn assemble(&self, variables: &[(&str, &str)]) -> Result<(Platform, axum::Router), String> {
+        let config = self.config(variables)?;
         let started = (self.conformance.start)(config).await;
         let (platform, routes) = started.map_err(|error| format!("the product does not start: {error:?}"))?;
         #[cfg(test)]

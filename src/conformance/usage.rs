@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use halfbyte_billing::GrantSpec;
 use halfbyte_core::problem::Kind;
 use halfbyte_core::{TenantId, error_chain};
+use halfbyte_identity::testing::Persona;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
@@ -17,6 +18,11 @@ use super::refusals::is_refusal;
 use crate::manifest::Route;
 
 pub(super) const CHECKS: &[Check] = &[
+    Check {
+        clause: "HB-AUTH-005",
+        what: "who has no tenant is billed as a tenant of its own",
+        run: |bench| Box::pin(without_tenant(bench)),
+    },
     Check {
         clause: "HB-USE-001",
         what: "what succeeds is counted once, and what fails is not",
@@ -121,6 +127,36 @@ pub(super) fn fresh() -> String {
 
 pub(super) fn is_good(answer: &Answer) -> Result<(), String> {
     ensure(answer.status.as_u16() < 400, || format!("a good request is answered with {}", answer.status))
+}
+
+async fn without_tenant(bench: &mut Bench<'_>) -> Found {
+    let is_simple = |route: &Route| {
+        let asks = &route.asks;
+        let who = asks.roles.is_empty() && asks.acr.is_empty() && asks.max_age_seconds.is_none();
+        who && asks.meter.is_some() && !route.path.contains('{')
+    };
+    let routes: Vec<_> = bench.routes(false).into_iter().filter(is_simple).collect();
+    if routes.is_empty() || bench.suite.conformance.plan.is_none() {
+        return Ok(Holds::NotHere("no metered route is for everybody, or the suite was told of no plan"));
+    }
+    for route in routes {
+        let (Some(meter), Some(sample)) = (&route.asks.meter, bench.sample(&route)) else { continue };
+        let subject = fresh();
+        let issuer = bench.suite.issuer.id();
+        let issuer = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
+        let tenant = format!("subject:{issuer}#{subject}");
+        let tenant = bench.suite.customer(bench.product, &tenant).await?;
+        let persona = Persona::service(&subject);
+        let persona = persona.scopes(route.asks.scopes.iter().map(String::as_str));
+        let ask = bench.ask(&route, tenant.as_str()).key(&fresh());
+        is_good(&bench.send(ask.clone().bearer(&bench.token(&persona))).await?)?;
+        // Nobody is that tenant by saying so.
+        let said = bench.token(&persona.tenant(tenant.as_str()));
+        is_refusal(&bench.send(ask.bearer(&said)).await?, Kind::InvalidToken)?;
+        let (used, expected) = (used(bench.product, &tenant, meter).await?, sample.units);
+        ensure(used == expected, || format!("{tenant} has used {used} of {meter} in a call of {expected}"))?;
+    }
+    Ok(Holds::Yes)
 }
 
 async fn success_and_failure(bench: &mut Bench<'_>) -> Found {

@@ -149,6 +149,9 @@ impl Gate {
             Err(_elapsed) => format!("the store did not answer within {PATIENCE:?}"),
         };
         tracing::warn!(error = outcome, feature = self.feature(), "no entitlement could be decided");
+        if self.is_lacking(tenant) {
+            return Err(Decision::Unavailable { retry_in: RETRY });
+        }
         match self.fall_back(tenant, units) {
             Verdict::Pass(pass) => Ok(pass),
             Verdict::Refuse(decision) => Err(decision),
@@ -163,14 +166,12 @@ impl Gate {
         sent: Option<IdempotencyKey>,
     ) -> Result<Result<Pass, Decision>, Error> {
         let outcome = self.ask_once(tenant, units, sent).await?;
-        match outcome {
-            Err(Decision::NotEntitled | Decision::PaymentRequired | Decision::QuotaExhausted(_))
-                if self.billing.look_again().await =>
-            {
-                self.ask_once(tenant, units, sent).await
-            }
-            outcome => Ok(outcome),
+        let is_refused =
+            matches!(outcome, Err(Decision::NotEntitled | Decision::PaymentRequired | Decision::QuotaExhausted(_)));
+        if is_refused && self.billing.look_again().await? {
+            return self.ask_once(tenant, units, sent).await;
         }
+        Ok(outcome)
     }
 
     async fn ask_once(
@@ -201,6 +202,13 @@ impl Gate {
             }
             _ => Ok(Err(self.exhausted(&cell.right, cell.remaining().unwrap_or(0), now))),
         }
+    }
+
+    /// Whether `tenant` may not have the feature as far as is known. Nobody is let in against that, and nobody is refused for good
+    /// by it while the store cannot be asked whether it is still so.
+    fn is_lacking(&self, tenant: &TenantId) -> bool {
+        let is_known = self.billing.accounts().basis_at(Instant::now()) != Basis::Fallback;
+        is_known && matches!(self.granted(tenant).0.what(), What::Nothing | What::Unpaid)
     }
 
     /// Units from the store; one request asks and the others wait for what it brings.

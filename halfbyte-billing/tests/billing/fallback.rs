@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use halfbyte_billing::{Basis, Catalog, Decision};
+use halfbyte_billing::{Basis, Catalog, Decision, Operation, Standing};
 use halfbyte_core::Clock;
 
 use crate::support::{Desk, Folder, keyed, request, tenant};
@@ -27,6 +27,8 @@ product = "parcel"
 fallback = "allow"
 [plans.pro]
 features = { tracking = true, labels = { limit = 500, per = "month" }, rush = { limit = 2, per = "month" } }
+[plans.mini]
+features = { labels = { limit = 1, per = "month" } }
 "#;
 
 async fn opened(folder: &Folder) -> Desk {
@@ -122,6 +124,45 @@ async fn while_the_store_is_away_what_is_not_leased_is_denied_or_let_through_at_
     folder.bring_database_back();
     assert_eq!(desk.used_of("acme", "rush").await, 4);
     assert_eq!(desk.status("rush", request("acme")).await, 429);
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_nobody_is_refused_for_what_it_might_have_to_say() {
+    let folder = Folder::new();
+    let desk = opened(&folder).await;
+    desk.subscribe("globex", "mini").await;
+    desk.subscribe("initech", "pro").await;
+    desk.operate("owes", "initech", Operation::SetStanding { standing: Standing::PastDue }).await;
+    assert_eq!(desk.status("labels", request("globex")).await, 200);
+    // Nobody, whose plan lacks it, who owes, and who has nothing left; "maps" would let in of whom nothing is known.
+    let refused = [
+        ("tracking", "nobody", 403),
+        ("maps", "acme", 403),
+        ("tracking", "initech", 402),
+        ("rush", "initech", 402),
+        ("labels", "globex", 429),
+    ];
+    for (feature, name, status) in refused {
+        assert_eq!(desk.status(feature, request(name)).await, status, "{feature} of {name}");
+    }
+    folder.take_database();
+    // Looks that are asked for keep a distance; this is more than it.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for (feature, name, _) in refused {
+        let response = desk.call(feature, request(name)).await;
+        assert_eq!(response.status(), 503, "{feature} of {name}");
+        assert_eq!(response.headers()["retry-after"], "1", "{feature} of {name}");
+    }
+    assert_eq!(desk.status("tracking", request("acme")).await, 200, "who may goes on");
+    folder.bring_database_back();
+    for (feature, name, status) in refused {
+        let again = async {
+            while desk.status(feature, request(name)).await != status {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), again).await.unwrap_or_else(|_| panic!("{feature} of {name}"));
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use axum::response::IntoResponse as _;
 use http::{HeaderValue, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::keys::first_key_only;
 use super::telemetry::tells_apart;
 use super::usage::bills;
 use super::{Mutant, arrives, inside, with};
@@ -55,6 +56,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             })
         },
     },
+    Mutant { what: "keys of the start are the only ones", clause: "HB-INV-004", make: first_key_only },
     Mutant {
         what: "a secret is read once, and what is newer is an error",
         clause: "HB-INV-004",

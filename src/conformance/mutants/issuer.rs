@@ -1,14 +1,24 @@
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
 use axum::Json;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse as _;
+use halfbyte_core::config::Config;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
+use http_body::Body as _;
 use serde_json::json;
 
 use super::tamper::{all, bodies, on, requests};
 use super::tokens::{credentials, taking};
-use super::{Mutant, outside};
+use super::{Mutant, configured, outside};
+
+/// What is said of one more than may act.
+const TOO_MANY: &str =
+    r#"{"error":"invalid_request","error_description":"too many act for the subject already, one for the other"}"#;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -114,6 +124,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         make: |sound| taking(sound, |claims| claims["aud"] == "sound" && claims.get("scope").is_some()),
     },
     Mutant {
+        what: "a process hears of no revocation of another one",
+        clause: "HB-ISS-006",
+        make: |sound| configured(sound, copy_of_the_home),
+    },
+    Mutant {
         what: "everything is active",
         clause: "HB-ISS-007",
         make: |sound| bodies(sound, |_, text| text.replace("\"active\":false", "\"active\":true")),
@@ -144,8 +159,43 @@ pub(super) const MUTANTS: &[Mutant] = &[
         make: |sound| taking(sound, |claims| claims.get("act").is_some()),
     },
     Mutant {
+        what: "a chain of those who act that is too long is granted",
+        clause: "HB-ISS-008",
+        make: |sound| {
+            on(sound, "/oauth/token", StatusCode::BAD_REQUEST, |answer| {
+                let is_long = answer.body().size_hint().exact() == Some(TOO_MANY.len() as u64);
+                if is_long {
+                    *answer.status_mut() = StatusCode::OK;
+                }
+            })
+        },
+    },
+    Mutant {
         what: "nothing is granted",
         clause: "HB-ISS-003",
         make: |sound| all(sound, |answer| drop(answer.headers_mut().remove(CACHE_CONTROL))),
     },
 ];
+
+/// Gives each process a home folder that is a copy of the one before it: what it writes no other sees.
+fn copy_of_the_home(config: Config) -> Config {
+    static HOMES: Mutex<Vec<(PathBuf, tempfile::TempDir)>> = Mutex::new(Vec::new());
+    let home = config.home.clone();
+    let mut homes = HOMES.lock().unwrap();
+    let of_before = homes.iter().rev().find(|(of, _)| *of == home).map(|(_, folder)| folder.path().join("home"));
+    let from = of_before.unwrap_or_else(|| home.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let mut private = std::fs::DirBuilder::new();
+    private.mode(0o700);
+    let own = folder.path().join("home");
+    private.create(&own).unwrap();
+    for part in ["identity", "secrets"].into_iter().filter(|part| from.join(part).is_dir()) {
+        private.create(own.join(part)).unwrap();
+        for entry in std::fs::read_dir(from.join(part)).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), own.join(part).join(entry.file_name())).unwrap();
+        }
+    }
+    homes.push((home, folder));
+    Config { home: own, ..config }
+}

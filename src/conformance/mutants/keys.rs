@@ -95,7 +95,7 @@ fn asking(sound: Conformance, must: bool) -> Conformance {
 }
 
 /// Takes tokens by the first key that it sees alone.
-fn first_key_only(sound: Conformance) -> Conformance {
+pub(super) fn first_key_only(sound: Conformance) -> Conformance {
     outside(sound, |service| {
         let first = Arc::new(Mutex::new(None));
         service.layer(from_fn(move |request: Request, next: Next| {

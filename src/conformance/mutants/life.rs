@@ -1,11 +1,19 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse as _, Response};
 use halfbyte_core::lifecycle::Phase;
-use http::StatusCode;
+use http::{StatusCode, Version};
 use http_body_util::BodyExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
-use super::{Mutant, admin, outside, with};
+use super::super::Conformance;
+use super::{Mutant, admin, behind, ending, outside, with};
+use crate::error::{Error, ErrorKind};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -25,7 +33,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         what: "operators are not told of what the product needs",
         clause: "HB-LIFE-001",
         make: |sound| {
-            admin(sound, |service| service.layer(from_fn(async |request, next| edited(request, next, "checks").await)))
+            admin(sound, |service| service.layer(from_fn(async |request, next| edited(request, next, "/checks").await)))
         },
     },
     Mutant {
@@ -46,6 +54,26 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 }))
             })
         },
+    },
+    Mutant {
+        what: "a product that is told to stop hangs up on requests of HTTP/1",
+        clause: "HB-LIFE-002",
+        make: |sound| hanging_up(sound, Version::HTTP_11, Phase::LameDuck),
+    },
+    Mutant {
+        what: "what is in flight over HTTP/1 is cut off with the drain",
+        clause: "HB-LIFE-002",
+        make: |sound| hanging_up(sound, Version::HTTP_11, Phase::Draining),
+    },
+    Mutant {
+        what: "streams of HTTP/2 are reset in the lame duck, and nothing says that they were not handled",
+        clause: "HB-LIFE-002",
+        make: |sound| hanging_up(sound, Version::HTTP_2, Phase::LameDuck),
+    },
+    Mutant {
+        what: "connections of HTTP/2 are closed without GOAWAY and without an answer",
+        clause: "HB-LIFE-002",
+        make: |sound| behind(sound, closing),
     },
     Mutant {
         what: "a proxy does not tell when to come back",
@@ -71,10 +99,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     },
     Mutant {
+        what: "what was cut off is nobody's business",
+        clause: "HB-LIFE-004",
+        make: |sound| ending(sound, |_ended| Ok(())),
+    },
+    Mutant {
+        what: "a drain that leaves something looks like a start that failed",
+        clause: "HB-LIFE-004",
+        make: |sound| ending(sound, |ended| ended.map_err(|_| Error::new(ErrorKind::Unavailable, "it ended badly"))),
+    },
+    Mutant {
         what: "the manifest leaves routes out",
         clause: "HB-LIFE-006",
         make: |sound| {
-            admin(sound, |service| service.layer(from_fn(async |request, next| edited(request, next, "routes").await)))
+            admin(sound, |service| service.layer(from_fn(async |request, next| edited(request, next, "/routes").await)))
         },
     },
     Mutant {
@@ -107,15 +145,69 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
 ];
 
-/// Empties a list of what operators are shown.
-async fn edited(request: Request, next: Next, list: &str) -> Response {
+/// A response that was made when its product had been told to stop.
+#[derive(Clone)]
+struct Told(Phase);
+
+/// Handles requests, and from a phase on does not answer them: over HTTP/1 the connection is closed, over HTTP/2 the stream is reset.
+fn hanging_up(sound: Conformance, version: Version, from: Phase) -> Conformance {
+    let sound = with(sound, |platform, routes| {
+        let life = platform.lifecycle().clone();
+        routes.layer(map_response(move |mut response: Response| {
+            response.extensions_mut().insert(Told(life.phase()));
+            std::future::ready(response)
+        }))
+    });
+    outside(sound, move |service| {
+        service.layer(from_fn(move |request: Request, next: Next| async move {
+            let is_it = request.version() == version;
+            let response = next.run(request).await;
+            if is_it && response.extensions().get::<Told>().is_some_and(|told| told.0 >= from) {
+                // The task of the connection, or of the stream, ends as by a panic, without the noise of one.
+                std::panic::resume_unwind(Box::new(()));
+            }
+            response
+        }))
+    })
+}
+
+/// A proxy that after a while closes a connection of HTTP/2 when the next request comes over it. It is there as long as the product.
+fn closing(product: SocketAddr) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    drop(tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let Ok(mut server) = TcpStream::connect(product).await else { break };
+            drop(tokio::spawn(async move {
+                let mut first = [0; 3];
+                client.read_exact(&mut first).await?;
+                server.write_all(&first).await?;
+                let both = copy_bidirectional(&mut client, &mut server);
+                if &first != b"PRI" {
+                    return both.await.map(drop);
+                }
+                if timeout(Duration::from_millis(300), both).await.is_err() {
+                    // One that was under way gets no answer either.
+                    _ = timeout(Duration::from_millis(100), client.read_u8()).await;
+                }
+                std::io::Result::Ok(())
+            }));
+        }
+    }));
+    address
+}
+
+/// Empties a list of what operators are shown, by where it is (RFC 6901).
+pub(super) async fn edited(request: Request, next: Next, list: &str) -> Response {
     let (mut head, body) = next.run(request).await.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     head.headers.remove("content-length");
     let Ok(mut shown) = serde_json::from_slice::<serde_json::Value>(&body) else {
         return (head.status, body).into_response();
     };
-    if let Some(list) = shown.get_mut(list).and_then(|list| list.as_array_mut()) {
+    if let Some(list) = shown.pointer_mut(list).and_then(|list| list.as_array_mut()) {
         list.clear();
     }
     (head.status, head.headers, shown.to_string()).into_response()

@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_methods, reason = "what breaks a product goes past what it has")]
 
 mod access;
+mod admin;
+mod http2;
 mod invariants;
 mod issuer;
 mod keys;
@@ -12,6 +14,8 @@ mod refusals;
 mod requests;
 mod sessions;
 mod sound;
+mod steps;
+mod streams;
 mod tamper;
 mod telemetry;
 mod tokens;
@@ -30,12 +34,14 @@ use halfbyte_core::config::Config;
 
 use halfbyte_observe::testing::{Received, Span};
 use http::StatusCode;
+use http::header::ACCEPT;
 use tokio::net::TcpListener;
 
 use super::check::{self, Check};
 use super::client::{Answer, Ask};
 use super::report::{Report, Verdict};
 use super::{Conformance, unseen};
+use crate::error::Error;
 use crate::manifest::Manifest;
 use crate::platform::Platform;
 
@@ -53,10 +59,15 @@ pub(super) struct Mutation {
     /// To the routes inside the layers, with what the platform has; or to the platform itself.
     with: Option<fn(&Platform, Router) -> Router>,
     /// To the admin listener.
-    admin: Option<fn(Router) -> Router>,
+    admin: Option<Change>,
+    /// To what serving it comes to.
+    ends: Option<fn(Ended) -> Ended>,
     /// To telemetry on its way to the collector.
     arrives: Option<fn(&mut Received)>,
 }
+
+/// What serving a product comes to.
+type Ended = Result<(), Error>;
 
 type Change = Arc<dyn Fn(Router) -> Router + Send + Sync>;
 
@@ -85,9 +96,10 @@ impl Mutation {
 
     /// Where operators ask, if their listener is at `address`.
     pub async fn admin(&self, address: SocketAddr) -> SocketAddr {
-        let Some(change) = self.admin else { return address };
+        let Some(change) = self.admin.clone() else { return address };
         let forward = async move |request: Request| {
-            let ask = Ask::new(request.method().as_str(), request.uri().path());
+            let mut ask = Ask::new(request.method().as_str(), request.uri().path());
+            ask.headers.extend(request.headers().get(ACCEPT).map(|accepted| (ACCEPT, accepted.clone())));
             match ask.send(address).await {
                 Ok(Answer { status, headers, body, .. }) => (status, headers, body).into_response(),
                 Err(how) => (StatusCode::BAD_GATEWAY, how).into_response(),
@@ -98,6 +110,13 @@ impl Mutation {
         let address = listener.local_addr().unwrap();
         drop(tokio::spawn(async { axum::serve(listener, service).await }));
         address
+    }
+
+    pub fn ended(&self, ended: Ended) -> Ended {
+        match self.ends {
+            Some(change) => change(ended),
+            None => ended,
+        }
     }
 
     pub fn spans(&self, spans: Vec<Span>) -> Vec<Span> {
@@ -155,8 +174,13 @@ fn with(conformance: Conformance, change: fn(&Platform, Router) -> Router) -> Co
 }
 
 /// Broken for operators.
-fn admin(conformance: Conformance, change: fn(Router) -> Router) -> Conformance {
-    Conformance { mutation: Mutation { admin: Some(change), ..conformance.mutation }, ..conformance }
+fn admin(conformance: Conformance, change: impl Fn(Router) -> Router + Send + Sync + 'static) -> Conformance {
+    Conformance { mutation: Mutation { admin: Some(Arc::new(change)), ..conformance.mutation }, ..conformance }
+}
+
+/// One whose process says another thing of its end than what it was.
+fn ending(conformance: Conformance, change: fn(Ended) -> Ended) -> Conformance {
+    Conformance { mutation: Mutation { ends: Some(change), ..conformance.mutation }, ..conformance }
 }
 
 /// Broken between the product and the collector.
@@ -168,6 +192,7 @@ fn mutants() -> impl Iterator<Item = &'static Mutant> {
     [
         versions::MUTANTS,
         requests::MUTANTS,
+        http2::MUTANTS,
         refusals::MUTANTS,
         tokens::MUTANTS,
         keys::MUTANTS,
@@ -177,7 +202,10 @@ fn mutants() -> impl Iterator<Item = &'static Mutant> {
         issuer::MUTANTS,
         usage::MUTANTS,
         quota::MUTANTS,
+        streams::MUTANTS,
         life::MUTANTS,
+        steps::MUTANTS,
+        admin::MUTANTS,
         telemetry::MUTANTS,
         invariants::MUTANTS,
     ]

@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 
-use super::usage::store_of_its_own;
+use super::usage::copy_of_the_store;
 use super::{Mutant, configured, outside};
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -58,9 +58,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         make: |sound| outside(sound, |service| service.layer(from_fn(remembers))),
     },
     Mutant {
-        what: "each process has a store of its own, and so a limit",
+        what: "what one process is told of a customer no other one sees",
+        clause: "HB-USE-012",
+        make: |sound| configured(sound, copy_of_the_store),
+    },
+    Mutant {
+        what: "each process counts against a limit by itself",
         clause: "HB-USE-014",
-        make: |sound| configured(sound, store_of_its_own),
+        make: |sound| configured(sound, copy_of_the_store),
     },
 ];
 

@@ -157,7 +157,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 
 /// Answers well whatever is sent to it.
 #[expect(clippy::disallowed_methods, reason = "it is no part of the product")]
-fn any_head(_product: SocketAddr) -> SocketAddr {
+pub(super) fn any_head(_product: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     listener.set_nonblocking(true).expect("a socket");

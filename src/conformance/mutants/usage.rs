@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use axum::Router;
@@ -11,10 +12,32 @@ use halfbyte_core::{Principal, TenantId};
 use http::{HeaderValue, Method};
 use http_body_util::BodyExt as _;
 
+use super::super::Conformance;
 use super::{Mutant, configured, inside, with};
 use crate::platform::Platform;
 
+const KEY: &str = "idempotency-key";
+
 pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        what: "all who have no tenant are one",
+        clause: "HB-AUTH-005",
+        make: |sound| {
+            inside(sound, |routes| {
+                routes.layer(from_fn(async |mut request: Request, next: Next| {
+                    let caller = request.extensions().get::<Principal>();
+                    let lone = caller.filter(|caller| caller.tenant().as_str().starts_with("subject:"));
+                    let one = lone.map(|caller| {
+                        let tenant = TenantId::new("everybody").unwrap();
+                        let one = Principal::builder(caller.subject(), tenant, caller.expires_at());
+                        one.kind(caller.kind()).scopes(caller.scopes()).issuer(caller.issuer()).build()
+                    });
+                    one.into_iter().for_each(|one| drop(request.extensions_mut().insert(one)));
+                    next.run(request).await
+                }))
+            })
+        },
+    },
     Mutant {
         what: "a middleware that calls the handler once more, under a key of its own, to be sure",
         clause: "HB-USE-001",
@@ -57,10 +80,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     },
     Mutant {
-        what: "usage is kept in a file of the process, and not in the store of all",
+        what: "a process counts in a copy of the store, which goes with it",
         clause: "HB-USE-004",
-        make: |sound| configured(sound, store_of_its_own),
+        make: |sound| configured(sound, copy_of_the_store),
     },
+    Mutant { what: "keys are of the process that has seen them", clause: "HB-USE-004", make: keys_of_the_process },
     Mutant {
         what: "who lacks a scope is billed for having asked",
         clause: "HB-USE-005",
@@ -130,12 +154,36 @@ fn bills_the_lost(platform: &Platform, routes: Router) -> Router {
     }))
 }
 
-/// The folders of these stores, which go with the process.
-static STORES: Mutex<Vec<tempfile::TempDir>> = Mutex::new(Vec::new());
+/// The store that each folder of a product was given last, and the folders of these stores, which go with the process.
+static STORES: Mutex<Vec<(PathBuf, tempfile::TempDir)>> = Mutex::new(Vec::new());
 
-pub(super) fn store_of_its_own(config: Config) -> Config {
+/// Gives each process all that the one before it knew: customers, plans and what was used by then. What it writes no other sees.
+pub(super) fn copy_of_the_store(config: Config) -> Config {
+    const NAME: &str = "billing.sqlite";
+    let home = config.home.clone();
+    let mut stores = STORES.lock().unwrap();
+    let of_before = stores.iter().rev().find(|(of, _)| *of == home).map(|(_, folder)| folder.path().to_owned());
+    let from = of_before.unwrap_or_else(|| home.join("billing"));
     let folder = tempfile::tempdir().unwrap();
-    let store = BillingBackend::Sqlite(Some(folder.path().join("billing.sqlite")));
-    STORES.lock().unwrap().push(folder);
+    // With what is not in the database yet; the third file of SQLite is made anew.
+    for name in [NAME, "billing.sqlite-wal"].into_iter().filter(|name| from.join(name).exists()) {
+        std::fs::copy(from.join(name), folder.path().join(name)).unwrap();
+    }
+    let store = BillingBackend::Sqlite(Some(folder.path().join(NAME)));
+    stores.push((home, folder));
     Config { billing: store, ..config }
+}
+
+/// Makes the keys of clients those of the process as well.
+fn keys_of_the_process(sound: Conformance) -> Conformance {
+    with(sound, |_platform, routes| {
+        let process = uuid::Uuid::new_v4().simple().to_string();
+        routes.layer(from_fn(move |mut request: Request, next: Next| {
+            let key =
+                request.headers().get(KEY).and_then(|key| key.to_str().ok()).map(|key| format!("{key}-{process}"));
+            let key = key.and_then(|key| HeaderValue::from_str(&key).ok());
+            key.into_iter().for_each(|key| drop(request.headers_mut().insert(KEY, key)));
+            next.run(request)
+        }))
+    })
 }

@@ -3,6 +3,7 @@
 mod clients;
 mod drain;
 mod limits;
+mod silent;
 mod slow;
 
 use std::net::SocketAddr;
