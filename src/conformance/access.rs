@@ -6,10 +6,10 @@ use halfbyte_core::problem::Kind;
 use http::HeaderName;
 use jiff::SignedDuration;
 
-use super::bench::Bench;
+use super::bench::{Bench, fresh, of_thing, thing_of};
 use super::check::{Check, Found, Holds, ensure};
 use super::client::{Answer, Ask};
-use super::provoke::{of_thing, operate};
+use super::provoke::operate;
 use super::refusals::{by_each_protocol, of};
 use crate::manifest::Route;
 
@@ -89,55 +89,56 @@ fn about_things(bench: &Bench<'_>) -> Vec<Route> {
     bench.answering().into_iter().filter(route_has_thing).collect()
 }
 
-const NO_THING: Found = Ok(Holds::NotHere("no route asks policies for a thing"));
-
 async fn policies_in_order(bench: &mut Bench<'_>) -> Found {
     let (routes, tenant) = (about_things(bench), bench.customer().await?);
     let without_plan = bench.customer().await?;
     let ended = bench.product.platform.billing().customers().end(&without_plan).await;
     ended.map_err(|error| error_chain(&error).to_string())?;
+    let mut asked = 0;
     for route in &routes {
         let ask = bench.ask(route, tenant.as_str());
         let scopeless = ask.clone().bearer(&bench.token(&bench.persona(route, &tenant).scopes([])));
         if !route.asks.scopes.is_empty() {
             let answer = bench.send(scopeless.clone()).await?;
             is_kind(&scopeless, &answer, Kind::InsufficientScope)?;
+            asked += 1;
         }
-        let ask = ask.bearer(&bench.token(&bench.persona(route, &without_plan)));
+        // Who has no plan either is told of the policies.
+        let ask = bench.ask(route, without_plan.as_str()).bearer(&bench.token(&bench.persona(route, &without_plan)));
         let answer = bench.send(ask.clone()).await?;
         is_kind(&ask, &answer, Kind::Forbidden)?;
+        asked += usize::from(route.asks.feature.is_some());
     }
     // Who may not, and has nothing in his plan either.
     for route in
         bench.answering().into_iter().filter(|route| route.asks.action.is_some() && route.asks.feature.is_some())
     {
-        operate_on_new(bench, &route).await?;
+        asked += usize::from(operate_on_new(bench, &route).await?);
     }
-    if routes.is_empty() { NO_THING } else { Ok(Holds::Yes) }
+    Ok(Holds::if_any(asked, "no route with a sample asks policies for what scopes or the plan are asked for too"))
 }
 
-/// A suspended tenant is told that it may not before it is told what its plan has, where it does more than read.
-async fn operate_on_new(bench: &mut Bench<'_>, route: &Route) -> Result<(), String> {
+/// A suspended tenant is told that it may not before it is told what its plan has, where it does more than read. Whether that was asked.
+async fn operate_on_new(bench: &mut Bench<'_>, route: &Route) -> Result<bool, String> {
     if bench.suite.conformance.plan.is_none() || route.method == "GET" {
-        return Ok(());
+        return Ok(false);
     }
     let tenant = bench.customer().await?;
-    let Some(good) = bench.good(route, &tenant).await? else { return Ok(()) };
+    let Some(good) = bench.good(route, &tenant).await? else { return Ok(false) };
     operate(bench, &tenant, Operation::Pause).await?;
     let answer = bench.send(good.clone()).await?;
-    is_kind(&good, &answer, Kind::Forbidden)
+    is_kind(&good, &answer, Kind::Forbidden)?;
+    Ok(true)
 }
 
 async fn same_words(bench: &mut Bench<'_>) -> Found {
     const WORDS: &str = "the policies of this service do not permit it";
-    let (routes, tenant) = (about_things(bench), bench.customer().await?);
+    let tenant = bench.customer().await?;
+    // Who lacks a role that the route asks for is told of that before.
+    let routes: Vec<_> = about_things(bench).into_iter().filter(|route| route.asks.roles.is_empty()).collect();
     for route in &routes {
         for persona in [bench.persona(route, &tenant), bench.persona(route, &tenant).roles([])] {
             let ask = bench.ask(route, tenant.as_str()).bearer(&bench.token(&persona));
-            let Some(ask) = of_thing(route, ask, "conformance") else { continue };
-            if !route.asks.roles.is_empty() {
-                continue;
-            }
             for ask in by_each_protocol(ask) {
                 let answer = bench.send(ask.clone()).await?;
                 is_kind(&ask, &answer, Kind::Forbidden)?;
@@ -146,7 +147,7 @@ async fn same_words(bench: &mut Bench<'_>) -> Found {
             }
         }
     }
-    if routes.is_empty() { NO_THING } else { Ok(Holds::Yes) }
+    Ok(Holds::if_any(routes.len(), "no route asks policies for a thing, and for no role before"))
 }
 
 /// For each route about things: it, a good request by one customer, and the same by another one's customer who may do everything to his own.
@@ -155,10 +156,11 @@ async fn strangers(bench: &mut Bench<'_>) -> Result<Vec<(Route, Ask, Ask)>, Stri
     let mut found = Vec::new();
     for route in about_things(bench) {
         let Some(good) = bench.good(&route, &owner).await? else { continue };
-        let mut theirs = good.clone();
-        theirs.headers.remove("authorization");
         let token = bench.token(&bench.persona(&route, &stranger));
-        found.push((route, good, theirs.bearer(&token)));
+        // Where the tenant stands in the path it is his own: only the thing is not.
+        let theirs = bench.ask(&route, stranger.as_str()).bearer(&token);
+        let theirs = thing_of(&route, &good).and_then(|name| of_thing(&route, theirs, &name));
+        found.extend(theirs.map(|theirs| (route, good, theirs)));
     }
     Ok(found)
 }
@@ -172,9 +174,8 @@ async fn not_there(bench: &mut Bench<'_>) -> Found {
     }
     for (route, _, theirs) in strangers {
         // As long as the other, so that even lengths are alike.
-        let name = theirs.path.rsplit('/').next().unwrap_or_default().to_owned();
-        let mut nothing = theirs.clone();
-        nothing.path = theirs.path.replace(&name, &"0".repeat(name.len()));
+        let length = thing_of(&route, &theirs).map_or(0, |name| name.len());
+        let Some(nothing) = of_thing(&route, theirs.clone(), &"0".repeat(length)) else { continue };
         for (theirs, nothing) in by_each_protocol(theirs).into_iter().zip(by_each_protocol(nothing)) {
             let (one, other) = (said(bench, &theirs).await?, said(bench, &nothing).await?);
             ensure(one == other, || {
@@ -209,7 +210,7 @@ async fn isolation(bench: &mut Bench<'_>) -> Found {
         }
         // It is there, and its owner may: or the refusal would say nothing.
         let answer = bench.send(good.clone()).await?;
-        ensure(answer.status.is_success(), || of(&good, format!("its owner is answered with {}", answer.status)))?;
+        ensure(answer.is_success(), || of(&good, format!("its owner is answered with {}", answer.status)))?;
     }
     Ok(Holds::Yes)
 }
@@ -240,11 +241,11 @@ async fn suspended(bench: &mut Bench<'_>) -> Found {
         let is_in_order = match &*problem {
             "forbidden" => true,
             "not-entitled" => route.asks.feature.is_some(),
-            _ => answer.status.is_success() && route.asks.feature.is_none(),
+            _ => answer.is_success() && route.asks.feature.is_none(),
         };
         ensure(is_in_order, || of(&ask, format!("a suspended tenant is answered with {} {problem}", answer.status)))?;
-        // By its method it changes something.
-        let may_read = route.method == "GET" || problem == "forbidden";
+        // By its method it changes something; gRPC has but one.
+        let may_read = route.method == "GET" || ask.is_grpc() || problem == "forbidden";
         ensure(may_read, || of(&ask, format!("a suspended tenant may write: {} {problem}", answer.status)))?;
         if problem == "forbidden" {
             refused.push(ask);
@@ -271,7 +272,7 @@ async fn not_suspended(bench: &mut Bench<'_>) -> Found {
         let answer = bench.send(ask.clone()).await?;
         ensure(answer.problem() != "forbidden", || of(&ask, "who is past due is suspended".to_owned()))?;
     }
-    let nobody = halfbyte_core::TenantId::new(format!("conformance-{}", uuid::Uuid::new_v4().simple()));
+    let nobody = halfbyte_core::TenantId::new(fresh());
     let nobody = nobody.map_err(|error| error.to_string())?;
     for route in
         bench.answering().into_iter().filter(|route| route.asks.action.is_some() && route.asks.resource.is_none())

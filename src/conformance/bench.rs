@@ -1,12 +1,15 @@
 //! What a check works with.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use halfbyte_core::TenantId;
 use halfbyte_identity::testing::Persona;
+use http::{HeaderName, Version};
 use jiff::SignedDuration;
 
 use super::client::{Answer, Ask};
+use super::credentials;
 use super::product::{Product, Suite};
 use super::report::Exchange;
 use super::sample::{Does, Sample};
@@ -16,18 +19,81 @@ use crate::manifest::{Manifest, Route};
 pub(super) struct Bench<'s> {
     pub suite: &'s Suite,
     pub product: &'s Product,
-    exchanges: Vec<Exchange>,
+    /// The last ones.
+    exchanges: VecDeque<(Ask, Result<Answer, String>)>,
+    /// Routes that were to be asked and have no sample.
+    not_asked: BTreeSet<String>,
 }
 
-/// The most exchanges that a report keeps of one check: the last ones.
-const KEPT: usize = 20;
+/// A name that nothing else has in this process: of a tenant, a request, an operation, an `Idempotency-Key`.
+pub(super) fn fresh() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    format!("conformance-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
 
-/// Tenants are never used twice, so that no check leaves usage to another.
-static TENANTS: AtomicUsize = AtomicUsize::new(1);
+/// A route as a sample names it.
+pub(super) fn name_of(route: &Route) -> String {
+    format!("{} {}", route.method, route.path)
+}
+
+/// What stands for each parameter of a path that nobody has said.
+const UNSAID: &str = "conformance";
+
+/// The name of the parameter that a segment of a route's path is.
+fn parameter(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}').map(|name| name.trim_start_matches('*'))
+}
+
+/// At which segment `pattern` has the parameter `name`.
+fn place(pattern: &str, name: &str) -> Option<usize> {
+    pattern.split('/').position(|segment| parameter(segment) == Some(name))
+}
+
+/// Where a request names what the policies are asked for.
+enum Thing {
+    /// In the segment of the path with this number.
+    Segment(usize),
+    Header(HeaderName),
+}
+
+fn thing(route: &Route) -> Option<Thing> {
+    let found_in = &route.asks.resource.as_ref()?.found_in;
+    if let Some(pattern) = found_in.strip_prefix("path ") {
+        return place(pattern, "id").map(Thing::Segment);
+    }
+    let header = found_in.strip_prefix("header ")?;
+    HeaderName::from_bytes(header.as_bytes()).ok().map(Thing::Header)
+}
+
+/// `path` with another segment.
+fn with_segment(path: &str, number: usize, value: &str) -> String {
+    let segments = path.split('/').enumerate();
+    segments.map(|(at, segment)| if at == number { value } else { segment }).collect::<Vec<_>>().join("/")
+}
+
+/// `ask` where it is about the thing `id`; nothing of a route that is not about one that is named in the request.
+pub(super) fn of_thing(route: &Route, mut ask: Ask, id: &str) -> Option<Ask> {
+    match thing(route)? {
+        Thing::Segment(number) => ask.path = with_segment(&ask.path, number, id),
+        Thing::Header(name) => {
+            ask.headers.remove(&name);
+            ask = ask.header(name, id);
+        }
+    }
+    Some(ask)
+}
+
+/// What `ask` is about, as it names it.
+pub(super) fn thing_of(route: &Route, ask: &Ask) -> Option<String> {
+    match thing(route)? {
+        Thing::Segment(number) => ask.path.split('/').nth(number).map(str::to_owned),
+        Thing::Header(name) => ask.headers.get(name)?.to_str().ok().map(str::to_owned),
+    }
+}
 
 impl<'s> Bench<'s> {
     pub fn new(suite: &'s Suite, product: &'s Product) -> Self {
-        Self { suite, product, exchanges: Vec::new() }
+        Self { suite, product, exchanges: VecDeque::new(), not_asked: BTreeSet::new() }
     }
 
     pub fn manifest(&self) -> Manifest {
@@ -74,25 +140,33 @@ impl<'s> Bench<'s> {
         answer
     }
 
-    /// Keeps an exchange, also one that was not made by [`send`](Self::send).
+    /// Keeps an exchange, also one that was not made by [`send`](Self::send). What was a credential in it is from now on looked for everywhere.
     pub fn keep(&mut self, ask: &Ask, answer: &Result<Answer, String>) {
+        let suite = self.suite;
+        credentials::sent(ask).iter().for_each(|(what, credential)| suite.credential(what, credential));
         if let Ok(answer) = answer {
-            self.suite.witness.answered(&format!("{} {}", ask.method, ask.path), answer);
+            suite.witness.answered(&format!("{} {}", ask.method, ask.path), answer);
+            credentials::handed(ask, answer).iter().for_each(|token| suite.credential("an access token", token));
         }
-        self.exchanges.push(ask.exchanged(answer));
-        if self.exchanges.len() > KEPT {
-            self.exchanges.remove(0);
+        self.exchanges.push_back((ask.clone(), answer.clone()));
+        if self.exchanges.len() > suite.conformance.kept() {
+            self.exchanges.pop_front();
         }
     }
 
-    pub fn exchanges(self) -> Vec<Exchange> {
-        self.exchanges
+    /// What was sent and came back, as the report may show it, and which routes were to be asked and have no sample.
+    pub fn done(self) -> (Vec<Exchange>, BTreeSet<String>) {
+        let redaction = &self.suite.redaction;
+        let shown = |(ask, answer): &(Ask, Result<Answer, String>)| {
+            let Exchange { sent, received } = ask.exchanged(answer);
+            Exchange { sent: redaction.shown(&sent), received: redaction.shown(&received) }
+        };
+        (self.exchanges.iter().map(shown).collect(), self.not_asked)
     }
 
     /// A new customer who may use all routes.
     pub async fn customer(&self) -> Result<TenantId, String> {
-        let name = format!("conformance-{}", TENANTS.fetch_add(1, Ordering::Relaxed));
-        self.suite.customer(self.product, &name).await
+        self.suite.customer(self.product, &fresh()).await
     }
 
     /// Somebody of `tenant` who has all that `route` asks for.
@@ -122,7 +196,7 @@ impl<'s> Bench<'s> {
     /// An access token of `persona` for the product.
     pub fn token(&self, persona: &Persona) -> String {
         let token = self.suite.issuer.token(persona, self.audience());
-        self.suite.witness.credential("an access token", &token);
+        self.suite.credential("an access token", &token);
         token
     }
 
@@ -137,8 +211,22 @@ impl<'s> Bench<'s> {
     }
 
     fn any_sample(&self, route: &Route) -> Option<&'s Sample> {
-        let name = format!("{} {}", route.method, route.path);
+        let name = name_of(route);
         self.suite.conformance.samples.iter().find(|sample| sample.route == name)
+    }
+
+    /// The public routes that answer who may call them with success: all but those whose samples say that they hang or panic.
+    pub fn open(&self) -> Vec<Route> {
+        let does = |route: &Route| self.any_sample(route).map(|sample| sample.does);
+        let is_open = |route: &Route| !matches!(does(route), Some(Does::Hang | Does::Panic));
+        self.routes(true).into_iter().filter(is_open).collect()
+    }
+
+    /// The routes that answer at once who has no credentials, and are not called by gRPC.
+    pub fn http_routes(&self) -> Vec<Route> {
+        let is_grpc = |route: &Route| self.any_sample(route).is_some_and(|sample| sample.is_grpc);
+        let routes = self.routes(false).into_iter().chain(self.open());
+        routes.filter(|route| !is_grpc(route)).collect()
     }
 
     /// The routes that answer with success or a refusal when they are called, as far as is known: all but those whose samples say otherwise.
@@ -149,8 +237,13 @@ impl<'s> Bench<'s> {
 
     /// A route whose sample says that it `does` this.
     pub fn that(&self, does: Does) -> Option<Route> {
-        let is_it = |route: &Route| self.any_sample(route).is_some_and(|sample| sample.does == does);
-        self.manifest().routes.into_iter().find(is_it)
+        self.those(does).into_iter().next()
+    }
+
+    /// All routes whose samples say that they do this.
+    pub fn those(&self, does: Does) -> Vec<Route> {
+        let is_one = |route: &Route| self.any_sample(route).is_some_and(|sample| sample.does == does);
+        self.manifest().routes.into_iter().filter(is_one).collect()
     }
 
     /// What names the product in `aud`.
@@ -161,37 +254,108 @@ impl<'s> Bench<'s> {
 
     /// A call of `route` without credentials, with its sample's body, and the path of `tenant` and of something that is not there.
     pub fn ask(&self, route: &Route, tenant: &str) -> Ask {
-        let path = route.path.split('/').map(|segment| match segment {
-            "{tenant}" => tenant,
-            _ if segment.starts_with('{') => "conformance",
-            _ => segment,
+        let sample = self.any_sample(route);
+        let tenants = self.tenants_segment(route);
+        let said = |name| sample?.parameters.iter().find(|(parameter, _)| parameter == name).map(|(_, value)| &**value);
+        let path = route.path.split('/').enumerate().map(|(number, segment)| match parameter(segment) {
+            Some(_) if tenants == Some(number) => tenant,
+            Some(name) => said(name).unwrap_or(UNSAID),
+            None => segment,
         });
         let mut ask = Ask::new(&route.method, &path.collect::<Vec<_>>().join("/"));
-        if let Some(sample) = self.any_sample(route) {
+        if let Some(sample) = sample {
             ask.body.clone_from(&sample.body);
             ask.headers.extend(sample.headers.iter().cloned());
+            ask.streams = sample.does == Does::Stream;
+            if sample.is_grpc {
+                ask.version = Version::HTTP_2;
+            }
         }
         ask
     }
 
-    /// A call of `route` by somebody of `tenant` who may, of what is there if a sample says how it is made. `None` without a sample.
+    /// Which segment of the path is the tenant: where the guard looks for it, or else what is called so.
+    fn tenants_segment(&self, route: &Route) -> Option<usize> {
+        place(route.asks.tenant_in_path.as_deref().unwrap_or(&route.path), "tenant")
+    }
+
+    /// `ask` for the thing `id`, which another route has made.
+    fn for_thing(&self, route: &Route, sample: &Sample, ask: Ask, id: &str) -> Result<Ask, String> {
+        if let Some(ask) = of_thing(route, ask.clone(), id) {
+            return Ok(ask);
+        }
+        let tenants = self.tenants_segment(route);
+        let is_said = |name: &str| sample.parameters.iter().any(|(parameter, _)| parameter == name);
+        let is_open = |(number, segment): &(usize, &str)| {
+            tenants != Some(*number) && parameter(segment).is_some_and(|name| !is_said(name))
+        };
+        let mut open = route.path.split('/').enumerate().filter(is_open);
+        match (open.next(), open.next()) {
+            (Some((number, _)), None) => Ok(Ask { path: with_segment(&ask.path, number, id), ..ask }),
+            _ => Err(format!("where in {} stands what is made? Give all other parameters to the sample", sample.route)),
+        }
+    }
+
+    /// A call of `route` by somebody of `tenant` who may, of what is there if a sample says how it is made. `None` of a guarded route without
+    /// a sample, which the report then names, and of one that does not succeed.
     pub async fn good(&mut self, route: &Route, tenant: &TenantId) -> Result<Option<Ask>, String> {
-        let Some(sample) = self.sample(route) else { return Ok(None) };
+        if self.any_sample(route).is_none() && !route.asks.is_public {
+            self.not_asked.insert(name_of(route));
+        }
+        if self.any_sample(route).is_some_and(|sample| sample.does != Does::Succeed) {
+            return Ok(None);
+        }
         let mut ask = self.ask(route, tenant.as_str());
-        if let Some((maker, pointer)) = &sample.made_by {
-            let manifest = self.manifest();
-            let made_by = manifest.routes.iter().find(|route| format!("{} {}", route.method, route.path) == *maker);
-            let made_by =
-                made_by.ok_or_else(|| format!("the sample of {} names {maker}, which is no route", sample.route))?;
-            let make = self.ask(made_by, tenant.as_str()).bearer(&self.token(&self.persona(made_by, tenant)));
-            let made = self.send(make).await?.json()?;
-            let id = match made.pointer(pointer) {
-                Some(serde_json::Value::String(id)) => id.clone(),
-                Some(id) => id.to_string(),
-                None => return Err(format!("the answer of {maker} has nothing at {pointer}")),
-            };
-            ask.path = ask.path.replace("conformance", &id);
+        match self.sample(route) {
+            // Anybody may, so that nothing need be known of it.
+            None if route.asks.is_public => {}
+            None => return Ok(None),
+            Some(sample) => {
+                if let Some((maker, pointer)) = &sample.made_by {
+                    let id = self.made(sample, maker, pointer, tenant).await?;
+                    ask = self.for_thing(route, sample, ask, &id)?;
+                }
+            }
         }
         Ok(Some(ask.bearer(&self.token(&self.persona(route, tenant)))))
+    }
+
+    /// What the route `maker` makes for `tenant`, by the name that its answer has at `pointer`.
+    async fn made(&mut self, of: &Sample, maker: &str, pointer: &str, tenant: &TenantId) -> Result<String, String> {
+        let manifest = self.manifest();
+        let made_by = manifest.routes.iter().find(|route| name_of(route) == maker);
+        let made_by = made_by.ok_or_else(|| format!("the sample of {} names {maker}, which is no route", of.route))?;
+        let make = self.ask(made_by, tenant.as_str()).bearer(&self.token(&self.persona(made_by, tenant)));
+        let made = self.send(make).await?;
+        match made.json()?.pointer(pointer) {
+            Some(serde_json::Value::String(id)) => Ok(id.clone()),
+            Some(id) => Ok(id.to_string()),
+            None => Err(format!("{maker} answers with {}, and nothing at {pointer}", made.status)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asks::{Asks, Resource};
+
+    fn route(path: &str, found_in: &str) -> Route {
+        let resource = Some(Resource { kind: Some("Thing".into()), found_in: found_in.into() });
+        Route { method: "GET".into(), path: path.into(), asks: Asks { resource, ..Asks::default() } }
+    }
+
+    #[test]
+    fn a_thing_stands_where_the_guard_looks_for_it_and_nowhere_else() {
+        let in_path = route("/conformance/{tenant}/things/{id}/{part}", "path /conformance/{tenant}/things/{id}");
+        let ask = Ask::new("GET", "/conformance/acme/things/conformance/conformance");
+        let ask = of_thing(&in_path, ask, "7").unwrap();
+        assert_eq!(ask.path, "/conformance/acme/things/7/conformance");
+        assert_eq!(thing_of(&in_path, &ask).as_deref(), Some("7"));
+        let in_header = route("/thing", "header x-thing");
+        let ask = Ask::new("GET", "/thing").header(HeaderName::from_static("x-thing"), "1");
+        let ask = of_thing(&in_header, ask, "2").unwrap();
+        assert_eq!(ask.headers.get_all("x-thing").iter().collect::<Vec<_>>(), ["2"]);
+        assert!(of_thing(&route("/{id}", "code"), ask, "3").is_none());
     }
 }

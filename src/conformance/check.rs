@@ -1,12 +1,15 @@
 //! The checks, and how they are run.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use super::bench::Bench;
-use super::product::Suite;
-use super::report::{Outcome, Report, Verdict};
+use tokio::time::timeout;
+
+use super::bench::{Bench, name_of};
+use super::product::{Product, Suite};
+use super::report::{NotAsked, Outcome, Report, Verdict};
 use super::{
     Conformance, access, admin, collector, http2, invariants, issuer, keys, life, proofs, quota, refusals, requests,
     sessions, steps, streams, telemetry, tokens, unseen, usage, versions,
@@ -20,6 +23,11 @@ pub(super) struct Check {
 }
 
 impl Check {
+    /// As a report names it.
+    fn name(&self) -> String {
+        format!("{} {}", self.clause, self.what)
+    }
+
     /// Whether it may look at what has arrived at the collector, which all products of the process share.
     fn looks_at_telemetry(&self) -> bool {
         ["HB-USE", "HB-LIFE", "HB-TEL", "HB-INV"].iter().any(|section| self.clause.starts_with(section))
@@ -36,6 +44,16 @@ pub(super) enum Holds {
     Yes,
     /// There is nothing in this product that it is about.
     NotHere(&'static str),
+}
+
+/// Why a check of what routes do does not apply.
+pub(super) const NO_ROUTE: &str = "the product has no route that could be asked";
+
+impl Holds {
+    /// Yes, if anything was `asked`; where nothing was, nothing is known.
+    pub fn if_any(asked: usize, else_why: &'static str) -> Self {
+        if asked > 0 { Self::Yes } else { Self::NotHere(else_why) }
+    }
 }
 
 /// Fails a check, with how, unless `holds`.
@@ -71,69 +89,122 @@ pub(super) fn all() -> impl Iterator<Item = &'static Check> {
 }
 
 /// Runs `checks` one after the other.
-pub(super) async fn run(conformance: Conformance, checks: impl Iterator<Item = &'static Check>) -> Report {
+pub(super) async fn run<'c>(conformance: Conformance, checks: impl Iterator<Item = &'c Check>) -> Report {
     let checks: Vec<_> = checks.collect();
     let (_alone, _beside_others) = if checks.iter().any(|check| check.looks_at_telemetry()) {
         (Some(collector::RUNNING.write().await), None)
     } else {
         (None, Some(collector::RUNNING.read().await))
     };
-    let mut report = Report { product: "the product".to_owned(), contract: String::new(), outcomes: Vec::new() };
-    let mut failed = |what, how| {
+    let mut report = Report {
+        product: "the product".to_owned(),
+        contract: String::new(),
+        outcomes: Vec::new(),
+        not_asked: Vec::new(),
+    };
+    let failed = |clause, what, how| {
         let verdict = Verdict::Failed(how);
-        report.outcomes.push(Outcome {
-            clause: "HB-LIFE-007",
-            what,
-            verdict,
-            took: Duration::ZERO,
-            exchanges: Vec::new(),
-        });
+        Outcome { clause, what, verdict, took: Duration::ZERO, exchanges: Vec::new() }
     };
     let suite = match Suite::new(conformance).await {
         Ok(suite) => suite,
         Err(how) => {
-            failed("the suite starts", how);
+            report.outcomes.push(failed("HB-LIFE-007", "the suite starts", how));
             return report;
         }
     };
     let product = match suite.start(&[]).await {
         Ok(product) => product,
         Err(how) => {
-            failed("the product starts", how);
+            report.outcomes.push(failed("HB-LIFE-007", "the product starts", how));
             return report;
         }
     };
     report.product = product.platform.product().to_string();
     report.contract = product.platform.contract().as_str().to_owned();
+    let mut not_asked: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for check in checks {
-        let mut bench = Bench::new(&suite, &product);
-        let began = Instant::now();
-        let verdict = match (check.run)(&mut bench).await {
-            Ok(Holds::Yes) => Verdict::Passed,
-            Ok(Holds::NotHere(why)) => Verdict::NotApplicable(why.to_owned()),
-            Err(how) => Verdict::Failed(how),
-        };
-        let exchanges = bench.exchanges();
+        let (outcome, routes) = outcome(check, &suite, &product).await;
+        routes.into_iter().for_each(|route| not_asked.entry(route).or_default().push(check.name()));
         #[cfg(test)]
-        let is_enough = suite.conformance.is_broken && matches!(verdict, Verdict::Failed(_));
-        let took = began.elapsed();
-        report.outcomes.push(Outcome { clause: check.clause, what: check.what, verdict, took, exchanges });
+        let is_enough = suite.conformance.is_broken && matches!(outcome.verdict, Verdict::Failed(_));
+        report.outcomes.push(outcome);
         #[cfg(test)]
         if is_enough {
             break;
         }
     }
+    report.not_asked = gaps(&suite, &product, not_asked);
     if let Err(how) = product.stop().await {
-        let verdict = Verdict::Failed(how);
-        let what = "the product stops cleanly after all that";
-        report.outcomes.push(Outcome {
-            clause: "HB-LIFE-004",
-            what,
-            verdict,
-            took: Duration::ZERO,
-            exchanges: Vec::new(),
-        });
+        report.outcomes.push(failed("HB-LIFE-004", "the product stops cleanly after all that", how));
     }
     report.outcomes.extend(unseen::outcomes());
     report
+}
+
+/// What comes of `check`, and the routes that it was to ask and could not.
+async fn outcome(check: &Check, suite: &Suite, product: &Product) -> (Outcome, BTreeSet<String>) {
+    let mut bench = Bench::new(suite, product);
+    let began = Instant::now();
+    let limit = suite.conformance.limit.1 + suite.conformance.limit.0 * routes_of(product);
+    let verdict = match timeout(limit, (check.run)(&mut bench)).await {
+        Ok(Ok(Holds::Yes)) => Verdict::Passed,
+        Ok(Ok(Holds::NotHere(why))) => Verdict::NotApplicable(why.to_owned()),
+        Ok(Err(how)) => Verdict::Failed(suite.redaction.shown(&how)),
+        Err(_) => Verdict::Failed(format!("it was not done after {} s", limit.as_secs_f64())),
+    };
+    let (exchanges, not_asked) = bench.done();
+    let took = began.elapsed();
+    (Outcome { clause: check.clause, what: check.what, verdict, took, exchanges }, not_asked)
+}
+
+fn routes_of(product: &Product) -> u32 {
+    u32::try_from(product.platform.manifest().routes.len()).unwrap_or(u32::MAX)
+}
+
+/// All that no check could ask, with what the product says to that; `not_asked` has the checks by route.
+fn gaps(suite: &Suite, product: &Product, mut not_asked: BTreeMap<String, Vec<String>>) -> Vec<NotAsked> {
+    let Conformance { samples, without_sample, secrets, .. } = &suite.conformance;
+    let routes = product.platform.manifest().routes;
+    let has_sample = |route: &str| samples.iter().any(|sample| sample.route == route);
+    let is_route = |name: &str| routes.iter().any(|route| name_of(route) == name);
+    let gap = |of: &str, why: &str, is_in_order, checks| NotAsked {
+        of: of.to_owned(),
+        why: why.to_owned(),
+        is_in_order,
+        checks,
+    };
+    let mut gaps = Vec::new();
+    for route in routes.iter().filter(|route| !route.asks.is_public).map(name_of).filter(|route| !has_sample(route)) {
+        let checks = not_asked.remove(&route).unwrap_or_default();
+        gaps.push(match without_sample.iter().find(|(of, _)| *of == route) {
+            Some((_, reason)) => gap(&route, reason, !reason.trim().is_empty(), checks),
+            None => gap(&route, "it is guarded and has no sample: give it one, or say why it has none", false, checks),
+        });
+    }
+    let sampled = samples.iter().flat_map(|sample| {
+        [Some(&sample.route), sample.made_by.as_ref().map(|(route, _)| route)].into_iter().flatten()
+    });
+    let named: BTreeSet<_> = sampled.chain(without_sample.iter().map(|(route, _)| route)).collect();
+    for route in named.into_iter().filter(|route| !is_route(route)) {
+        gaps.push(gap(route, "it was named, and is no route of the product", false, Vec::new()));
+    }
+    for (route, _) in without_sample.iter().filter(|(route, _)| has_sample(route)) {
+        gaps.push(gap(route, "it is said to have no sample, and has one", false, Vec::new()));
+    }
+    for name in suite.worn_out() {
+        let why = "it was given a single value, and was not rotated";
+        gaps.push(gap(&format!("the secret {name}"), why, true, Vec::new()));
+    }
+    let unread: BTreeSet<_> =
+        secrets.iter().map(|(name, _)| name).filter(|name| !suite.secrets.contains(name)).collect();
+    for name in unread {
+        gaps.push(gap(
+            &format!("the secret {name}"),
+            "it was given a value, and the product has no such secret",
+            false,
+            Vec::new(),
+        ));
+    }
+    gaps
 }

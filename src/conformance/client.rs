@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use halfbyte_core::{BoxError, problem};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, TE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -16,9 +16,10 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::credentials;
 use super::report::Exchange;
 
-/// Longer than any request may take.
+/// Longer than anything takes that is waited for: an answer, a start, a drain, telemetry on its way.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest part of a body that is shown, in bytes.
@@ -32,11 +33,15 @@ pub(super) struct Ask {
     pub headers: HeaderMap,
     pub body: Vec<u8>,
     pub version: Version,
+    /// Whether the body of a good answer goes on for so long that it is not waited for.
+    pub streams: bool,
 }
 
 /// What came back.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
+    /// Whether it was asked for by gRPC.
+    pub is_grpc: bool,
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -52,6 +57,7 @@ impl Ask {
             headers: HeaderMap::new(),
             body: Vec::new(),
             version: Version::HTTP_11,
+            streams: false,
         }
     }
 
@@ -62,6 +68,16 @@ impl Ask {
     /// The same call as gRPC has it, by its own method: over HTTP/2, with the content type of gRPC in place of the sample's.
     pub fn in_grpc(self) -> Self {
         self.with_content_type("application/grpc").http2()
+    }
+
+    /// The same call without what makes it one of gRPC: what stands in front of the handler answers it as HTTP.
+    pub fn over_http(mut self) -> Self {
+        if self.is_grpc() {
+            self.headers.remove(CONTENT_TYPE);
+            self.headers.remove(TE);
+            self.version = Version::HTTP_11;
+        }
+        self
     }
 
     pub fn with_content_type(mut self, content_type: &'static str) -> Self {
@@ -103,14 +119,18 @@ impl Ask {
 
     /// Sends it over a connection of its own.
     pub async fn send(&self, to: SocketAddr) -> Result<Answer, String> {
-        let said = async { whole(self.open(to).await?).await };
-        let said = async { said.await.map_err(|error| format!("{} {}: {error}", self.method, self.path)) };
-        timeout(PATIENCE, said).await.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
+        let said = async { self.answer(self.open(to).await?).await };
+        said.await.map_err(|error| format!("{} {}: {error}", self.method, self.path))
     }
 
     /// Sends it over a connection of its own, and answers as soon as the response begins.
-    #[expect(clippy::disallowed_methods, reason = "a client's connection ends with what is sent over it")]
     pub async fn open(&self, to: SocketAddr) -> Result<Response<Incoming>, BoxError> {
+        let opened = timeout(PATIENCE, self.connect(to)).await;
+        opened.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()).into()))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a client's connection ends with what is sent over it")]
+    async fn connect(&self, to: SocketAddr) -> Result<Response<Incoming>, BoxError> {
         let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
         let io = TokioIo::new(stream);
@@ -127,6 +147,21 @@ impl Ask {
         Ok(response)
     }
 
+    /// The response, with all of its body unless that goes on and on.
+    pub async fn answer(&self, response: Response<Incoming>) -> Result<Answer, BoxError> {
+        let (head, body) = response.into_parts();
+        let is_begun = head.status.as_u16() < 400 && !head.headers.contains_key("grpc-status");
+        let (body, trailers) = if self.streams && is_begun {
+            Default::default()
+        } else {
+            let collected = timeout(PATIENCE, body.collect()).await;
+            let collected = collected.map_err(|_| "its body does not end: does its sample say that it streams?")??;
+            let trailers = collected.trailers().cloned().unwrap_or_default();
+            (collected.to_bytes(), trailers)
+        };
+        Ok(Answer { is_grpc: self.is_grpc(), status: head.status, headers: head.headers, body, trailers })
+    }
+
     /// It as `uri` has it.
     pub fn request(&self, uri: String, host: Option<SocketAddr>) -> Result<http::request::Builder, http::Error> {
         let mut request = Request::builder().method(&self.method).uri(uri).version(self.version);
@@ -139,22 +174,13 @@ impl Ask {
         Ok(request)
     }
 
-    /// What was sent, for people: a credential is shown by its scheme alone.
+    /// What was sent, for people.
     fn shown(&self) -> String {
-        let mut text = format!("{:?} {} {}", self.version, self.method, self.path);
+        let mut text = format!("{:?} {} {}", self.version, self.method, credentials::path(&self.path));
         for (name, value) in &self.headers {
-            let value = if *name == AUTHORIZATION {
-                let scheme =
-                    value.to_str().ok().and_then(|value| value.split_once(' ')).map_or("", |(scheme, _)| scheme);
-                format!("{scheme} ...")
-            } else if *name == "dpop" {
-                "...".to_owned()
-            } else {
-                String::from_utf8_lossy(value.as_bytes()).into_owned()
-            };
-            text.push_str(&format!("\n{name}: {value}"));
+            text.push_str(&format!("\n{name}: {}", credentials::header(name, value)));
         }
-        with_body(text, &self.body)
+        with_body(text, &self.headers, &self.body)
     }
 
     /// The exchange, for the report.
@@ -191,21 +217,18 @@ impl Pipe {
             let body = Full::new(Bytes::from(ask.body.clone()));
             let uri = format!("http://{}{}", self.to, ask.path);
             let request = ask.clone().http2().request(uri, None)?.body(body)?;
-            whole(self.sender.send_request(request).await?).await
+            ask.answer(self.sender.send_request(request).await?).await
         };
         whole.await.map_err(|error| format!("{} {}: {error}", ask.method, ask.path))
     }
 }
 
-/// The response with all of its body.
-pub(super) async fn whole(response: Response<Incoming>) -> Result<Answer, BoxError> {
-    let (head, body) = response.into_parts();
-    let collected = body.collect().await?;
-    let trailers = collected.trailers().cloned().unwrap_or_default();
-    Ok(Answer { status: head.status, headers: head.headers, body: collected.to_bytes(), trailers })
-}
-
 impl Answer {
+    /// Whether it is neither refused nor an error, by the status that counts.
+    pub fn is_success(&self) -> bool {
+        self.status.as_u16() < 400 && (!self.is_grpc || self.grpc_status() == Some("0"))
+    }
+
     /// The header as text, if there is exactly one that is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
@@ -251,17 +274,18 @@ impl Answer {
     fn shown(&self) -> String {
         let mut text = self.status.to_string();
         for (name, value) in self.headers.iter().chain(&self.trailers) {
-            text.push_str(&format!("\n{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+            text.push_str(&format!("\n{name}: {}", credentials::header(name, value)));
         }
-        with_body(text, &self.body)
+        with_body(text, &self.headers, &self.body)
     }
 }
 
-fn with_body(mut text: String, body: &[u8]) -> String {
+fn with_body(mut text: String, headers: &HeaderMap, body: &[u8]) -> String {
     if !body.is_empty() {
-        let shown = &body[..body.len().min(SHOWN)];
+        let body = credentials::body(headers, body);
+        let shown = &body[..body.floor_char_boundary(SHOWN)];
         let more = if shown.len() < body.len() { "..." } else { "" };
-        text.push_str(&format!("\n\n{}{more}", String::from_utf8_lossy(shown)));
+        text.push_str(&format!("\n\n{shown}{more}"));
     }
     text
 }

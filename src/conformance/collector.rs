@@ -8,10 +8,8 @@ use halfbyte_observe::Telemetry;
 use halfbyte_observe::testing::{Received, Receiver, Span};
 use tokio::time::{Instant, sleep};
 
+use super::client::PATIENCE;
 use crate::platform::Platform;
-
-/// Longer than telemetry takes to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 static RECEIVER: OnceLock<Result<Receiver, String>> = OnceLock::new();
 static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();

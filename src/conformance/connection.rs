@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::client::{Answer, Ask, PATIENCE, whole};
+use super::client::{Answer, Ask, PATIENCE};
 
 /// One connection to a product, for one request after the other.
 pub(super) struct Connection {
@@ -62,7 +62,7 @@ impl Connection {
                 sender.send_request(ask.clone().http2().request(uri, None)?.body(body)?).await?
             }
         };
-        whole(response).await
+        ask.answer(response).await
     }
 }
 

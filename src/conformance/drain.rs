@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::bench::Bench;
 use super::check::{Found, Holds, ensure};
-use super::client::{Answer, Ask, PATIENCE, whole};
+use super::client::{Answer, Ask, PATIENCE};
 use super::connection::Half;
 use super::refusals::is_refusal;
 use super::usage::{Metered, fresh};
@@ -100,7 +100,7 @@ impl Client {
                 sender.send_request(request).await
             }
         };
-        whole(sent.map_err(missed)?).await.map_err(Missed::HalfWay)
+        ask.answer(sent.map_err(missed)?).await.map_err(Missed::HalfWay)
     }
 }
 
@@ -218,7 +218,11 @@ pub(super) fn closes(answer: &Answer) -> Result<(), String> {
 
 pub(super) async fn under_load(bench: &mut Bench<'_>) -> Found {
     // Before it starts: it may take a second to see what changes elsewhere. Of a body there is a half, which keeps a request in flight.
-    let metered = Metered::all(bench).await?.into_iter().max_by_key(|metered| metered.good.body.len());
+    let metered = Metered::all(bench)
+        .await?
+        .into_iter()
+        .filter(|metered| !metered.good.is_grpc())
+        .max_by_key(|metered| metered.good.body.len());
     let lame_duck = LAME_DUCK.as_secs().to_string();
     let product = bench.suite.start(&[("HALFBYTE_LAME_DUCK", &lame_duck)]).await?;
     let to = product.address;

@@ -62,8 +62,7 @@ async fn rotation(bench: &mut Bench<'_>) -> Found {
     let rotate = async {
         let rotated = async {
             for name in &names {
-                let value = format!("canary-{}", uuid::Uuid::new_v4().simple());
-                suite.witness.secret("a secret of the product", &value);
+                let Some(value) = suite.next_secret(name)? else { continue };
                 let secret = product.platform.secrets().get::<SecretString>(name);
                 secret.ready().await.map_err(|error| error_chain(&error).to_string())?;
                 let before = secret.generation();
@@ -129,8 +128,20 @@ async fn some(bench: &mut Bench<'_>) -> Result<Vec<Metered>, String> {
 
 /// Whether it is of a request that may have been counted.
 fn may_count(span: &Span) -> bool {
-    let status = span.attributes.get("http.response.status_code");
-    !span.attributes.contains_key("halfbyte.refusal") && status.is_some_and(|status| status.as_str() < "400")
+    let says = |name| span.attributes.get(name).map(|value| value.as_str());
+    let is_good = says("http.response.status_code").is_some_and(|status| status < "400");
+    let is_good = is_good || says("rpc.response.status_code") == Some("OK");
+    !span.attributes.contains_key("halfbyte.refusal") && is_good
+}
+
+/// Whether it is of a request of what is metered.
+fn is_of(span: &Span, metered: &Metered) -> bool {
+    let says = |name| span.attributes.get(name).map(|value| value.as_str());
+    if metered.good.is_grpc() {
+        return says("rpc.method").is_some() && says("rpc.method") == metered.good.path.strip_prefix('/');
+    }
+    let (path, method) = (&*metered.route.path, &*metered.route.method);
+    says("http.route") == Some(path) && says("http.request.method") == Some(method)
 }
 
 async fn principals(bench: &mut Bench<'_>) -> Found {
@@ -143,15 +154,9 @@ async fn principals(bench: &mut Bench<'_>) -> Found {
     let mut calls: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for span in servers().filter(|span| may_count(span)) {
         let says = |name| span.attributes.get(name).map(|value| value.as_str());
-        let route = says("http.route").unwrap_or_default();
-        let Some(of) = metered
-            .iter()
-            .find(|metered| metered.route.path == route && says("http.request.method") == Some(&metered.route.method))
-        else {
-            continue;
-        };
+        let Some(of) = metered.iter().find(|metered| is_of(span, metered)) else { continue };
         let known = says("halfbyte.tenant").filter(|_| says("halfbyte.principal.kind").is_some());
-        let tenant = known.ok_or_else(|| format!("a request of {route} was answered without a principal"))?;
+        let tenant = known.ok_or_else(|| format!("a request of {} was answered without a principal", of.route.path))?;
         *calls.entry((tenant, &of.meter)).or_default() += of.units;
     }
     for tenant in bench.suite.witness.customers() {

@@ -2,21 +2,22 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Exchange, Outcome, Report, Verdict};
+use super::report::{Exchange, NotAsked, Outcome, Report, Verdict};
 
 pub(super) fn write(report: &Report) -> String {
     let counts = report.counts();
-    let (tests, skipped) = (report.outcomes.len(), counts.not_applicable + counts.unseen);
+    let overlooked = report.overlooked().count();
+    let (tests, failures) = (report.outcomes.len() + report.not_asked.len(), counts.failed + overlooked);
+    let skipped = counts.not_applicable + counts.unseen + report.not_asked.len() - overlooked;
     let took: f64 = report.outcomes.iter().map(|outcome| outcome.took.as_secs_f64()).sum();
     let name = escaped(&format!("{} on {}", report.product, report.contract));
-    let counts = format!(
-        "tests=\"{tests}\" failures=\"{}\" errors=\"0\" skipped=\"{skipped}\" time=\"{took:.3}\"",
-        counts.failed
-    );
+    let counts =
+        format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" time=\"{took:.3}\"");
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites {counts}>\n<testsuite name=\"{name}\" {counts}>\n"
     );
     report.outcomes.iter().for_each(|outcome| case(&mut xml, &report.product, outcome));
+    report.not_asked.iter().for_each(|not_asked| gap(&mut xml, &report.product, not_asked));
     xml.push_str("</testsuite>\n</testsuites>\n");
     xml
 }
@@ -37,6 +38,19 @@ fn case(xml: &mut String, product: &str, Outcome { clause, what, verdict, took, 
             _ = writeln!(xml, "><failure message=\"{how}\">{said}</failure></testcase>");
         }
     }
+}
+
+/// What was not asked is a case that is skipped, or has failed.
+fn gap(xml: &mut String, product: &str, NotAsked { of, why, is_in_order, checks }: &NotAsked) {
+    let (class, name) = (escaped(&format!("{product}.not asked")), escaped(of));
+    let (why, checks) = (escaped(why), escaped(&checks.join("\n")));
+    let told = if *is_in_order {
+        format!("<skipped message=\"{why}\">{checks}</skipped>")
+    } else {
+        format!("<failure message=\"{why}\">{checks}</failure>")
+    };
+    // Writing to a string does not fail.
+    _ = writeln!(xml, "<testcase classname=\"{class}\" name=\"{name}\" time=\"0.000\">{told}</testcase>");
 }
 
 /// As it may stand in an attribute or between tags. What no XML can hold is shown as a replacement character.
@@ -139,6 +153,10 @@ mod tests {
             "testcase",
             "skipped",
             "testcase",
+            "failure",
+            "testcase",
+            "skipped",
+            "testcase",
             "testsuite",
             "testsuites",
         ];
@@ -151,7 +169,10 @@ mod tests {
         assert_eq!(elements[1].2, "> GET /\na: b\n< 200 OK\n");
         assert_eq!((of(2, "classname"), of(2, "name")), ("parcel.HB-REQ-001".to_owned(), "ids".to_owned()));
         assert_eq!((of(0, "time"), of(3, "message")), ("1.500".to_owned(), "no meter".to_owned()));
-        let suite = ["name", "tests", "failures", "skipped", "time"].map(|key| of(7, key));
-        assert_eq!(suite, ["parcel on V1", "4", "1", "2", "6.000"]);
+        assert_eq!((of(7, "message"), of(8, "name")), ("no sample".to_owned(), "GET /a".to_owned()));
+        assert_eq!((of(9, "message"), of(10, "name")), ("a bank".to_owned(), "GET /b".to_owned()));
+        assert_eq!(elements[7].2, "HB-USE-009 more");
+        let suite = ["name", "tests", "failures", "skipped", "time"].map(|key| of(11, key));
+        assert_eq!(suite, ["parcel on V1", "6", "2", "3", "6.000"]);
     }
 }

@@ -129,7 +129,7 @@ async fn unknown_keys(bench: &mut Bench<'_>) -> Found {
         if std::ptr::eq(ask, &good) {
             is_taken(ask, &answer?)?;
         } else {
-            is_row(ask, &answer?, Kind::InvalidToken, "", &metadata).map_err(|how| of(ask, how))?;
+            is_row(&answer?, Kind::InvalidToken, "", &metadata).map_err(|how| of(ask, how))?;
         }
     }
     let fetches = own.issuer.fetches().saturating_sub(fetched);
@@ -162,7 +162,7 @@ async fn late_issuer(bench: &mut Bench<'_>) -> Found {
     let own = Own::start(bench, &[], Outage::Refuse).await?;
     let ask = own.ask(bench);
     let answer = bench.send_to(&own.product, ask.clone()).await?;
-    is_row(&ask, &answer, Kind::Unavailable, "", "").map_err(|how| of(&ask, how))?;
+    is_row(&answer, Kind::Unavailable, "", "").map_err(|how| of(&ask, how))?;
     own.issuer.outage(Outage::None);
     let mut last = String::new();
     for _ in 0..TRIES {
@@ -196,6 +196,7 @@ async fn documents(bench: &mut Bench<'_>) -> Found {
 
 async fn introspection(bench: &mut Bench<'_>) -> Found {
     let secret = uuid::Uuid::new_v4().simple().to_string();
+    bench.suite.secret("a secret of the product", &secret)?;
     let stored =
         bench.product.platform.store_local_secret("identity-client-secret", Some(SecretString::from(secret.clone())));
     stored.await.map_err(|error| format!("{error:?}"))?;
@@ -209,11 +210,11 @@ async fn introspection(bench: &mut Bench<'_>) -> Found {
     for bad in [own.issuer.opaque_token(&own.persona, "another-product"), revoked, "nobody-issued-it".repeat(3)] {
         let ask = own.ask.clone().bearer(&bad);
         let answer = bench.send_to(&own.product, ask.clone()).await?;
-        is_row(&ask, &answer, Kind::InvalidToken, "", &metadata).map_err(|how| of(&ask, how))?;
+        is_row(&answer, Kind::InvalidToken, "", &metadata).map_err(|how| of(&ask, how))?;
     }
     own.issuer.outage(Outage::Refuse);
     let unseen = own.ask.clone().bearer(&own.issuer.opaque_token(&own.persona, bench.audience()));
     let answer = bench.send_to(&own.product, unseen.clone()).await?;
-    is_row(&unseen, &answer, Kind::Unavailable, "", "").map_err(|how| of(&unseen, how))?;
+    is_row(&answer, Kind::Unavailable, "", "").map_err(|how| of(&unseen, how))?;
     own.product.stop().await.map(|()| Holds::Yes)
 }

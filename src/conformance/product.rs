@@ -1,8 +1,7 @@
 //! The product under test, and what stands around it.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use halfbyte_core::config::Config;
 use halfbyte_core::lifecycle::Phase;
@@ -14,6 +13,9 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::bench::fresh;
+use super::client::PATIENCE;
+use super::credentials::{self, Redaction};
 use super::provoke::Provoked;
 use super::witness::Witness;
 use super::{Conformance, collector};
@@ -21,20 +23,20 @@ use crate::error::Error;
 use crate::platform::Platform;
 use crate::serve;
 
-/// Longer than a product takes to be ready or to drain.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// What stands around the product.
 pub(super) struct Suite {
     pub conformance: Conformance,
     pub issuer: Issuer,
     pub receiver: &'static Receiver,
     pub witness: Witness,
-    /// The value of all secrets of the product, and a part of it that nothing else holds: it must never be seen anywhere.
+    pub redaction: Redaction,
+    /// The value of all secrets of the product that it gave none: it must never be seen anywhere.
     pub canary: String,
     folder: TempDir,
     /// The names of the secrets that the product may read.
     pub secrets: Vec<String>,
+    /// Those that were given values and have none left to be rotated to.
+    worn_out: Mutex<Vec<String>>,
 }
 
 /// The product as it runs.
@@ -60,20 +62,82 @@ impl Suite {
         let receiver = collector::receiver()?;
         let folder = tempfile::tempdir().map_err(|error| format!("no folder for the state: {error}"))?;
         let canary = format!("canary-{}", uuid::Uuid::new_v4().simple());
-        let witness = Witness::default();
-        witness.secret("a secret of the product", &canary);
-        let mut suite = Self { conformance, issuer, receiver, witness, canary, folder, secrets: Vec::new() };
+        let mut suite = Self {
+            conformance,
+            issuer,
+            receiver,
+            witness: Witness::default(),
+            redaction: Redaction::default(),
+            canary,
+            folder,
+            secrets: Vec::new(),
+            worn_out: Mutex::default(),
+        };
         // A first time, to learn which secrets it asks for.
         let (platform, _routes) = suite.assemble(&[]).await?;
         collector::keep_telemetry_of(&platform);
         collector::clear().await;
         suite.secrets = platform.secrets().declared();
+        suite.secret("a secret of the product", &suite.canary)?;
         for name in &suite.secrets {
-            let value = SecretString::from(suite.canary.clone());
-            platform.store_local_secret(name, Some(value)).await.map_err(|error| format!("{error:?}"))?;
+            let given = suite.given(name).next().map(str::to_owned);
+            let value = given.unwrap_or_else(|| suite.canary.clone());
+            suite.secret("a secret of the product", &value).map_err(|how| format!("the secret {name}: {how}"))?;
+            let stored = platform.store_local_secret(name, Some(SecretString::from(value))).await;
+            stored.map_err(|error| format!("{error:?}"))?;
         }
         platform.lifecycle().stop_tasks(PATIENCE).await;
         Ok(suite)
+    }
+
+    /// The values that the product has given for its secret `name`, in the order in which it is to have them.
+    fn given<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let given = self.conformance.secrets.iter().filter(move |(of, _)| of == name);
+        given.map(|(_, value)| secrecy::ExposeSecret::expose_secret(value))
+    }
+
+    /// What the secret `name` is rotated to; none where the product gave it one value alone, which the report then says.
+    pub fn next_secret(&self, name: &str) -> Result<Option<String>, String> {
+        let value = match (self.given(name).next(), self.given(name).nth(1)) {
+            (None, _) => format!("canary-{}", uuid::Uuid::new_v4().simple()),
+            (_, Some(next)) => next.to_owned(),
+            (Some(_), None) => {
+                self.worn_out.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
+                return Ok(None);
+            }
+        };
+        self.secret("a secret of the product", &value)?;
+        Ok(Some(value))
+    }
+
+    /// The secrets that were to be rotated and had nothing to be rotated to.
+    pub fn worn_out(&self) -> Vec<String> {
+        self.worn_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on no part of the secret `value` may be seen anywhere.
+    pub fn secret(&self, what: &'static str, value: &str) -> Result<(), String> {
+        let parts = credentials::parts(value);
+        if parts.is_empty() {
+            return Err(
+                "its value has no 16 letters and digits in a row that could be looked for: give it a longer one"
+                    .to_owned(),
+            );
+        }
+        self.redaction.part(value);
+        for part in parts {
+            self.witness.secret(what, &part);
+            self.redaction.part(&part);
+        }
+        Ok(())
+    }
+
+    /// From now on `credential` may be seen nowhere but where it is sent, and not in the report.
+    pub fn credential(&self, what: &'static str, credential: &str) {
+        for word in credentials::words(credential) {
+            self.witness.credential(what, &word);
+            self.redaction.word(&word);
+        }
     }
 
     /// Starts the product, with `variables` over those of the suite, and waits until it is ready.
@@ -157,7 +221,7 @@ impl Suite {
 
     /// A customer without a plan.
     pub async fn stranger(&self, product: &Product) -> Result<TenantId, String> {
-        let tenant = TenantId::new(super::usage::fresh()).map_err(|error| error.to_string())?;
+        let tenant = TenantId::new(fresh()).map_err(|error| error.to_string())?;
         let customers = product.platform.billing().customers();
         customers.create(&tenant).await.map_err(|error| error_chain(&error).to_string())?;
         self.witness.customer(&tenant);
@@ -185,10 +249,19 @@ impl Product {
     }
 
     /// What serving comes to, once it ends.
-    pub async fn ended(self) -> Result<Result<(), Error>, String> {
-        match timeout(PATIENCE, self.serving).await {
+    pub async fn ended(mut self) -> Result<Result<(), Error>, String> {
+        match timeout(PATIENCE, &mut self.serving).await {
             Ok(ended) => ended.map_err(|panicked| format!("serving panicked: {panicked}")),
             Err(_) => Err(format!("the drain does not end within {} s", PATIENCE.as_secs())),
         }
+    }
+}
+
+/// One that a check did not stop, since it failed or took too long, stops by itself.
+impl Drop for Product {
+    fn drop(&mut self) {
+        let life = self.platform.lifecycle();
+        life.enter(Phase::LameDuck);
+        life.enter(Phase::Draining);
     }
 }

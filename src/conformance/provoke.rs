@@ -4,10 +4,9 @@ use halfbyte_billing::{Decision, Operation, Standing};
 use halfbyte_core::TenantId;
 use halfbyte_core::error_chain;
 use halfbyte_core::problem::Kind;
-use http::HeaderName;
 use jiff::SignedDuration;
 
-use super::bench::Bench;
+use super::bench::{Bench, fresh, of_thing};
 use super::client::Ask;
 use crate::manifest::Route;
 
@@ -142,19 +141,6 @@ pub(super) async fn at_nothing(bench: &Bench<'_>) -> Found {
     Ok(found)
 }
 
-/// `ask` where it is about the thing `id`; nothing of a route that is not about one that is named in the request.
-pub(super) fn of_thing(route: &Route, mut ask: Ask, id: &str) -> Option<Ask> {
-    let found_in = &route.asks.resource.as_ref()?.found_in;
-    if let Some(header) = found_in.strip_prefix("header ") {
-        ask.headers.remove(header);
-        return Some(ask.header(HeaderName::from_bytes(header.as_bytes()).ok()?, id));
-    }
-    found_in.starts_with("path ").then(|| {
-        ask.path = ask.path.replace("conformance", id);
-        ask
-    })
-}
-
 /// A customer, and his good requests for what asks for a feature, with the feature.
 async fn entitled(bench: &mut Bench<'_>) -> Result<(TenantId, Vec<(String, Ask)>), String> {
     let tenant = bench.customer().await?;
@@ -186,7 +172,6 @@ pub(super) async fn past_due(bench: &mut Bench<'_>) -> Found {
 
 /// Does something to the account of `tenant`.
 pub(super) async fn operate(bench: &Bench<'_>, tenant: &TenantId, operation: Operation) -> Result<(), String> {
-    let id = uuid::Uuid::new_v4().simple().to_string();
-    let done = bench.product.platform.billing().customers().operate(&id, tenant, operation).await;
+    let done = bench.product.platform.billing().customers().operate(&fresh(), tenant, operation).await;
     done.map(drop).map_err(|error| error_chain(&error).to_string())
 }

@@ -7,12 +7,13 @@ use halfbyte_core::error_chain;
 use halfbyte_core::problem::Kind;
 use tokio::time::{Instant, sleep};
 
-use super::bench::Bench;
+use super::bench::{Bench, fresh};
 use super::check::{Check, Found, Holds, ensure};
 use super::client::{Answer, Ask};
 use super::product::Product;
+use super::provoke::operate;
 use super::refusals::is_refusal;
-use super::usage::{Metered, fresh, is_good};
+use super::usage::{Metered, is_good, used};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -43,7 +44,7 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 const NO_LIMIT: &str = "no metered route has a hard limit in the plan";
-const NO_PLAN: &str = "no route asks for a feature, or the suite was told of no plan";
+const NO_PLAN: &str = "no route with a sample asks for a feature, or the suite was told of no plan";
 
 /// How many calls are left of the limit.
 const LEFT: u64 = 5;
@@ -51,25 +52,45 @@ const LEFT: u64 = 5;
 /// How long another process may take to see a change: ten times what is promised.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A metered route of whose hard limit [`LEFT`] calls are left. The rest is held, as by a job that has reserved it.
-struct Scarce {
-    metered: Metered,
+/// A metered route of whose hard limit a few calls are left. The rest is held, as by a job that has reserved it.
+pub(super) struct Scarce {
+    pub metered: Metered,
+    /// How many are left.
+    pub calls: u64,
+    /// What the plan includes, in units.
+    pub included: u64,
     held: Option<Reserved>,
 }
 
 impl Scarce {
+    /// Each of them, with [`LEFT`] calls left: where the plan has less, the rest is granted.
     async fn all(bench: &mut Bench<'_>) -> Result<Vec<Self>, String> {
         let mut all = Vec::new();
         for metered in Metered::as_planned(bench).await? {
-            all.extend(Self::of(bench, metered).await?);
+            if let Some(scarce) = Self::of(bench, metered, true).await? {
+                let missing = LEFT - scarce.calls;
+                if missing > 0 {
+                    scarce.metered.grant(bench, missing).await?;
+                }
+                all.push(Self { calls: LEFT, ..scarce });
+            }
         }
         Ok(all)
     }
 
-    /// `None` where nothing limits it.
-    async fn of(bench: &Bench<'_>, metered: Metered) -> Result<Option<Self>, String> {
+    /// Each of which the plan has something, with at most [`LEFT`] calls left and nothing granted.
+    pub async fn of_plan(bench: &mut Bench<'_>) -> Result<Vec<Self>, String> {
+        let mut all = Vec::new();
+        for metered in Metered::as_planned(bench).await? {
+            let scarce = Self::of(bench, metered, false).await?;
+            all.extend(scarce.filter(|scarce| scarce.calls > 0));
+        }
+        Ok(all)
+    }
+
+    /// `None` where nothing limits it. What is left of less than a call is held too unless it `is_granted` more.
+    async fn of(bench: &Bench<'_>, metered: Metered, is_granted: bool) -> Result<Option<Self>, String> {
         let billing = bench.product.platform.billing();
-        let wanted = LEFT * metered.units;
         let reserve = async |units| {
             let reserved = billing.reserve(&metered.tenant, &metered.feature, units, Duration::from_secs(600)).await;
             reserved.map_err(|error| error_chain(&error).to_string())
@@ -85,21 +106,20 @@ impl Scarce {
             Reservation::Refused(refused) => return Err(format!("{} cannot be used: {refused:?}", metered.feature)),
             _ => return Err("a reservation of another kind".to_owned()),
         };
-        let held = if left > wanted {
-            match reserve(left - wanted).await? {
+        let included = left + used(bench.product, &metered.tenant, &metered.meter).await?;
+        let calls = LEFT.min(left / metered.units.max(1));
+        let rest = if is_granted && calls < LEFT { 0 } else { left - calls * metered.units };
+        let held = match rest {
+            0 => None,
+            rest => match reserve(rest).await? {
                 Reservation::Held(held) => Some(held),
-                refused => return Err(format!("{left} units are left, and they cannot be reserved: {refused:?}")),
-            }
-        } else {
-            if left < wanted {
-                metered.grant(bench, (wanted - left).div_ceil(metered.units)).await?;
-            }
-            None
+                refused => return Err(format!("{left} units are left, and {rest} cannot be reserved: {refused:?}")),
+            },
         };
-        Ok(Some(Self { metered, held }))
+        Ok(Some(Self { metered, calls, included, held }))
     }
 
-    async fn give_back(self, bench: &Bench<'_>) -> Result<(), String> {
+    pub async fn give_back(self, bench: &Bench<'_>) -> Result<(), String> {
         let Some(held) = self.held else { return Ok(()) };
         let released = bench.product.platform.billing().release_reserved(&held).await;
         released.map_err(|error| error_chain(&error).to_string())
@@ -117,7 +137,7 @@ impl Scarce {
         let mut good = Vec::new();
         for (ask, answer) in sent.into_iter().zip(bench.send_all(asks).await) {
             let answer = answer?;
-            if answer.status.as_u16() < 400 {
+            if answer.is_success() {
                 good.push(ask);
             } else {
                 self.is_exhausted(&answer)?;
@@ -129,7 +149,7 @@ impl Scarce {
     /// Whether it is the refusal of a used-up limit, with all of its headers.
     fn is_exhausted(&self, answer: &Answer) -> Result<(), String> {
         // Who has only what was granted has paid for it in advance.
-        if answer.status == Kind::PaymentRequired.status() {
+        if answer.problem() == Kind::PaymentRequired.slug() {
             return is_refusal(answer, Kind::PaymentRequired);
         }
         is_refusal(answer, Kind::QuotaExhausted)?;
@@ -221,12 +241,6 @@ struct Entitled {
 }
 
 impl Entitled {
-    async fn operate(&self, bench: &Bench<'_>, operation: Operation) -> Result<(), String> {
-        let customers = bench.product.platform.billing().customers();
-        let done = customers.operate(&fresh(), &self.tenant, operation).await;
-        done.map(drop).map_err(|error| error_chain(&error).to_string())
-    }
-
     async fn call(&self, bench: &mut Bench<'_>) -> Result<Answer, String> {
         bench.send(self.good.clone().key(&fresh())).await
     }
@@ -243,16 +257,16 @@ async fn standing(bench: &mut Bench<'_>) -> Found {
     }
     for route in routes {
         is_good(&route.call(bench).await?)?;
-        route.operate(bench, owes(Standing::PastDue)).await?;
+        operate(bench, &route.tenant, owes(Standing::PastDue)).await?;
         is_refusal(&route.call(bench).await?, Kind::PaymentRequired)?;
-        route.operate(bench, owes(Standing::Good)).await?;
+        operate(bench, &route.tenant, owes(Standing::Good)).await?;
         is_good(&route.call(bench).await?)?;
-        route.operate(bench, Operation::Pause).await?;
+        operate(bench, &route.tenant, Operation::Pause).await?;
         let paused = route.call(bench).await?;
         // Policies are asked first, and let a suspended tenant do nothing but read.
         let forbidden = if route.asks_policies { is_refusal(&paused, Kind::Forbidden) } else { Err(String::new()) };
         forbidden.or_else(|_| is_refusal(&paused, Kind::NotEntitled))?;
-        route.operate(bench, Operation::Resume).await?;
+        operate(bench, &route.tenant, Operation::Resume).await?;
         is_good(&route.call(bench).await?)?;
     }
     Ok(Holds::Yes)
@@ -279,13 +293,13 @@ async fn see_changes(bench: &mut Bench<'_>, routes: Vec<Entitled>, plan: &str, o
         route.call(bench).await?;
         customers.subscribe(&route.tenant, plan).await.map_err(|error| error_chain(&error).to_string())?;
         is_good(&route.call(bench).await?)?;
-        until(bench, other, &route, |answer| answer.status.as_u16() < 400).await?;
-        route.operate(bench, owes(Standing::PastDue)).await?;
+        until(bench, other, &route, Answer::is_success).await?;
+        operate(bench, &route.tenant, owes(Standing::PastDue)).await?;
         is_refusal(&route.call(bench).await?, Kind::PaymentRequired)?;
         until(bench, other, &route, |answer| is_refusal(answer, Kind::PaymentRequired).is_ok()).await?;
-        route.operate(bench, owes(Standing::Good)).await?;
+        operate(bench, &route.tenant, owes(Standing::Good)).await?;
         is_good(&route.call(bench).await?)?;
-        until(bench, other, &route, |answer| answer.status.as_u16() < 400).await?;
+        until(bench, other, &route, Answer::is_success).await?;
     }
     Ok(())
 }

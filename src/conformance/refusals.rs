@@ -5,10 +5,11 @@ use halfbyte_identity::testing::Outage;
 use http::{StatusCode, Version};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::bench::Bench;
-use super::check::{Check, Found, Holds, ensure};
+use super::bench::{Bench, fresh};
+use super::check::{Check, Found, Holds, NO_ROUTE, ensure};
 use super::client::{Answer, Ask};
 use super::provoke::{self, Provoked};
+use super::quota::Scarce;
 use super::sample::Does;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -115,8 +116,15 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Whether `answer` is of the row of `kind` over HTTP, whatever its headers say of the challenge.
+/// Whether `answer` is of the row of `kind`, by the protocol in which it was asked for, whatever its headers say besides.
 pub(super) fn is_refusal(answer: &Answer, kind: Kind) -> Result<(), String> {
+    if answer.is_grpc {
+        ensure(answer.status == StatusCode::OK, || format!("gRPC is answered with the HTTP status {}", answer.status))?;
+        let (code, status) = (kind.grpc_code().to_string(), answer.grpc_status());
+        ensure(status == Some(&code), || format!("the grpc-status is {status:?} and not {code}"))?;
+        let urn = answer.header("problem-type");
+        return ensure(urn == Some(kind.urn()), || format!("the problem-type is {urn:?} and not {}", kind.urn()));
+    }
     ensure(answer.status == kind.status(), || format!("{} and not {}", answer.status, kind.status()))?;
     let content_type = answer.header("content-type");
     ensure(content_type == Some("application/problem+json"), || format!("the content-type is {content_type:?}"))?;
@@ -128,25 +136,9 @@ pub(super) fn is_refusal(answer: &Answer, kind: Kind) -> Result<(), String> {
     ensure(problem["request_id"].as_str() == id, || format!("the body is of request {}", problem["request_id"]))
 }
 
-/// Whether `answer` is the row of `kind`, whole, to what `ask` is.
-pub(super) fn is_row(ask: &Ask, answer: &Answer, kind: Kind, challenge: &str, metadata: &str) -> Result<(), String> {
-    if ask.is_grpc() {
-        ensure(answer.status == StatusCode::OK, || format!("gRPC is answered with the HTTP status {}", answer.status))?;
-        let (code, status) = (kind.grpc_code().to_string(), answer.grpc_status());
-        ensure(status == Some(&code), || format!("the grpc-status is {status:?} and not {code}"))?;
-        let urn = answer.header("problem-type");
-        ensure(urn == Some(kind.urn()), || format!("the problem-type is {urn:?} and not {}", kind.urn()))?;
-    } else {
-        ensure(answer.status == kind.status(), || format!("{} and not {}", answer.status, kind.status()))?;
-        let content_type = answer.header("content-type");
-        ensure(content_type == Some("application/problem+json"), || format!("the content-type is {content_type:?}"))?;
-        let problem = answer.json()?;
-        ensure(problem["type"] == kind.urn(), || format!("the type is {} and not {}", problem["type"], kind.urn()))?;
-        ensure(problem["title"] == kind.title(), || format!("the title is {}", problem["title"]))?;
-        ensure(problem["status"] == kind.status().as_u16(), || format!("the body says {}", problem["status"]))?;
-        let id = answer.header("x-request-id");
-        ensure(problem["request_id"].as_str() == id, || format!("the body is of request {}", problem["request_id"]))?;
-    }
+/// Whether `answer` is the row of `kind`, whole.
+pub(super) fn is_row(answer: &Answer, kind: Kind, challenge: &str, metadata: &str) -> Result<(), String> {
+    is_refusal(answer, kind)?;
     ensure(!answer.detail().is_empty(), || "it has no detail".to_owned())?;
     let (expected, got) =
         (challenge_of(kind, &answer.detail(), challenge, metadata), answer.values("www-authenticate"));
@@ -186,7 +178,14 @@ pub(super) fn metadata(bench: &Bench<'_>) -> String {
 
 /// The request by each protocol.
 pub(super) fn by_each_protocol(ask: Ask) -> [Ask; 3] {
-    [ask.clone(), ask.clone().http2(), ask.in_grpc()]
+    let [one, two] = by_each_http(&ask);
+    [one, two, ask.in_grpc()]
+}
+
+/// The request by each version of HTTP, and not as gRPC.
+pub(super) fn by_each_http(ask: &Ask) -> [Ask; 2] {
+    let ask = ask.clone().over_http();
+    [ask.clone(), ask.http2()]
 }
 
 /// Each of `provoked` is its row by each protocol.
@@ -198,7 +197,7 @@ async fn rows(bench: &mut Bench<'_>, provoked: Vec<Provoked>) -> Found {
     for Provoked { ask, kind, challenge } in provoked {
         for ask in by_each_protocol(ask) {
             let answer = bench.send(ask.clone()).await?;
-            is_row(&ask, &answer, kind, &challenge, &metadata).map_err(|how| of(&ask, how))?;
+            is_row(&answer, kind, &challenge, &metadata).map_err(|how| of(&ask, how))?;
         }
     }
     Ok(Holds::Yes)
@@ -215,10 +214,11 @@ pub(super) fn of(ask: &Ask, how: String) -> String {
 }
 
 async fn unavailable(bench: &mut Bench<'_>) -> Found {
-    for (ask, answer) in while_the_issuer_is_away(bench).await? {
-        is_row(&ask, &answer, Kind::Unavailable, "", "").map_err(|how| of(&ask, how))?;
+    let answers = while_the_issuer_is_away(bench).await?;
+    for (ask, answer) in &answers {
+        is_row(answer, Kind::Unavailable, "", "").map_err(|how| of(ask, how))?;
     }
-    Ok(Holds::Yes)
+    Ok(Holds::if_any(answers.len(), NO_ROUTE))
 }
 
 /// Good requests to a product whose issuer was never there.
@@ -272,13 +272,15 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 async fn bodies(bench: &mut Bench<'_>) -> Found {
-    for Provoked { ask, .. } in provoke::all(bench).await? {
-        for ask in [ask.clone(), ask.http2()] {
+    let all = provoke::all(bench).await?;
+    let asked = all.len();
+    for Provoked { ask, .. } in all {
+        for ask in by_each_http(&ask) {
             let answer = bench.send(ask.clone()).await?;
             is_body(&answer).map_err(|how| of(&ask, how))?;
         }
     }
-    Ok(Holds::Yes)
+    Ok(Holds::if_any(asked, NO_ROUTE))
 }
 
 fn is_body(answer: &Answer) -> Result<(), String> {
@@ -297,12 +299,14 @@ fn is_body(answer: &Answer) -> Result<(), String> {
 }
 
 async fn trailers_only(bench: &mut Bench<'_>) -> Found {
-    for Provoked { ask, .. } in provoke::all(bench).await? {
-        let http = bench.send(ask.clone().http2()).await?;
+    let all = provoke::all(bench).await?;
+    let asked = all.len();
+    for Provoked { ask, .. } in all {
+        let http = bench.send(ask.clone().over_http().http2()).await?;
         let grpc = bench.send(ask.clone().in_grpc()).await?;
         says_the_same(&http, &grpc).map_err(|how| of(&ask.in_grpc(), how))?;
     }
-    Ok(Holds::Yes)
+    Ok(Holds::if_any(asked, NO_ROUTE))
 }
 
 fn says_the_same(http: &Answer, grpc: &Answer) -> Result<(), String> {
@@ -342,7 +346,9 @@ async fn content_types(bench: &mut Bench<'_>) -> Found {
         ("application/grpcx", false),
         ("application/json", false),
     ];
-    for Provoked { ask, kind, challenge } in provoke::with_a_bad_token(bench) {
+    let all = provoke::with_a_bad_token(bench);
+    let asked = all.len();
+    for Provoked { ask, kind, challenge } in all {
         let metadata = metadata(bench);
         for (content_type, is_grpc) in table {
             let ask = ask.clone().http2().with_content_type(content_type);
@@ -350,21 +356,23 @@ async fn content_types(bench: &mut Bench<'_>) -> Found {
             let with = |how| of(&ask, format!("to {content_type}: {how}"));
             ensure(answer.headers.contains_key("grpc-status") == is_grpc, || "by the wrong protocol".into())
                 .map_err(with)?;
-            is_row(&ask, &answer, kind, &challenge, &metadata).map_err(with)?;
+            is_row(&answer, kind, &challenge, &metadata).map_err(with)?;
         }
     }
-    Ok(Holds::Yes)
+    Ok(Holds::if_any(asked, NO_ROUTE))
 }
 
 async fn no_store(bench: &mut Bench<'_>) -> Found {
-    for Provoked { ask, .. } in provoke::all(bench).await? {
+    let all = provoke::all(bench).await?;
+    let asked = all.len();
+    for Provoked { ask, .. } in all {
         for ask in by_each_protocol(ask) {
             let answer = bench.send(ask.clone()).await?;
             let caching = answer.values("cache-control");
             ensure(caching == ["no-store"], || of(&ask, format!("cache-control is {caching:?}")))?;
         }
     }
-    Ok(Holds::Yes)
+    Ok(Holds::if_any(asked, NO_ROUTE))
 }
 
 async fn no_secret(bench: &mut Bench<'_>) -> Found {
@@ -376,6 +384,7 @@ async fn no_secret(bench: &mut Bench<'_>) -> Found {
         asks.push(bench.ask(&route, "nobody").bearer(&secret));
         asks.push(bench.ask(&route, "nobody").bearer(&format!("hb_dev_{}_{}", "f".repeat(12), "1".repeat(49))));
     }
+    let asked = asks.len();
     for ask in asks {
         let sent = ask.headers.get("authorization").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let sent = sent.unwrap_or_default();
@@ -387,7 +396,7 @@ async fn no_secret(bench: &mut Bench<'_>) -> Found {
             ensure(!held, || of(&ask, "what is secret stands in the answer".into()))?;
         }
     }
-    Ok(Holds::Yes)
+    Ok(Holds::if_any(asked, NO_ROUTE))
 }
 
 async fn retry_after(bench: &mut Bench<'_>) -> Found {
@@ -396,45 +405,39 @@ async fn retry_after(bench: &mut Bench<'_>) -> Found {
         let answer = bench.send(ask.clone()).await?;
         answers.push((ask, answer));
     }
-    for (ask, answer) in answers {
+    for (ask, answer) in &answers {
         let values = answer.values("retry-after");
         let is_whole =
             |value: &&str| value.bytes().all(|b| b.is_ascii_digit()) && value.parse::<u64>().is_ok_and(|s| s > 0);
-        ensure(values.len() <= 1 && values.iter().all(is_whole), || of(&ask, format!("Retry-After is {values:?}")))?;
+        ensure(values.len() <= 1 && values.iter().all(is_whole), || of(ask, format!("Retry-After is {values:?}")))?;
     }
-    Ok(Holds::Yes)
+    Ok(Holds::if_any(answers.len(), NO_ROUTE))
 }
-
-/// The largest quota that is used up for a test.
-const SMALL: u64 = 20;
 
 async fn quota(bench: &mut Bench<'_>) -> Found {
     let metadata = metadata(bench);
-    let mut is_here = false;
-    for route in bench.routes(false) {
-        let Some(feature) = route.asks.feature.clone() else { continue };
-        let tenant = bench.customer().await?;
-        let Some(ask) = bench.good(&route, &tenant).await? else { continue };
-        let limit = match bench.product.platform.billing().check(&tenant, &feature) {
-            halfbyte_billing::Decision::Allow { remaining: Some(left), .. } if left <= SMALL => left,
-            _ => continue,
-        };
-        is_here = true;
-        let mut answer = bench.send(ask.clone()).await?;
-        for _ in 0..limit {
-            answer = bench.send(ask.clone()).await?;
+    let routes = Scarce::of_plan(bench).await?;
+    let asked = routes.len();
+    for scarce in routes {
+        let (feature, included) = (&scarce.metered.feature, scarce.included);
+        let good = scarce.metered.good.clone();
+        for _ in 0..scarce.calls {
+            let ask = good.clone().key(&fresh());
+            let answer = bench.send(ask.clone()).await?;
+            ensure(answer.is_success(), || of(&ask, format!("what is left is answered with {}", answer.status)))?;
         }
-        for ask in by_each_protocol(ask) {
+        for ask in by_each_protocol(good) {
             let refused = bench.send(ask.clone()).await?;
-            is_row(&ask, &refused, Kind::QuotaExhausted, "", &metadata).map_err(|how| of(&ask, how))?;
+            is_row(&refused, Kind::QuotaExhausted, "", &metadata).map_err(|how| of(&ask, how))?;
+            let (policy, left) = (refused.header("ratelimit-policy"), refused.header("ratelimit"));
+            let says = |text: Option<&str>, start: String| text.is_some_and(|text| text.starts_with(&start));
+            let is_said =
+                says(policy, format!("\"{feature}\";q={included};w=")) && says(left, format!("\"{feature}\";r=0;t="));
+            ensure(is_said, || of(&ask, format!("RateLimit-Policy is {policy:?}, RateLimit {left:?}")))?;
         }
-        let (policy, left) = (answer.header("ratelimit-policy"), answer.header("ratelimit"));
-        let says = |text: Option<&str>, start: String| text.is_some_and(|text| text.starts_with(&start));
-        let is_said =
-            says(policy, format!("\"{feature}\";q={limit};w=")) && says(left, format!("\"{feature}\";r=0;t="));
-        ensure(is_said, || format!("RateLimit-Policy is {policy:?}, RateLimit {left:?}"))?;
+        scarce.give_back(bench).await?;
     }
-    Ok(if is_here { Holds::Yes } else { Holds::NotHere("no plan has a quota that is small enough to be used up") })
+    Ok(Holds::if_any(asked, "no plan has a hard limit of what a metered route uses"))
 }
 
 async fn no_row(bench: &mut Bench<'_>) -> Found {

@@ -20,6 +20,22 @@ pub struct Report {
     pub contract: String,
     /// In the order in which they were checked.
     pub outcomes: Vec<Outcome>,
+    /// What no check could ask, such as routes without a sample.
+    pub not_asked: Vec<NotAsked>,
+}
+
+/// What could not be asked of the product, so that the clauses that hold are not known to hold of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct NotAsked {
+    /// The route, as [`Sample::of`](super::Sample::of) has it, or the secret.
+    pub of: String,
+    /// Why it was not asked.
+    pub why: String,
+    /// Whether the product says that this is in order: it fails the run otherwise.
+    pub is_in_order: bool,
+    /// The checks that went without, each by its clause and what it checks.
+    pub checks: Vec<String>,
 }
 
 /// What came of one check.
@@ -80,9 +96,14 @@ pub struct Counts {
 }
 
 impl Report {
-    /// Whether no clause failed.
+    /// Whether no clause failed, and everything was asked that the product does not [exempt](NotAsked::is_in_order).
     pub fn is_passed(&self) -> bool {
-        self.failed().next().is_none()
+        self.failed().next().is_none() && self.overlooked().next().is_none()
+    }
+
+    /// What was not asked, and nothing says that this is in order.
+    pub fn overlooked(&self) -> impl Iterator<Item = &NotAsked> {
+        self.not_asked.iter().filter(|not_asked| !not_asked.is_in_order)
     }
 
     /// What failed.
@@ -113,16 +134,18 @@ impl Report {
             .collect()
     }
 
-    /// Ends the test if a clause failed.
+    /// Ends the test unless it [is passed](Self::is_passed).
     ///
     /// # Panics
     ///
-    /// A clause failed. The whole report is printed before that, since the message of a panic is cut where it is logged.
+    /// A clause failed, or something was not asked. The whole report is printed before that, since the message of a panic is cut where it is logged.
     pub fn assert(&self) {
         if !self.is_passed() {
             eprintln!("{self}");
         }
-        let failed: Vec<_> = self.failed().map(|outcome| outcome.clause).collect();
+        let failed = self.failed().map(|outcome| outcome.clause.to_owned());
+        let failed: Vec<_> =
+            failed.chain(self.overlooked().map(|not_asked| format!("{} not asked", not_asked.of))).collect();
         assert!(failed.is_empty(), "{} does not conform: {}", self.product, failed.join(", "));
     }
 
@@ -131,8 +154,8 @@ impl Report {
         serde_json::json!(self)
     }
 
-    /// The report as JUnit's XML, which build servers read: a suite for the product, a case for each check. What does not apply or cannot be
-    /// seen is skipped, with the reason.
+    /// The report as JUnit's XML, which build servers read: a suite for the product, a case for each check. What does not apply, cannot be
+    /// seen or was not asked in order is skipped, with the reason.
     pub fn to_junit(&self) -> String {
         junit::write(self)
     }
@@ -200,7 +223,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// By section, a line for each check; what failed with what was sent and what came back; and a line that sums it up.
+/// By section, a line for each check; what failed with what was sent and what came back; what was not asked; and a line that sums it up.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} on {}", self.product, self.contract)?;
@@ -220,9 +243,19 @@ impl fmt::Display for Report {
                 }
             }
         }
+        if !self.not_asked.is_empty() {
+            writeln!(f, "\nNot asked")?;
+        }
+        for NotAsked { of, why, is_in_order, checks } in &self.not_asked {
+            writeln!(f, "  {}  {of}: {why}", if *is_in_order { "-   " } else { "FAIL" })?;
+            checks.iter().try_for_each(|check| writeln!(f, "        {check}"))?;
+        }
         write!(f, "\n{}", self.counts())?;
         // What failed is far up by now.
-        self.failed().try_for_each(|Outcome { clause, what, .. }| write!(f, "\n  FAIL  {clause:<12} {what}"))
+        self.failed().try_for_each(|Outcome { clause, what, .. }| write!(f, "\n  FAIL  {clause:<12} {what}"))?;
+        self.overlooked().try_for_each(|NotAsked { of, why, .. }| write!(f, "\n  FAIL  {of}: {why}"))?;
+        let exempt = self.not_asked.len() - self.overlooked().count();
+        if exempt > 0 { write!(f, "\n  -     {exempt} not asked, as the product says") } else { Ok(()) }
     }
 }
 
@@ -254,7 +287,14 @@ pub(super) mod tests {
             outcome("HB-USE-001", "once", Verdict::NotApplicable("no meter".to_owned())),
             outcome("HB-LIFE-003", "twice", Verdict::Unseen("a file".to_owned())),
         ];
-        Report { product: "parcel".into(), contract: "V1".into(), outcomes }
+        let not_asked = |of: &str, why: &str, is_in_order| NotAsked {
+            of: of.to_owned(),
+            why: why.to_owned(),
+            is_in_order,
+            checks: vec!["HB-USE-009 more".to_owned()],
+        };
+        let not_asked = vec![not_asked("GET /a", "no sample", false), not_asked("GET /b", "a bank", true)];
+        Report { product: "parcel".into(), contract: "V1".into(), outcomes, not_asked }
     }
 
     #[test]
@@ -264,7 +304,9 @@ pub(super) mod tests {
             Requests\n  FAIL  HB-REQ-001   ids\n        it was lost\n        > GET /\n          a: b\n        < 200 OK\n\n\
             Usage\n  -     HB-USE-001   once (no meter)\n  pass  HB-USE-002   keys\n\n\
             Life\n  .     HB-LIFE-003  twice (a file)\n\n\
-            1 passed, 1 failed, 1 not applicable, 1 not seen from outside\n  FAIL  HB-REQ-001   ids";
+            Not asked\n  FAIL  GET /a: no sample\n        HB-USE-009 more\n  -     GET /b: a bank\n        HB-USE-009 more\n\n\
+            1 passed, 1 failed, 1 not applicable, 1 not seen from outside\n  FAIL  HB-REQ-001   ids\n  \
+            FAIL  GET /a: no sample\n  -     1 not asked, as the product says";
         assert_eq!(text, expected);
     }
 
@@ -274,7 +316,23 @@ pub(super) mod tests {
         assert_eq!(report["outcomes"][0]["verdict"], "passed");
         let failed = &report["outcomes"][1];
         assert_eq!((&failed["verdict"], &failed["reason"]), (&json!("failed"), &json!("it was lost")));
+        assert_eq!(
+            (&report["not_asked"][0]["of"], &report["not_asked"][0]["is_in_order"]),
+            (&json!("GET /a"), &json!(false))
+        );
         assert_eq!((&failed["took_seconds"], &failed["exchanges"][0]["received"]), (&json!(1.5), &json!("200 OK")));
+    }
+
+    #[test]
+    fn what_was_not_asked_fails_the_run_unless_the_product_says_that_it_is_in_order() {
+        let mut report = report("it was lost");
+        report.outcomes.clear();
+        assert!(!report.is_passed());
+        let told = std::panic::catch_unwind(|| report.assert()).unwrap_err();
+        assert_eq!(told.downcast_ref::<String>().unwrap(), "parcel does not conform: GET /a not asked");
+        report.not_asked.remove(0);
+        assert!(report.is_passed());
+        report.assert();
     }
 
     #[test]

@@ -1,3 +1,6 @@
+use std::fmt;
+
+use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderName, HeaderValue};
 
 /// How to call one route so that it succeeds.
@@ -8,12 +11,15 @@ use http::{HeaderName, HeaderValue};
 /// let make = Sample::of("POST /labels").json(r#"{"to":"1 Main Street"}"#);
 /// let read = Sample::of("GET /labels/{id}").made_by("POST /labels", "/id");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "give it to `Conformance::sample`"]
 pub struct Sample {
     pub(super) route: String,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Vec<u8>,
+    /// What parameters of the path are, by name.
+    pub(super) parameters: Vec<(String, String)>,
+    pub(super) is_grpc: bool,
     pub(super) roles: Vec<String>,
     pub(super) units: u64,
     /// The route that makes what this one asks for, and where its answer says which.
@@ -34,20 +40,87 @@ pub(super) enum Does {
     Stream,
 }
 
+/// What it is of; not what is sent, which may be secret.
+impl fmt::Debug for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sample").field("route", &self.route).field("does", &self.does).finish_non_exhaustive()
+    }
+}
+
 impl Sample {
     /// Of the route as [`Routes::route`](crate::Routes::route) has it: `POST /labels`.
     pub fn of(route: &str) -> Self {
-        let (headers, body, roles) = (Vec::new(), Vec::new(), Vec::new());
-        Self { route: route.to_owned(), headers, body, roles, units: 1, made_by: None, does: Does::Succeed }
+        Self {
+            route: route.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            parameters: Vec::new(),
+            is_grpc: false,
+            roles: Vec::new(),
+            units: 1,
+            made_by: None,
+            does: Does::Succeed,
+        }
+    }
+
+    /// Of the service that [`Routes::grpc`](crate::Routes::grpc) has under this name: a call of one of its methods, with an empty message
+    /// unless [`message`](Self::message) gives another. The method must take one message, which may stand for the first of a stream.
+    ///
+    /// ```
+    /// use halfbyte::conformance::Sample;
+    ///
+    /// // The message {"to": "1 Main Street"}, where `to` is the first field.
+    /// let make = Sample::grpc("parcel.v1.Labels", "Make").message(b"\x0a\x0d1 Main Street");
+    /// ```
+    pub fn grpc(service: &str, method: &str) -> Self {
+        let of = Self { is_grpc: true, ..Self::of(&format!("POST /{service}/{{*method}}")) };
+        let grpc = HeaderValue::from_static("application/grpc");
+        let of = of.header(CONTENT_TYPE, grpc).header(TE, HeaderValue::from_static("trailers"));
+        of.parameter("method", method).message(b"")
+    }
+
+    /// Sends this message, as protobuf encodes it, to a method of gRPC.
+    pub fn message(self, message: &[u8]) -> Self {
+        // Not compressed, and its length.
+        let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
+        Self { body: [&[0], &length[..], message].concat(), ..self }
     }
 
     /// Sends `body` as JSON.
     pub fn json(self, body: &str) -> Self {
-        let json = HeaderValue::from_static("application/json");
-        Self { body: body.as_bytes().to_vec(), ..self.header(http::header::CONTENT_TYPE, json) }
+        self.body("application/json", body)
     }
 
-    /// Sends a header.
+    /// Sends `body`, of this content type.
+    ///
+    /// ```
+    /// use halfbyte::conformance::Sample;
+    ///
+    /// let import = Sample::of("POST /imports").body("text/csv", "to\n1 Main Street\n");
+    /// let upload = Sample::of("PUT /logo").body("image/png", b"\x89PNG\r\n\x1a\n");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// `content_type` is nothing that a header can hold.
+    pub fn body(self, content_type: &'static str, body: impl AsRef<[u8]>) -> Self {
+        let body = body.as_ref().to_vec();
+        Self { body, ..self.header(CONTENT_TYPE, HeaderValue::from_static(content_type)) }
+    }
+
+    /// What the parameter `name` of the path is. One that is the tenant of a guard, or the thing that policies are asked for, need not be said.
+    ///
+    /// ```
+    /// use halfbyte::conformance::Sample;
+    ///
+    /// let read = Sample::of("GET /regions/{region}/labels/{id}").parameter("region", "eu").made_by("POST /labels", "/id");
+    /// ```
+    pub fn parameter(mut self, name: &str, value: &str) -> Self {
+        self.parameters.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sends a header. The report does not show one that is [sensitive](HeaderValue::set_sensitive).
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -64,7 +137,9 @@ impl Sample {
         Self { units, ..self }
     }
 
-    /// Asks for what the sample of `route` made: the one parameter of the path is what `pointer` (RFC 6901) names in the answer.
+    /// Asks for what the sample of `route` made, which `pointer` (RFC 6901) names in its answer. It stands where the route's guard looks for the
+    /// thing that policies are asked for, in the path or in a header; without such a guard, in the one parameter of the path that is neither
+    /// the tenant nor given by [`parameter`](Self::parameter).
     pub fn made_by(mut self, route: &str, pointer: &str) -> Self {
         self.made_by = Some((route.to_owned(), pointer.to_owned()));
         self
@@ -81,8 +156,8 @@ impl Sample {
         Self { does: Does::Hang, ..self }
     }
 
-    /// It answers with a body that begins at once, goes on for longer than a minute, and is tied to its caller
-    /// ([`Tie::body`](halfbyte_identity::tie::Tie::body)).
+    /// It answers with a body that begins at once and goes on for longer than a minute; behind a guard, one that is tied to its caller
+    /// ([`Tie::body`](halfbyte_identity::tie::Tie::body)). Without this the suite waits for the end of each answer.
     pub fn streams(self) -> Self {
         Self { does: Does::Stream, ..self }
     }

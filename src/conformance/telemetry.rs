@@ -72,7 +72,7 @@ async fn make(bench: &mut Bench<'_>, ask: Ask) -> Result<Made, String> {
 /// Good and bad requests of all routes, over both versions of HTTP.
 async fn requests(bench: &mut Bench<'_>) -> Result<Vec<Made>, String> {
     let mut all = vec![make(bench, Ask::new("GET", "/.well-known/oauth-protected-resource")).await?];
-    for route in bench.manifest().routes {
+    for route in bench.http_routes() {
         let tenant = bench.customer().await?;
         let asks = [bench.ask(&route, tenant.as_str()), bench.ask(&route, tenant.as_str()).http2()];
         for ask in asks {
@@ -136,7 +136,7 @@ fn measured(received: &Received, route: &str) -> u64 {
 
 async fn durations(bench: &mut Bench<'_>) -> Found {
     const REQUESTS: u64 = 12;
-    let routes = bench.manifest().routes;
+    let routes = bench.http_routes();
     let before = bench.suite.received().await?;
     let mut ids = Vec::new();
     for route in &routes {

@@ -7,6 +7,7 @@ mod http2;
 mod invariants;
 mod issuer;
 mod keys;
+mod leaks;
 mod life;
 mod proofs;
 mod quota;
@@ -19,12 +20,14 @@ mod streams;
 mod tamper;
 mod telemetry;
 mod tokens;
+mod unusual;
 mod usage;
 mod versions;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -35,12 +38,13 @@ use halfbyte_core::config::Config;
 use halfbyte_observe::testing::{Received, Span};
 use http::StatusCode;
 use http::header::ACCEPT;
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 
 use super::check::{self, Check};
 use super::client::{Answer, Ask};
 use super::report::{Report, Verdict};
-use super::{Conformance, unseen};
+use super::{Conformance, Sample, unseen};
 use crate::error::Error;
 use crate::manifest::Manifest;
 use crate::platform::Platform;
@@ -247,6 +251,148 @@ async fn a_sound_product_conforms_and_everything_applies_to_it() {
     let skipped = report.outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::NotApplicable(_)));
     eprintln!("{report}");
     assert_eq!(skipped.count(), 0, "not everything applies");
+}
+
+/// The sound product, without the sample of this route.
+fn without_sample(route: &str) -> Conformance {
+    let mut sound = sound::product();
+    sound.samples.retain(|sample| sample.route != route);
+    sound
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guarded_route_without_a_sample_is_named_and_fails_the_run_unless_a_reason_is_given() {
+    const ROUTE: &str = "DELETE /things/{id}";
+    let checks = || check::all().filter(|check| check.clause == "HB-ACC-002" || check.clause == "HB-VER-001");
+    let report = check::run(without_sample(ROUTE), checks()).await;
+    assert_eq!(report.failed().count(), 0, "{report}");
+    assert!(!report.is_passed());
+    let [not_asked] = &report.not_asked[..] else { panic!("{report}") };
+    let check = "HB-ACC-002 what is of another tenant is refused as what is not there, to the byte";
+    assert_eq!((&*not_asked.of, &not_asked.checks[..]), (ROUTE, &[check.to_owned()][..]));
+    assert!(report.to_string().ends_with(&format!("FAIL  {ROUTE}: {}", not_asked.why)), "{report}");
+    assert!(report.to_junit().contains(&format!("name=\"{ROUTE}\" time=\"0.000\"><failure")));
+
+    let report = check::run(without_sample(ROUTE).without_sample(ROUTE, "it is slow"), checks()).await;
+    assert!(report.is_passed(), "{report}");
+    assert_eq!((&*report.not_asked[0].why, &report.not_asked[0].checks[..]), ("it is slow", &[check.to_owned()][..]));
+
+    // What is said of routes and secrets that the product does not have is a mistake.
+    let mistaken = sound::product().sample(Sample::of("GET /thinks")).without_sample("GET /thing", "it has one");
+    let report = check::run(mistaken.secret("wacks", "0123456789abcdef"), std::iter::empty()).await;
+    let of: Vec<_> = report.overlooked().map(|not_asked| &*not_asked.of).collect();
+    assert_eq!(of, ["GET /thinks", "GET /thing", "the secret wacks"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_could_not_be_looked_for_is_not_taken_and_one_that_is_not_rotated_is_named() {
+    let report = check::run(sound::product().secret("wax", "a short one"), std::iter::empty()).await;
+    let [outcome] = &report.outcomes[..] else { panic!("{report}") };
+    assert!(matches!(&outcome.verdict, Verdict::Failed(how) if how.starts_with("the secret wax: ")), "{report}");
+    let rotates = || check::all().filter(|check| check.clause == "HB-INV-004");
+    let report = check::run(sound::product().secret("wax", "0123456789abcdef"), rotates()).await;
+    assert!(report.is_passed(), "{report}");
+    assert_eq!(&*report.not_asked[0].of, "the secret wax");
+}
+
+/// Checks of what a route does need a sample: without any, none of them may say that it holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_could_ask_nothing_does_not_pass() {
+    let bare = || Conformance { samples: Vec::new(), ..sound::product() };
+    let needs = [
+        "what is of another tenant is refused as what is not there, to the byte",
+        "nobody does anything to what is of another tenant",
+        "a suspended tenant may do no more than read, from at once until it is resumed",
+        "who is past due, or has no account, is not suspended",
+        "whose plan lacks the feature is refused with not-entitled",
+        "who is past due is refused with payment-required",
+        "who has used up a quota is refused with quota-exhausted, and told how much there is and when again",
+        "who is past due has to pay, who has paused has nothing, and both go on once that is over",
+        "a change of a customer shows at once where it is made, and a little later in other processes",
+        "a handler that panics is answered with internal",
+        "a handler that takes longer than the deadline is answered with deadline-exceeded",
+        "a stream that is tied to its caller breaks off when the credential is revoked",
+    ];
+    let report = check::run(bare(), check::all().filter(|check| needs.contains(&check.what))).await;
+    let asked: Vec<_> = report.outcomes.iter().filter(|outcome| needs.contains(&outcome.what)).collect();
+    assert_eq!(asked.len(), needs.len());
+    let passed = asked.iter().filter(|outcome| outcome.verdict == Verdict::Passed).map(|outcome| outcome.what);
+    assert_eq!(passed.collect::<Vec<_>>(), Vec::<&str>::new());
+    assert!(!report.is_passed());
+
+    // Policies are asked for a thing by nobody who is not asked for a role first.
+    let only_roles = |manifest: &mut Manifest| {
+        manifest.routes.iter_mut().for_each(|route| route.asks.roles = vec!["keeper".to_owned()]);
+    };
+    let words = "a denial does not say what denies";
+    let report = check::run(boasting(bare(), only_roles), check::all().filter(|check| check.what == words)).await;
+    assert!(matches!(report.outcomes[0].verdict, Verdict::NotApplicable(_)), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_does_not_end_fails_and_the_others_go_on() {
+    let check = |what, run| Check { clause: "HB-REQ-001", what, run };
+    let checks = [
+        check("endless", |_| Box::pin(std::future::pending())),
+        check("short", |_| Box::pin(std::future::ready(Ok(check::Holds::Yes)))),
+    ];
+    let limit = (Duration::ZERO, Duration::from_millis(1500));
+    let report = check::run(Conformance { limit, ..sound::product() }, checks.iter()).await;
+    let verdicts: Vec<_> = report.outcomes.iter().take(2).map(|outcome| &outcome.verdict).collect();
+    let late = "it was not done after 1.5 s";
+    assert_eq!(verdicts, [&Verdict::Failed(late.to_owned()), &Verdict::Passed]);
+    assert!(report.to_junit().contains(&format!("<failure message=\"{late}\">")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_product_conforms_whose_bodies_secrets_and_paths_are_not_the_usual_ones() {
+    let conformance = Conformance { keeps_all: true, ..unusual::product() };
+    let keys: Vec<String> = conformance.secrets.iter().map(|(_, key)| key.expose_secret().to_owned()).collect();
+    let report = conformance.run().await;
+    eprintln!("{report}");
+    report.assert();
+    let quota = report.outcomes.iter().find(|outcome| outcome.what.starts_with("who has used up a quota"));
+    assert_eq!(quota.map(|outcome| &outcome.verdict), Some(&Verdict::Passed), "also where much is left");
+    // Nothing of what went over the wire may be looked up in the report, though it has each exchange.
+    let text = report.to_json().to_string();
+    assert!(
+        report.outcomes.iter().map(|outcome| outcome.exchanges.len()).sum::<usize>() > 3000,
+        "there is not much in it"
+    );
+    assert_eq!(shown_in(&text, &report), Vec::<String>::new());
+    let lines = keys.iter().flat_map(|key| key.lines()).filter(|line| !line.starts_with('-'));
+    assert!(
+        lines.clone().count() > 4 && !lines.clone().any(|line| text.contains(line)),
+        "a private key is in the report"
+    );
+    let [not_asked] = &report.not_asked[..] else { panic!("{:?}", report.not_asked) };
+    assert_eq!((&*not_asked.of, &*not_asked.why), ("POST /payouts", "a bank would have to be there"));
+    assert!(!not_asked.checks.is_empty(), "something was not asked of it");
+}
+
+/// Credentials by their form, wherever they stand.
+fn is_credential(word: &str) -> bool {
+    let is_token = word.starts_with("eyJ") && word.split('.').nth(2).is_some_and(|signature| signature.len() > 20);
+    is_token || (word.starts_with("hb_") && word.len() > 40)
+}
+
+/// All that `text` shows of what is secret, for each kind one.
+fn shown_in(text: &str, report: &Report) -> Vec<String> {
+    let mut found = Vec::new();
+    let words = || text.split(|letter: char| !(letter.is_ascii_alphanumeric() || "-_.".contains(letter)));
+    found.extend(words().find(|word| is_credential(word)).map(|word| format!("{word} of {}", report.product)));
+    let secret =
+        ["client_secret=", "subject_token=", "logout_token=", "&token=", "token=", "Bearer ", "DPoP ", "Basic "];
+    for name in secret {
+        let shown =
+            text.split(name).skip(1).map(|rest| rest.split(['&', '\n', '"', ' ', '\\']).next().unwrap_or_default());
+        // In challenges and texts these words stand for themselves.
+        let is_one = |word: &&str| word.len() > 20 && !word.contains('=');
+        found.extend(shown.filter(is_one).take(1).map(|value| format!("{name}{value}")));
+    }
+    found.extend(text.contains(unusual::PARTNERS_KEY).then(|| "a header that is sensitive".to_owned()));
+    found.extend(text.contains("canary-").then(|| "a secret of the product".to_owned()));
+    found
 }
 
 /// Each clause of the contract is checked, or is said not to be seen from outside.

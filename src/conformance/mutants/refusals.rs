@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, Version};
 use serde_json::Value;
 
 use super::tamper::{all, answers, bodies, challenge, grpc, on, requests, retry, rewritten};
-use super::{Mutant, inside};
+use super::{Mutant, inside, unusual};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -249,6 +249,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 if has {
                     answer.headers_mut().insert("ratelimit-policy", HeaderValue::from_static("\"few\";q=0;w=60"));
                 }
+            })
+        },
+    },
+    Mutant {
+        what: "who has used up a quota of more than a few is not told so, to gRPC alone",
+        clause: "HB-REF-007",
+        make: |_| {
+            grpc(unusual::product(), |answer| {
+                drop(answer.headers_mut().remove("ratelimit"));
             })
         },
     },

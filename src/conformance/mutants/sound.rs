@@ -121,6 +121,8 @@ pub(super) fn built(change: fn(Builder) -> Builder) -> Conformance {
     .sample(Sample::of("POST /things").json("{}"))
     .sample(Sample::of("GET /things/{id}").made_by("POST /things", "/id"))
     .sample(Sample::of("DELETE /things/{id}").made_by("POST /things", "/id").role("keeper"))
+    .sample(Sample::of("GET /thing").made_by("POST /things", "/id"))
+    .sample(Sample::grpc("sound.v1.Things", "Get"))
     .sample(Sample::of("POST /seals").json(r#"{"letter":7}"#).units(2))
     .sample(Sample::of("GET /tenants/{tenant}"))
     .sample(Sample::of("GET /strong"))

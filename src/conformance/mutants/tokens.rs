@@ -197,7 +197,7 @@ fn set(request: &mut Request, credential: &str) {
 }
 
 /// The header of the token that was sent.
-fn header_of(sent: &str) -> Value {
+pub(super) fn header_of(sent: &str) -> Value {
     let header = sent.split([' ', '.']).nth(1).and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
     header.and_then(|header| serde_json::from_slice(&header).ok()).unwrap_or_default()
 }
