@@ -58,7 +58,7 @@ impl IdempotencyKey {
 
 impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        fmt::Display::fmt(Uuid::from_bytes(self.0).as_simple(), f)
     }
 }
 
@@ -74,6 +74,12 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn a_key_is_shown_by_all_its_digits() {
+        let key = IdempotencyKey::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0xab, 0xcd, 0xef, 0xff, 0x10]);
+        assert_eq!(key.to_string(), "000102030405060708090aabcdefff10");
+    }
 
     #[test]
     fn keys_made_by_several_threads_at_once_are_all_unique() {
