@@ -1,15 +1,18 @@
 //! The product that is measured: a route that anybody may call, one that asks for a scope, and one for a metered feature too.
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::routing::any;
 use halfbyte::core::config::Config;
 use halfbyte::identity::embedded::ClientSpec;
 use halfbyte::{Contract, Platform, Principal, Public, Routes};
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use secrecy::ExposeSecret as _;
+use tokio::runtime::Runtime;
 use tower::{Layer as _, ServiceExt as _};
 
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -91,4 +94,51 @@ pub async fn sign_in(platform: &Platform) -> Result<String, Failure> {
 pub async fn get(platform: &Platform, path: &str) -> Result<String, Failure> {
     let response = platform.stack().layer(Router::new()).oneshot(Request::get(path).body(Body::empty())?).await?;
     Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().into())?)
+}
+
+/// It and the same handler on bare axum, called one request at a time without sockets.
+pub struct InProcess {
+    runtime: Runtime,
+    platform: Platform,
+    token: String,
+    pub ours: Router,
+    pub bare: Router,
+}
+
+impl InProcess {
+    pub fn new(folder: &Path, collector: Option<&str>) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let platform = runtime.block_on(start(folder, collector))?;
+        let token = runtime.block_on(sign_in(&platform))?;
+        // As they are served.
+        let ours = Router::from(routes(&platform)?).layer(platform.stack()).with_state(());
+        let bare = Router::new().route("/labels", any(async || "a label")).with_state(());
+        Ok(Self { runtime, platform, token, ours, bare })
+    }
+
+    /// The whole answer of one of the two.
+    pub fn call(&self, router: &Router, asks: Asks) -> StatusCode {
+        let request = Request::builder().method(asks.method()).uri("/labels");
+        let request = request.header("authorization", format!("Bearer {}", self.token));
+        let request = request.body(Body::empty()).expect("a request");
+        self.runtime.block_on(async {
+            let response = router.clone().oneshot(request).await.expect("infallible");
+            let status = response.status();
+            response.into_body().collect().await.expect("a body in memory");
+            status
+        })
+    }
+
+    /// Lets the caches fill.
+    pub fn warm(&self, asks: Asks) {
+        for _ in 0..2_000 {
+            assert_eq!(self.call(&self.ours, asks), StatusCode::OK, "the full stack does not let the request through");
+            assert_eq!(self.call(&self.bare, asks), StatusCode::OK);
+        }
+    }
+
+    /// Has all that was used in the store.
+    pub fn flush(&self) -> Result<(), Failure> {
+        Ok(self.runtime.block_on(self.platform.billing().flush(Duration::from_secs(30)))?)
+    }
 }
