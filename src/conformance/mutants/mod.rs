@@ -26,6 +26,7 @@ mod versions;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -217,12 +218,49 @@ fn mutants() -> impl Iterator<Item = &'static Mutant> {
     .flatten()
 }
 
-/// How many mutants run at once: they mostly wait.
-const AT_ONCE: usize = 8;
+/// How many mutants of one process run at once: they mostly wait.
+const AT_ONCE: usize = 4;
+
+/// Among how many processes they are shared out: telemetry is a whole process's, and whose mutants look at it take turns.
+const PROCESSES: usize = 3;
+
+/// Tells a process which part of the mutants is its own.
+const PART: &str = "CONFORMANCE_MUTANTS_PART";
+
+/// What such a process says before each check that found one.
+const PROVEN: &str = "proven: ";
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "it tells itself as what it was started")]
 async fn each_mutant_is_found_by_a_check_of_its_clause_and_each_check_finds_one() {
-    let reports = stream::iter(mutants()).map(async |mutant| {
+    const NAME: &str = "conformance::mutants::each_mutant_is_found_by_a_check_of_its_clause_and_each_check_finds_one";
+    if let Ok(part) = std::env::var(PART) {
+        return find_part(part.parse().unwrap()).await;
+    }
+    let program = std::env::current_exe().unwrap();
+    let find = |part: usize| {
+        let mut program = Command::new(&program);
+        program.args(["--exact", NAME, "--nocapture"]).env(PART, part.to_string()).output().unwrap()
+    };
+    let parts: Vec<_> = std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..PROCESSES).map(|part| scope.spawn(move || find(part))).collect();
+        parts.into_iter().map(|part| part.join().unwrap()).collect()
+    });
+    for part in &parts {
+        let said = || format!("{}\n{}", String::from_utf8_lossy(&part.stdout), String::from_utf8_lossy(&part.stderr));
+        assert!(part.status.success(), "{}", said());
+    }
+    let said = parts.iter().map(|part| String::from_utf8_lossy(&part.stdout)).collect::<Vec<_>>().join("\n");
+    let proven: BTreeSet<_> = said.lines().filter_map(|line| line.strip_prefix(PROVEN)).collect();
+    let unproven: Vec<_> =
+        check::all().filter(|check| !proven.contains(check.what)).map(|check| (check.clause, check.what)).collect();
+    unproven.iter().for_each(|(clause, what)| eprintln!("no mutant shows that this can fail: {clause} {what}"));
+    assert!(unproven.is_empty(), "{} checks are not shown to fail", unproven.len());
+}
+
+/// Finds each mutant of this part, and says by which checks.
+async fn find_part(part: usize) {
+    let reports = stream::iter(mutants().skip(part).step_by(PROCESSES)).map(async |mutant| {
         let of_clause = |check: &&Check| check.clause == mutant.clause;
         let broken = Conformance { is_broken: true, ..(mutant.make)(sound::product()) };
         (mutant, check::run(broken, check::all().filter(of_clause)).await)
@@ -236,11 +274,9 @@ async fn each_mutant_is_found_by_a_check_of_its_clause_and_each_check_finds_one(
         eprintln!("{} is not found: {}\n{report}", mutant.clause, mutant.what);
     }
     assert!(missed.is_empty(), "{} mutants are not found", missed.len());
-    let proven: BTreeSet<_> = reports.iter().flat_map(|(mutant, report)| of_clause(mutant, report)).collect();
-    let unproven: Vec<_> =
-        check::all().filter(|check| !proven.contains(check.what)).map(|check| (check.clause, check.what)).collect();
-    unproven.iter().for_each(|(clause, what)| eprintln!("no mutant shows that this can fail: {clause} {what}"));
-    assert!(unproven.is_empty(), "{} checks are not shown to fail", unproven.len());
+    for what in reports.iter().flat_map(|(mutant, report)| of_clause(mutant, report)) {
+        println!("\n{PROVEN}{what}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
