@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use halfbyte_core::config::Config;
 use halfbyte_core::problem::Kind;
 
 use crate::{names, stack};
@@ -69,7 +70,7 @@ impl Contract {
         }
     }
 
-    /// Everything that this version pins, a line each: layers, refusals, limits, names of attributes and metrics. A product whose
+    /// Everything that this version pins, a line each: layers, refusals, limits, defaults, names of attributes and metrics. A product whose
     /// text differs behaves otherwise.
     ///
     /// ```
@@ -90,6 +91,7 @@ impl Contract {
             line("refusal", &kind.slug(), &row);
         }
         self.limits().each().iter().for_each(|(name, value)| line("limit", name, value));
+        line("default", &"lame_duck_ms", &millis(Config::LAME_DUCK));
         names::METRICS.iter().for_each(|(name, unit)| line("metric", name, unit));
         names::ATTRIBUTES.iter().for_each(|(name, on)| line("attribute", name, on));
         text

@@ -156,6 +156,9 @@ async fn serve(role: &str) -> Result<(), Error> {
         let short = Deviation::DrainInFlight(Duration::from_secs(1));
         builder = builder.deviate(short, "a test that waits for the end of it", jiff::civil::date(2999, 1, 1));
     }
+    if role == "departed" {
+        builder = builder.deviate(Deviation::Connections(500), "one that nobody ended", jiff::civil::date(2020, 1, 1));
+    }
     let platform = builder.start().await?;
     if role == "young" {
         let check = Check { name: "young".into(), ready: false, state: "cold", age: None, detail: None };

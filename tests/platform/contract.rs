@@ -5,6 +5,7 @@ use std::time::Duration;
 use halfbyte::{Contract, Deviation, ErrorKind, Platform};
 use jiff::civil::date;
 
+use crate::child::Product;
 use crate::start;
 
 /// Whoever changes a line of this file changes what products promise: that is a new version of the contract.
@@ -39,4 +40,15 @@ async fn a_deviation_without_a_reason_does_not_start() {
     let error = deviating(Deviation::Connections(5), "").await.map(drop).unwrap_err();
     assert_eq!((error.kind(), error.exit_code()), (ErrorKind::Configuration, 78));
     assert!(format!("{error:?}").contains("the deviation of connections gives no reason"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_deviation_that_has_expired_is_warned_of_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let product = Product::start("departed", folder.path(), None, &[]);
+    product.says("a deviation from the contract has expired").await;
+    let log = product.log();
+    for said in ["WARN", "HB-REQ-006", "limit=\"connections\"", "2020-01-01", "one that nobody ended"] {
+        assert!(log.contains(said), "{said} is not in {log}");
+    }
 }

@@ -37,7 +37,7 @@ pub const KEYS: [Key; 16] = [
     key("HALFBYTE_IDENTITY_CLIENT_ID", "none: opaque tokens are refused", "the product's client id at its first issuer, to introspect opaque tokens; its secret is \"identity-client-secret\""),
     key("HALFBYTE_API_KEYS_URL",      "off: (development: embedded:)", "off: | embedded: | postgres://..., where API keys are kept"),
     key("HALFBYTE_TRUSTED_PROXIES",   "none",                 "networks such as 10.0.0.0/8, comma-separated, whose Forwarded, X-Forwarded-* and Client-Cert (RFC 9440) headers are believed"),
-    key("HALFBYTE_TRACE_NETWORKS",    "none (development: this machine)", "networks whose trace context and baggage are taken up; a request from elsewhere begins a trace of its own"),
+    key("HALFBYTE_TRACE_NETWORKS",    "none (development: this machine)", "networks whose trace context is taken up; a request from elsewhere begins a trace of its own"),
     key("HALFBYTE_DPOP_NONCE",        "off",                  "off | required: whether DPoP proofs must hold a nonce of this process"),
     key("HALFBYTE_BILLING_URL",       "billing.sqlite in HALFBYTE_HOME", "sqlite:///path | postgres://..., where customers and usage are kept; products share the latter").external("postgres://... or sqlite:///absolute/path"),
     key("HALFBYTE_LAME_DUCK",         "5 (development: 0)",   "seconds between \"not ready\" and closing the listener, so that load balancers notice"),

@@ -53,7 +53,7 @@ pub struct Config {
     pub api_keys: ApiKeysBackend,
     /// Proxies whose word on the client's address and certificate is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Networks whose trace context and baggage are taken up.
+    /// Networks whose trace context is taken up.
     pub trace_networks: Vec<IpNet>,
     /// Whether DPoP proofs must hold a nonce of this product's.
     pub dpop_nonce: bool,
@@ -210,6 +210,9 @@ pub enum BillingBackend {
 }
 
 impl Config {
+    /// The [lame duck](Config::lame_duck) of a product that says nothing else; in development there is none.
+    pub const LAME_DUCK: Duration = Duration::from_secs(5);
+
     /// Reads the environment of this process.
     ///
     /// # Errors

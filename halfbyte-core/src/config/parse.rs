@@ -65,11 +65,11 @@ pub(super) fn parse(vars: Vec<(String, String)>, not_text: Vec<String>) -> Resul
             BillingBackend::Sqlite(None),
             |backend| !matches!(backend, BillingBackend::Sqlite(None)),
         ),
-        lame_duck: reader.read("HALFBYTE_LAME_DUCK", seconds).unwrap_or(Duration::from_secs(if development {
-            0
+        lame_duck: reader.read("HALFBYTE_LAME_DUCK", seconds).unwrap_or(if development {
+            Duration::ZERO
         } else {
-            5
-        })),
+            Config::LAME_DUCK
+        }),
         other: Variables(other),
     };
     if environment == Environment::Production
