@@ -73,20 +73,22 @@ pub(crate) fn id(meter: &str, key: IdempotencyKey) -> String {
 
 /// The event that a use is.
 fn event_of_use(used: &Use<'_>, product: &ProductId, meter: &Meter) -> Result<Event, Error> {
-    let mut data: serde_json::Map<String, serde_json::Value> = if used.data.is_empty() {
-        serde_json::Map::new()
-    } else {
-        serde_json::from_str(used.data).map_err(|error| Error::because(ErrorKind::Invalid, "data of a use", error))?
-    };
-    if meter.aggregation != Aggregation::Count {
-        let amount = crate::metering::decimal(used.units, meter.decimals);
-        data.insert((*meter.value).to_owned(), amount.to_string().into());
-    }
+    let invalid = |error| Error::because(ErrorKind::Invalid, "the event of a use", error);
     let event =
         Event::new(&source(product, used.tenant), &id(&meter.name, used.key), &meter.event, used.tenant, used.at)
-            .and_then(|event| event.data(&data))
-            .map_err(|error| Error::because(ErrorKind::Invalid, "the event of a use", error))?;
-    Ok(event)
+            .map_err(invalid)?;
+    let amount = (meter.aggregation != Aggregation::Count)
+        .then(|| crate::metering::decimal(used.units, meter.decimals).to_string());
+    if used.data.is_empty() {
+        // Nearly all uses: what has one name and one text need not be read to be known for canonical.
+        let said = |text: &str| serde_json::Value::from(text).to_string();
+        let data = amount.map_or("{}".to_owned(), |amount| format!("{{{}:{}}}", said(&meter.value), said(&amount)));
+        return Ok(Event { data: data.into(), ..event });
+    }
+    let mut data: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(used.data).map_err(|error| Error::because(ErrorKind::Invalid, "data of a use", error))?;
+    data.extend(amount.map(|amount| ((*meter.value).to_owned(), amount.into())));
+    event.data(&data).map_err(invalid)
 }
 
 /// An event of `tenant`, with everything that it changes; a correction comes with the use that it corrects in the end.
@@ -170,4 +172,33 @@ fn charge(
 /// Who holds what a cell of the process `owner` has.
 pub(crate) fn holder(owner: uuid::Uuid, cell: &Cell) -> Holder {
     Holder { owner, cell: cell.id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Catalog;
+    use crate::event::json::canonical_object;
+
+    fn event(value: &str, aggregation: &str, data: &str) -> Event {
+        let catalog = format!(
+            "[products.parcel]\ntitle = \"Parcel\"\n[meters.paper]\nproduct = \"parcel\"\nunit = \"sheet\"\n\
+             aggregation = \"{aggregation}\"\n{value}"
+        );
+        let catalog = Catalog::parse("catalog.toml", &catalog).unwrap();
+        let meter = catalog.meter("paper").unwrap();
+        let (key, at) = (IdempotencyKey::of(b"1"), "2026-11-02T08:30:00Z".parse().unwrap());
+        let used = Use { tenant: "acme", feature: "paper", key, at, units: 1250, held: 0, cell: 0, data };
+        event_of_use(&used, &meter.product, meter).unwrap()
+    }
+
+    #[test]
+    fn a_use_without_data_is_the_event_that_it_would_be_with_an_empty_object() {
+        for (value, aggregation) in [("", "count"), ("value = \"sheets\"", "sum"), ("value = 'a \"sheet\"'", "sum")] {
+            let (short, long) = (event(value, aggregation, ""), event(value, aggregation, "{}"));
+            assert_eq!(short, long);
+            assert_eq!(canonical_object(&short.data).unwrap(), *short.data);
+        }
+        assert_eq!(&*event("value = \"sheets\"", "sum", "").data, r#"{"sheets":"1250"}"#);
+    }
 }
