@@ -33,6 +33,9 @@ const LINGER: Duration = Duration::from_millis(100);
 /// How long it may take when it was just accepted: who connects cannot know of the drain.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How much of a response HTTP/2 takes before it is sent, in parts that a client takes at least at once: as much as the kernel does.
+const BUFFERED: usize = 4;
+
 /// How connections are spoken on.
 pub(super) type Protocols = auto::Builder<Tracked>;
 
@@ -47,6 +50,7 @@ pub(super) fn protocols(life: &Lifecycle, limits: &Limits) -> Protocols {
         .keep_alive_timeout(limits.pong)
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.streams)
+        .max_send_buf_size(BUFFERED * limits.least)
         .max_pending_accept_reset_streams(limits.resets);
     protocols
 }

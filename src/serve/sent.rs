@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::activity::{Open, Unsent};
+use super::activity::Open;
 use super::stream::Sending;
 
 /// How much of a response is given to HTTP/2 at once, in bytes: what it has taken it keeps for as long as the client likes, and
@@ -18,20 +18,26 @@ pub(super) const PIECE: usize = 16 * 1024;
 /// A part of a body.
 pub(super) struct Piece {
     bytes: Bytes,
-    _told: Told,
+    told: Told,
 }
 
 /// Who is told when a piece was sent, or is not going to be.
 enum Told {
     Connection { _open: Open },
-    Stream { sending: Arc<Sending>, _unsent: Unsent },
+    Stream(Arc<Sending>),
 }
 
-impl Drop for Told {
-    fn drop(&mut self) {
-        if let Told::Stream { sending, .. } = self {
-            sending.sent();
+impl Piece {
+    fn sent(&self, bytes: usize) {
+        if let Told::Stream(sending) = &self.told {
+            sending.sent(bytes);
         }
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.sent(self.bytes.len());
     }
 }
 
@@ -46,14 +52,15 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+        self.sent(count);
     }
 }
 
 pin_project! {
     /// A body whose request is open until it is sent.
     ///
-    /// Over HTTP/2 large frames are given in pieces, and the end comes after all of them were sent: until then the stream is watched, and
-    /// its place among the requests is taken.
+    /// Over HTTP/2 large frames are given in pieces, and the end of what is more than one comes after all of them were sent: until then
+    /// the stream is watched, and its place among the requests is taken.
     pub(super) struct Sent<B> {
         #[pin]
         body: B,
@@ -63,6 +70,15 @@ pin_project! {
         is_in_pieces: bool,
         end: Option<End>,
         open: Open,
+    }
+
+    impl<B> PinnedDrop for Sent<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(sending) = this.sending {
+                sending.ends(this.open);
+            }
+        }
     }
 }
 
@@ -83,14 +99,12 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
         let this = self.project();
         let Some(sending) = this.sending else {
             let frame = ready!(this.body.poll_frame(cx));
-            let piece = |bytes| Piece { bytes, _told: Told::Connection { _open: this.open.clone() } };
+            let piece = |bytes| Piece { bytes, told: Told::Connection { _open: this.open.clone() } };
             return Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))));
         };
         let piece = |bytes: Bytes| {
             sending.gives(bytes.len());
-            sending.is_unsent();
-            let told = Told::Stream { sending: sending.clone(), _unsent: this.open.unsent() };
-            Poll::Ready(Some(Ok(Frame::data(Piece { bytes, _told: told }))))
+            Poll::Ready(Some(Ok(Frame::data(Piece { bytes, told: Told::Stream(sending.clone()) }))))
         };
         if !this.rest.is_empty() {
             return piece(this.rest.split_to(PIECE.min(this.rest.len())));
@@ -103,8 +117,9 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
             let frame = frame.transpose()?.map(Frame::into_data);
             match frame {
                 Some(Ok(mut bytes)) => {
-                    *this.is_in_pieces = bytes.len() > PIECE;
-                    if *this.is_in_pieces {
+                    let unsent = sending.unsent();
+                    *this.is_in_pieces = unsent + bytes.len() > PIECE || *this.is_in_pieces && unsent > 0;
+                    if bytes.len() > PIECE {
                         *this.rest = bytes.split_off(PIECE);
                     }
                     return piece(bytes);
@@ -116,7 +131,6 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
                 },
                 None => *this.end = Some(None),
             }
-            sending.gives(0);
         }
         if *this.is_in_pieces {
             ready!(sending.poll_all_sent(cx));
@@ -125,7 +139,7 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_sent = || self.sending.as_ref().is_none_or(|sending| sending.is_all_sent());
+        let is_sent = || self.sending.as_ref().is_none_or(|sending| sending.unsent() == 0);
         self.rest.is_empty() && self.end.is_none() && self.body.is_end_stream() && (!self.is_in_pieces || is_sent())
     }
 

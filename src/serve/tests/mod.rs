@@ -134,6 +134,14 @@ fn routes(life: &Lifecycle, endless: watch::Sender<usize>) -> Router {
                 }))
             }),
         )
+        // One frame, and then nothing.
+        .route(
+            "/paused/{bytes}",
+            get(async |axum::extract::Path(bytes): axum::extract::Path<usize>| {
+                let frame = stream::once(async move { Ok::<_, std::convert::Infallible>(vec![7; bytes]) });
+                Body::from_stream(frame.chain(stream::pending()))
+            }),
+        )
         // As much as the client takes.
         .route(
             "/endless",

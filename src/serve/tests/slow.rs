@@ -156,6 +156,32 @@ async fn a_client_of_http2_that_reads_slowly_has_all_of_it_and_one_that_stops_ha
 }
 
 #[tokio::test]
+async fn a_stream_that_waits_for_its_product_and_of_which_nothing_is_taken_is_reset_alone() {
+    let served = Served::start(short()).await;
+    let stream = TcpStream::connect(served.address).await.unwrap();
+    let mut client = Http2::connect_with(stream, &with_window(100)).await;
+    let mut paused = client.get("/paused/1000").await.unwrap();
+    let mut beside = client.get("/forever").await.unwrap();
+    let is_reset = async {
+        while let Some(part) = paused.body_mut().data().await {
+            if let Err(error) = part {
+                return error.reason();
+            }
+        }
+        None
+    };
+    let goes_on = async {
+        let begun = tokio::time::Instant::now();
+        // Longer than what is not taken may stay on a connection.
+        while begun.elapsed() < 5 * short().stall {
+            let line = beside.body_mut().data().await.expect("it ends").expect("it is reset");
+            beside.body_mut().flow_control().release_capacity(line.len()).unwrap();
+        }
+    };
+    assert_eq!(tokio::join!(is_reset, goes_on).0, Some(h2::Reason::CANCEL));
+}
+
+#[tokio::test]
 async fn a_connection_of_http2_that_is_not_used_is_closed_and_one_with_a_stream_is_not() {
     let limits = Limits { next_head: 300 * MILLISECOND, ..short() };
     let served = Served::start(limits).await;
