@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 /// How often a connection is looked at while a client may take nothing.
 const LOOKS: u32 = 2;
@@ -71,6 +71,8 @@ impl Activity {
     pub(super) async fn watch(&self, idle: Duration, stall: Duration) -> Finding {
         let every = stall / LOOKS;
         let mut looks = interval(every);
+        // Those that were missed, as when the process was stopped, make nothing older.
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut begun, mut used) = (0, Instant::now());
         loop {
             looks.tick().await;
@@ -213,6 +215,21 @@ mod tests {
             found = watch => assert_eq!(found, (Some(Finding::Stalled), 150)),
             () = sends => unreachable!(),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_made_after_the_process_was_stopped_for_a_while_is_new() {
+        let activity = of_http2();
+        let open = activity.begin().0;
+        let watch = timeout(100 * SECOND, activity.watch(75 * SECOND, 60 * SECOND));
+        let stops = async {
+            sleep(SECOND).await;
+            let unsent = open.unsent();
+            tokio::time::advance(1000 * SECOND).await;
+            sleep(SECOND).await;
+            drop(unsent);
+        };
+        assert_eq!(tokio::join!(watch, stops).0.ok(), None);
     }
 
     #[tokio::test(start_paused = true)]
