@@ -53,7 +53,7 @@ impl<S> Transport<S> {
         Self {
             inner,
             opening: Some(Opening { seen: 0, by: Box::pin(sleep_until(say_by)) }),
-            stall: Stall { limit: stall, least, taken: 0, since: None, is_waiting: false },
+            stall: Stall { limit: stall, least, taken: 0, since: None, is_waiting: false, is_buffered: false },
             cut_read: Box::pin(cut.clone().cancelled_owned()),
             cut_write: Box::pin(cut.clone().cancelled_owned()),
             activity: Arc::default(),
@@ -92,6 +92,8 @@ struct Stall {
     taken: usize,
     since: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
+    /// Whether what is written may stay on this side, as it does below TLS: then only a flush tells that it was sent.
+    is_buffered: bool,
 }
 
 impl Stall {
@@ -105,14 +107,17 @@ impl Stall {
         let Poll::Ready(outcome) = written else { return self.waits(cx) };
         if let Ok(bytes) = &outcome {
             self.taken = self.taken.saturating_add(*bytes);
-            self.is_waiting &= *bytes < offered && self.taken < self.least;
+            self.is_waiting &= (self.is_buffered || *bytes < offered) && self.taken < self.least;
         }
         Poll::Ready(outcome)
     }
 
     /// All was written.
     fn flushed(&mut self, cx: &mut Context<'_>, flushed: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
-        let Poll::Ready(outcome) = flushed else { return self.waits(cx) };
+        let Poll::Ready(outcome) = flushed else {
+            self.is_buffered = true;
+            return self.waits(cx);
+        };
         self.is_waiting = false;
         Poll::Ready(outcome)
     }
@@ -334,6 +339,55 @@ mod tests {
             transport.flush().await.unwrap();
             tokio::time::sleep(1000 * SECOND).await;
         }
+    }
+
+    /// Takes all that is written, and sends a byte of it for each that its client takes.
+    struct Buffers(DuplexStream, usize);
+
+    impl AsyncRead for Buffers {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Buffers {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.1 += buf.len();
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            while self.1 > 0 {
+                std::task::ready!(Pin::new(&mut self.0).poll_write(cx, &[7]))?;
+                self.1 -= 1;
+            }
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_writes_below_which_all_is_buffered_are_no_reading() {
+        let (server, _client) = duplex(8);
+        let (cut, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let place = Place { _permit: permit, _counted: tracker.token() };
+        let mut transport =
+            Transport::new(Buffers(server, 0), Instant::now() + 10 * SECOND, (60 * SECOND, 16), &cut, place);
+        let begun = Instant::now();
+        transport.write_all(&[7; 9]).await.unwrap();
+        while begun.elapsed() < 1000 * SECOND {
+            let flushed = tokio::time::timeout(30 * SECOND, transport.flush()).await;
+            if let Ok(flushed) = flushed {
+                assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
+                break;
+            }
+            transport.write_all(&[7]).await.unwrap();
+        }
+        assert_eq!(begun.elapsed().as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]
