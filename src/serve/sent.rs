@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::activity::Open;
 use super::stream::Sending;
+use crate::layers::Sending as Place;
 
 /// How much of a response is given to HTTP/2 at once, in bytes: what it has taken it keeps for as long as the client likes, and
 /// nobody sees how much of it is left.
@@ -23,7 +24,7 @@ pub(super) struct Piece {
 
 /// Who is told when a piece was sent, or is not going to be.
 enum Told {
-    Connection { _open: Open },
+    Connection { _open: Open, _place: Option<Place> },
     Stream(Arc<Sending>),
 }
 
@@ -69,14 +70,18 @@ pin_project! {
         rest: Bytes,
         is_in_pieces: bool,
         end: Option<End>,
+        // Nothing of it is sent, as in the answer to HEAD.
+        is_head: bool,
         open: Open,
+        // Of large and streamed ones, which is taken until they are sent.
+        place: Option<Place>,
     }
 
     impl<B> PinnedDrop for Sent<B> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if let Some(sending) = this.sending {
-                sending.ends(this.open);
+                sending.ends(this.open, this.place.take());
             }
         }
     }
@@ -86,8 +91,16 @@ pin_project! {
 type End = Option<http::HeaderMap>;
 
 impl<B> Sent<B> {
-    pub(super) fn new(body: B, open: Open) -> Self {
-        Self { body, sending: Sending::current(), rest: Bytes::new(), is_in_pieces: false, end: None, open }
+    pub(super) fn new(body: B, open: Open, place: Option<Place>) -> Self {
+        let (sending, rest) = (Sending::current(), Bytes::new());
+        Self { body, sending, rest, is_in_pieces: false, end: None, is_head: false, open, place }
+    }
+
+    /// Without its bytes.
+    pub(super) fn head(body: B, open: Open) -> Self {
+        let mut head = Self::new(body, open, None);
+        head.is_head = true;
+        head
     }
 }
 
@@ -97,9 +110,15 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
         let this = self.project();
+        if *this.is_head {
+            return Poll::Ready(None);
+        }
         let Some(sending) = this.sending else {
             let frame = ready!(this.body.poll_frame(cx));
-            let piece = |bytes| Piece { bytes, told: Told::Connection { _open: this.open.clone() } };
+            let piece = |bytes| Piece {
+                bytes,
+                told: Told::Connection { _open: this.open.clone(), _place: this.place.clone() },
+            };
             return Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))));
         };
         let piece = |bytes: Bytes| {
@@ -139,6 +158,9 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.is_head {
+            return true;
+        }
         let is_sent = || self.sending.as_ref().is_none_or(|sending| sending.unsent() == 0);
         self.rest.is_empty() && self.end.is_none() && self.body.is_end_stream() && (!self.is_in_pieces || is_sent())
     }

@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::activity::{Open, Unsent};
+use crate::layers::Sending as Place;
 
 tokio::task_local! {
     /// How the body of the stream that is polled gets on.
@@ -33,7 +34,7 @@ pub(super) struct Sending {
     waits_for_more: AtomicBool,
     waker: AtomicWaker,
     /// What the end of the stream leaves, as long as it is not sent: of its parts the last has this.
-    left: OnceLock<Unsent>,
+    left: OnceLock<(Unsent, Option<Place>)>,
 }
 
 impl Sending {
@@ -107,9 +108,9 @@ impl Sending {
     }
 
     /// The stream has come to its end: from now on only the connection is watched, for what is left.
-    pub(super) fn ends(&self, open: &Open) {
+    pub(super) fn ends(&self, open: &Open, place: Option<Place>) {
         if !self.is_all_sent() {
-            self.left.get_or_init(|| open.unsent());
+            self.left.get_or_init(|| (open.unsent(), place));
         }
     }
 }
@@ -203,7 +204,7 @@ mod tests {
         let activity = Arc::<Activity>::default();
         let open = activity.begin().0;
         let stream = async move {
-            let mut body = Box::pin(Sent::new(After(gives, None), open));
+            let mut body = Box::pin(Sent::new(After(gives, None), open, None));
             while let Some(frame) = body.frame().await {
                 let piece = frame.unwrap().into_data().ok().unwrap();
                 assert!(piece.remaining() <= PIECE);
@@ -250,7 +251,7 @@ mod tests {
         let open = Arc::<Activity>::default().begin().0;
         let (ended, end) = tokio::sync::oneshot::channel();
         let stream = async move {
-            let mut body = Box::pin(Sent::new(After(gives, None), open));
+            let mut body = Box::pin(Sent::new(After(gives, None), open, None));
             let (buffer, mut buffered) = tokio::sync::mpsc::unbounded_channel();
             #[expect(clippy::disallowed_methods, reason = "the connection, which is not watched")]
             tokio::spawn(async move {
