@@ -83,8 +83,8 @@ async fn a_large_response_has_its_place_until_it_is_read_over_http1_too() {
 async fn the_end_of_a_streamed_response_of_http2_has_its_place_until_it_is_read() {
     let served = Served::start(Limits { stall: Duration::from_secs(30), ..short() }).await;
     let stream = TcpStream::connect(served.address).await.unwrap();
-    let mut client = Http2::connect_with(stream, &with_window(90)).await;
-    // A hundred bytes.
+    let mut client = Http2::connect_with(stream, &with_window(99)).await;
+    // A hundred bytes, the last of which is with HTTP/2 when the body is gone.
     let mut response = client.get("/second").await.unwrap();
     sleep(1500 * MILLISECOND).await;
     assert_eq!(served.load.streaming(), 1);
