@@ -111,7 +111,7 @@ impl Contract {
                 streams: 200,
                 resets: 20,
                 ping: Duration::from_secs(30),
-                pong: Duration::from_secs(20),
+                pong: Duration::from_secs(60),
                 body: Duration::from_secs(10),
                 stall: Duration::from_secs(60),
                 least: 16 * 1024,

@@ -90,7 +90,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body,
 {
-    type Response = Response<Refusable<Guarded<ResBody, Place>>>;
+    type Response = Response<Refusable<Guarded<ResBody, Arc<Place>>>>;
     type Error = S::Error;
     type Future = LoadShedFuture<S::Future>;
 
@@ -140,6 +140,10 @@ impl Drop for Place {
     }
 }
 
+/// Keeps the place of a response that is large or streamed for as long as its bytes are not sent, which only the connection knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Sending(#[expect(dead_code, reason = "the place is kept as long as this is there")] Arc<Place>);
+
 pin_project! {
     /// The future of [`LoadShed`].
     pub struct LoadShedFuture<F> {
@@ -157,7 +161,7 @@ where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body,
 {
-    type Output = Result<Response<Refusable<Guarded<B, Place>>>, E>;
+    type Output = Result<Response<Refusable<Guarded<B, Arc<Place>>>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -167,7 +171,7 @@ where
         };
         let (polled, waited) = waited(|| admitted.poll(cx));
         *this.waited += waited;
-        let response = match ready!(polled) {
+        let mut response = match ready!(polled) {
             Ok(response) => response,
             Err(error) => {
                 *this.place = None;
@@ -178,11 +182,14 @@ where
         if let Some(place) = place.as_ref().filter(|_| was_handled(&response)) {
             place.limit.measure(place.entered, *this.waited);
         }
-        Poll::Ready(Ok(response.map(|body| {
-            // What is in memory is work no more: a client that does not read it must not keep others out.
-            let place = place.filter(|_| body.size_hint().exact().is_none_or(|bytes| bytes > IN_MEMORY));
-            Refusable::inner(Guarded::maybe(body, place.map(Place::sending)))
-        })))
+        // What is in memory is work no more: a client that does not read it must not keep others out.
+        let is_sent_at_once = response.body().size_hint().exact().is_some_and(|bytes| bytes <= IN_MEMORY);
+        let place = place.filter(|_| !is_sent_at_once).map(|place| Arc::new(place.sending()));
+        if let Some(place) = &place {
+            // The body may be gone long before its bytes are.
+            response.extensions_mut().insert(Sending(place.clone()));
+        }
+        Poll::Ready(Ok(response.map(|body| Refusable::inner(Guarded::maybe(body, place)))))
     }
 }
 

@@ -11,6 +11,7 @@ pub use self::catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer};
 pub use self::deadline::{Deadline, DeadlineFuture, DeadlineLayer};
 pub(crate) use self::drain_gate::Unaware;
 pub use self::drain_gate::{DrainGate, DrainGateFuture, DrainGateLayer};
+pub(crate) use self::load_shed::Sending;
 pub use self::load_shed::{LoadShed, LoadShedFuture, LoadShedLayer, Place};
 pub(crate) use self::waiting::Waiting;
 #[cfg(test)]

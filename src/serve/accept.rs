@@ -41,7 +41,7 @@ pub(super) async fn until_drained<S: Servable<B>, B: Sendable>(
         connections.spawn(async move {
             let say_by = opened + limits.first_byte;
             let Some(tls) = tls else {
-                let transport = Transport::new(stream, say_by, (limits.stall, limits.least), &cut, place);
+                let transport = Transport::new(stream, say_by, &limits, &cut, place);
                 return converse(transport, peer, opened, life, limits, protocols, service).await;
             };
             let handshake = tokio::select! {
@@ -50,7 +50,7 @@ pub(super) async fn until_drained<S: Servable<B>, B: Sendable>(
             };
             match handshake {
                 Ok(Ok(stream)) => {
-                    let transport = Transport::new(stream, say_by, (limits.stall, limits.least), &cut, place);
+                    let transport = Transport::new(stream, say_by, &limits, &cut, place);
                     converse(transport, peer, opened, life, limits, protocols, service).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),

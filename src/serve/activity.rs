@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 /// How often a connection is looked at while a client may take nothing.
 const LOOKS: u32 = 2;
@@ -24,6 +24,7 @@ pub(super) struct Activity {
     looks: AtomicUsize,
     is_blocked: AtomicBool,
     is_http2: AtomicBool,
+    is_upgraded: AtomicBool,
     knows: AtomicBool,
 }
 
@@ -36,6 +37,15 @@ impl Activity {
     /// It speaks HTTP/2.
     pub(super) fn speaks_http2(&self) {
         self.is_http2.store(true, Ordering::Relaxed);
+    }
+
+    /// It speaks a protocol of which nothing is known from now on.
+    pub(super) fn upgrades(&self) {
+        self.is_upgraded.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.is_upgraded.load(Ordering::Relaxed)
     }
 
     /// Its client has been told that the connection ends, and has had the time to know.
@@ -55,12 +65,15 @@ impl Activity {
         self.open.load(Ordering::Relaxed) > 0 || self.is_blocked.load(Ordering::Relaxed)
     }
 
-    /// Resolves when nothing was open and nothing waited to be sent for as long as `patience`.
+    /// Resolves when nothing was open and nothing waited to be sent for as long as `patience`, and no request came but for those of a
+    /// client that knows that there ought to be none.
     pub(super) async fn unused(&self, patience: Duration) {
-        let mut since = Instant::now();
+        let (mut since, mut begun) = (Instant::now(), self.begun.load(Ordering::Relaxed));
         while since.elapsed() < patience {
             sleep(patience / 10).await;
-            if self.is_busy() {
+            let now = self.begun.load(Ordering::Relaxed);
+            let is_asked = std::mem::replace(&mut begun, now) != now && !self.knows.load(Ordering::Relaxed);
+            if self.is_busy() || is_asked {
                 since = Instant::now();
             }
         }
@@ -71,6 +84,8 @@ impl Activity {
     pub(super) async fn watch(&self, idle: Duration, stall: Duration) -> Finding {
         let every = stall / LOOKS;
         let mut looks = interval(every);
+        // Those that were missed, as when the process was stopped, make nothing older.
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut begun, mut used) = (0, Instant::now());
         loop {
             looks.tick().await;
@@ -216,6 +231,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_was_made_after_the_process_was_stopped_for_a_while_is_new() {
+        let activity = of_http2();
+        let open = activity.begin().0;
+        let watch = timeout(100 * SECOND, activity.watch(75 * SECOND, 60 * SECOND));
+        let stops = async {
+            sleep(SECOND).await;
+            let unsent = open.unsent();
+            tokio::time::advance(1000 * SECOND).await;
+            sleep(SECOND).await;
+            drop(unsent);
+        };
+        assert_eq!(tokio::join!(watch, stops).0.ok(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_are_answered_between_two_looks_keep_a_connection() {
+        let activity = of_http2();
+        let asks = async {
+            loop {
+                sleep(SECOND * 3 / 4).await;
+                drop(activity.begin());
+            }
+        };
+        tokio::select! {
+            unused = timeout(100 * SECOND, activity.unused(10 * SECOND)) => assert!(unused.is_err()),
+            () = asks => unreachable!(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_goes_on_after_the_client_knows_of_the_end_holds_up_nothing() {
         let activity = of_http2();
         let before = activity.begin().0;
@@ -225,6 +270,15 @@ mod tests {
         let _unsent = after.unsent();
         assert!(timeout(1000 * SECOND, activity.unused(10 * SECOND)).await.is_err());
         drop(before);
-        assert!(timeout(12 * SECOND, activity.unused(10 * SECOND)).await.is_ok());
+        let asks = async {
+            loop {
+                sleep(SECOND / 2).await;
+                drop(activity.begin());
+            }
+        };
+        tokio::select! {
+            unused = timeout(12 * SECOND, activity.unused(10 * SECOND)) => assert!(unused.is_ok()),
+            () = asks => unreachable!(),
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use halfbyte_core::lifecycle::Phase;
 use halfbyte_core::problem::is_grpc;
 use halfbyte_core::{BoxError, Lifecycle, PeerAddress};
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -25,13 +25,16 @@ use super::stream::Taken;
 use super::transport::Transport;
 use super::{RequestBody, Sendable, Servable};
 use crate::contract::Limits;
-use crate::layers::Unaware;
+use crate::layers::{Sending as Place, Unaware};
 
 /// How long a connection may take to send its request in a drain, when it has been open for a while.
 const LINGER: Duration = Duration::from_millis(100);
 
 /// How long it may take when it was just accepted: who connects cannot know of the drain.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// How much of a response HTTP/2 takes before it is sent, in parts that a client takes at least at once: as much as the kernel does.
+const BUFFERED: usize = 4;
 
 /// How connections are spoken on.
 pub(super) type Protocols = auto::Builder<Tracked>;
@@ -47,6 +50,7 @@ pub(super) fn protocols(life: &Lifecycle, limits: &Limits) -> Protocols {
         .keep_alive_timeout(limits.pong)
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.streams)
+        .max_send_buf_size(BUFFERED * limits.least)
         .max_pending_accept_reset_streams(limits.resets);
     protocols
 }
@@ -139,8 +143,9 @@ where
         // Its calls may be conversations.
         let window = (!is_grpc(request.headers())).then_some(self.body);
         let request = request.map(|incoming| RequestBody::new(incoming, window));
-        let closes = is_http1.then(|| self.life.clone());
-        ConnectedFuture { response: self.inner.call(request), open: Some(open), closes }
+        let http1 = is_http1.then(|| (self.life.clone(), self.activity.clone()));
+        let (is_head, is_connect) = (request.method() == Method::HEAD, request.method() == Method::CONNECT);
+        ConnectedFuture { response: self.inner.call(request), open: Some(open), http1, is_head, is_connect }
     }
 }
 
@@ -149,14 +154,17 @@ pin_project! {
         #[pin]
         response: F,
         open: Option<Open>,
-        // For HTTP/1, which has no other way to say that the connection is about to be closed.
-        closes: Option<Lifecycle>,
+        // HTTP/1 has no other way to say that the connection is about to be closed, and its connections may be upgraded.
+        http1: Option<(Lifecycle, Arc<Activity>)>,
+        is_head: bool,
+        is_connect: bool,
     }
 }
 
 impl<F, B> Future for ConnectedFuture<F>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
+    B: Sendable,
 {
     type Output = Result<Response<Sent<B>>, Infallible>;
 
@@ -167,11 +175,23 @@ where
             Err(never) => match never {},
         };
         let Some(open) = this.open.take() else { return Poll::Pending };
-        let is_closing = this.closes.as_ref().is_some_and(|life| life.phase() >= Phase::LameDuck);
-        if is_closing && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let place = response.extensions_mut().remove::<Place>();
+        let Some((life, activity)) = this.http1 else {
+            if !*this.is_head {
+                return Poll::Ready(Ok(response.map(|body| Sent::new(body, open, place))));
+            }
+            // Nobody else sees to it that it has no body, as hyper does over HTTP/1.
+            if let Some(bytes @ 1..) = response.body().size_hint().exact() {
+                response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| bytes.into());
+            }
+            return Poll::Ready(Ok(response.map(|body| Sent::head(body, open))));
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS || *this.is_connect && response.status().is_success() {
+            activity.upgrades();
+        } else if life.phase() >= Phase::LameDuck {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(response.map(|body| Sent::new(body, open))))
+        Poll::Ready(Ok(response.map(|body| Sent::new(body, open, place))))
     }
 }
 

@@ -8,8 +8,9 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::activity::{Open, Unsent};
+use super::activity::Open;
 use super::stream::Sending;
+use crate::layers::Sending as Place;
 
 /// How much of a response is given to HTTP/2 at once, in bytes: what it has taken it keeps for as long as the client likes, and
 /// nobody sees how much of it is left.
@@ -18,20 +19,26 @@ pub(super) const PIECE: usize = 16 * 1024;
 /// A part of a body.
 pub(super) struct Piece {
     bytes: Bytes,
-    _told: Told,
+    told: Told,
 }
 
 /// Who is told when a piece was sent, or is not going to be.
 enum Told {
-    Connection { _open: Open },
-    Stream { sending: Arc<Sending>, _unsent: Unsent },
+    Connection { _open: Open, _place: Option<Place> },
+    Stream(Arc<Sending>),
 }
 
-impl Drop for Told {
-    fn drop(&mut self) {
-        if let Told::Stream { sending, .. } = self {
-            sending.sent();
+impl Piece {
+    fn sent(&self, bytes: usize) {
+        if let Told::Stream(sending) = &self.told {
+            sending.sent(bytes);
         }
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.sent(self.bytes.len());
     }
 }
 
@@ -46,14 +53,15 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+        self.sent(count);
     }
 }
 
 pin_project! {
     /// A body whose request is open until it is sent.
     ///
-    /// Over HTTP/2 large frames are given in pieces, and the end comes after all of them were sent: until then the stream is watched, and
-    /// its place among the requests is taken.
+    /// Over HTTP/2 large frames are given in pieces, and the end of what is more than one comes after all of them were sent: until then
+    /// the stream is watched, and its place among the requests is taken.
     pub(super) struct Sent<B> {
         #[pin]
         body: B,
@@ -62,7 +70,20 @@ pin_project! {
         rest: Bytes,
         is_in_pieces: bool,
         end: Option<End>,
+        // Nothing of it is sent, as in the answer to HEAD.
+        is_head: bool,
         open: Open,
+        // Of large and streamed ones, which is taken until they are sent.
+        place: Option<Place>,
+    }
+
+    impl<B> PinnedDrop for Sent<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(sending) = this.sending {
+                sending.ends(this.open, this.place.take());
+            }
+        }
     }
 }
 
@@ -70,8 +91,16 @@ pin_project! {
 type End = Option<http::HeaderMap>;
 
 impl<B> Sent<B> {
-    pub(super) fn new(body: B, open: Open) -> Self {
-        Self { body, sending: Sending::current(), rest: Bytes::new(), is_in_pieces: false, end: None, open }
+    pub(super) fn new(body: B, open: Open, place: Option<Place>) -> Self {
+        let (sending, rest) = (Sending::current(), Bytes::new());
+        Self { body, sending, rest, is_in_pieces: false, end: None, is_head: false, open, place }
+    }
+
+    /// Without its bytes.
+    pub(super) fn head(body: B, open: Open) -> Self {
+        let mut head = Self::new(body, open, None);
+        head.is_head = true;
+        head
     }
 }
 
@@ -81,16 +110,20 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
         let this = self.project();
+        if *this.is_head {
+            return Poll::Ready(None);
+        }
         let Some(sending) = this.sending else {
             let frame = ready!(this.body.poll_frame(cx));
-            let piece = |bytes| Piece { bytes, _told: Told::Connection { _open: this.open.clone() } };
+            let piece = |bytes| Piece {
+                bytes,
+                told: Told::Connection { _open: this.open.clone(), _place: this.place.clone() },
+            };
             return Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(piece))));
         };
         let piece = |bytes: Bytes| {
             sending.gives(bytes.len());
-            sending.is_unsent();
-            let told = Told::Stream { sending: sending.clone(), _unsent: this.open.unsent() };
-            Poll::Ready(Some(Ok(Frame::data(Piece { bytes, _told: told }))))
+            Poll::Ready(Some(Ok(Frame::data(Piece { bytes, told: Told::Stream(sending.clone()) }))))
         };
         if !this.rest.is_empty() {
             return piece(this.rest.split_to(PIECE.min(this.rest.len())));
@@ -103,8 +136,9 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
             let frame = frame.transpose()?.map(Frame::into_data);
             match frame {
                 Some(Ok(mut bytes)) => {
-                    *this.is_in_pieces = bytes.len() > PIECE;
-                    if *this.is_in_pieces {
+                    let unsent = sending.unsent();
+                    *this.is_in_pieces = unsent + bytes.len() > PIECE || *this.is_in_pieces && unsent > 0;
+                    if bytes.len() > PIECE {
                         *this.rest = bytes.split_off(PIECE);
                     }
                     return piece(bytes);
@@ -116,7 +150,6 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
                 },
                 None => *this.end = Some(None),
             }
-            sending.gives(0);
         }
         if *this.is_in_pieces {
             ready!(sending.poll_all_sent(cx));
@@ -125,7 +158,10 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_sent = || self.sending.as_ref().is_none_or(|sending| sending.is_all_sent());
+        if self.is_head {
+            return true;
+        }
+        let is_sent = || self.sending.as_ref().is_none_or(|sending| sending.unsent() == 0);
         self.rest.is_empty() && self.end.is_none() && self.body.is_end_stream() && (!self.is_in_pieces || is_sent())
     }
 

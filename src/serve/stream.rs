@@ -3,14 +3,17 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::activity::{Open, Unsent};
+use crate::layers::Sending as Place;
 
 tokio::task_local! {
     /// How the body of the stream that is polled gets on.
@@ -22,21 +25,24 @@ tokio::task_local! {
 pub(super) struct Sending {
     /// How much is to be taken at once, in bytes.
     least: usize,
-    /// Even while the body waits for more to send, odd while what it gave is to be taken.
-    window: AtomicU64,
-    /// What was taken in this window, and what was given last.
-    taken: AtomicUsize,
-    given: AtomicUsize,
-    /// How many pieces are not sent.
+    /// What was given and not sent, in bytes.
     unsent: AtomicUsize,
+    /// What was sent of it since `since`, in nanoseconds after `base`.
+    taken: AtomicUsize,
+    since: AtomicU64,
+    base: Instant,
+    waits_for_more: AtomicBool,
     waker: AtomicWaker,
+    /// What the end of the stream leaves, as long as it is not sent: of its parts the last has this.
+    left: OnceLock<(Unsent, Option<Place>)>,
 }
 
 impl Sending {
     fn new(least: usize) -> Self {
-        let (window, waker) = (AtomicU64::new(0), AtomicWaker::new());
-        let [taken, given, unsent] = [0; 3].map(AtomicUsize::new);
-        Self { least, window, taken, given, unsent, waker }
+        let [unsent, taken] = [0; 2].map(AtomicUsize::new);
+        let (since, base, waits_for_more) = (AtomicU64::new(0), Instant::now(), AtomicBool::new(true));
+        let (waker, left) = (AtomicWaker::new(), OnceLock::new());
+        Self { least, unsent, taken, since, base, waits_for_more, waker, left }
     }
 
     /// Of the stream that is polled, if it is one of HTTP/2.
@@ -44,45 +50,52 @@ impl Sending {
         OF_THIS_STREAM.try_with(Clone::clone).ok()
     }
 
-    /// The body gives so many bytes, for which those before had to be taken.
+    /// So many bytes wait to be sent.
     pub(super) fn gives(&self, bytes: usize) {
-        let taken = self.given.swap(bytes, Ordering::Relaxed) + self.taken.load(Ordering::Relaxed);
-        let window = self.window.load(Ordering::Relaxed);
-        let has_waited = window % 2 == 1;
-        if has_waited && taken < self.least {
-            return self.taken.store(taken, Ordering::Relaxed);
+        let had_more = !self.waits_for_more.swap(false, Ordering::Relaxed);
+        if !had_more && self.is_all_sent() {
+            self.begins_anew();
         }
-        self.taken.store(0, Ordering::Relaxed);
-        self.window.store(window + if has_waited { 2 } else { 1 }, Ordering::Relaxed);
+        self.unsent.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// All that it gave was taken, and there is no more yet.
-    pub(super) fn waits_for_more(&self) {
-        self.given.store(0, Ordering::Relaxed);
-        self.taken.store(0, Ordering::Relaxed);
-        let window = self.window.load(Ordering::Relaxed);
-        self.window.store(window + window % 2, Ordering::Relaxed);
-    }
-
-    /// In which window something waits to be taken.
-    fn waits(&self) -> Option<u64> {
-        Some(self.window.load(Ordering::Relaxed)).filter(|window| window % 2 == 1)
-    }
-
-    /// A piece waits to be sent.
-    pub(super) fn is_unsent(&self) {
-        self.unsent.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One was, or will never be.
-    pub(super) fn sent(&self) {
-        if self.unsent.fetch_sub(1, Ordering::AcqRel) == 1 {
+    /// So many were, or will never be.
+    pub(super) fn sent(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let is_last = self.unsent.fetch_sub(bytes, Ordering::AcqRel) == bytes;
+        if self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes >= self.least {
+            self.begins_anew();
+        }
+        if is_last {
             self.waker.wake();
         }
     }
 
-    pub(super) fn is_all_sent(&self) -> bool {
-        self.unsent.load(Ordering::Acquire) == 0
+    /// There is no more yet: whoever takes what was given has taken all.
+    pub(super) fn waits_for_more(&self) {
+        self.waits_for_more.store(true, Ordering::Relaxed);
+    }
+
+    fn begins_anew(&self) {
+        self.taken.store(0, Ordering::Relaxed);
+        let since = u64::try_from(self.base.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.since.store(since, Ordering::Relaxed);
+    }
+
+    /// Since when too little has been taken of what waits, if something does.
+    fn waits_since(&self) -> Option<Instant> {
+        (!self.is_all_sent()).then(|| self.base + Duration::from_nanos(self.since.load(Ordering::Relaxed)))
+    }
+
+    /// How many bytes are not sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.load(Ordering::Acquire)
+    }
+
+    fn is_all_sent(&self) -> bool {
+        self.unsent() == 0
     }
 
     pub(super) fn poll_all_sent(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -93,6 +106,13 @@ impl Sending {
         // It may have been sent meanwhile.
         if self.is_all_sent() { Poll::Ready(()) } else { Poll::Pending }
     }
+
+    /// The stream has come to its end: from now on only the connection is watched, for what is left.
+    pub(super) fn ends(&self, open: &Open, place: Option<Place>) {
+        if !self.is_all_sent() {
+            self.left.get_or_init(|| (open.unsent(), place));
+        }
+    }
 }
 
 pin_project! {
@@ -102,15 +122,14 @@ pin_project! {
         stream: F,
         sending: Arc<Sending>,
         limit: Duration,
-        waits: u64,
-        since: Option<Pin<Box<Sleep>>>,
+        timer: Option<Pin<Box<Sleep>>>,
     }
 }
 
 impl<F> Taken<F> {
     /// Within `limit` the client takes at `least` so many bytes, or all that there is.
     pub(super) fn new(stream: F, limit: Duration, least: usize) -> Self {
-        Self { stream, sending: Arc::new(Sending::new(least)), limit, waits: 0, since: None }
+        Self { stream, sending: Arc::new(Sending::new(least)), limit, timer: None }
     }
 }
 
@@ -122,17 +141,18 @@ impl<F: Future> Future for Taken<F> {
         if OF_THIS_STREAM.sync_scope(this.sending.clone(), || this.stream.poll(cx)).is_ready() {
             return Poll::Ready(());
         }
-        let Some(waits) = this.sending.waits() else { return Poll::Pending };
-        let until = Instant::now() + *this.limit;
-        let since = this.since.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        if std::mem::replace(this.waits, waits) != waits {
-            since.as_mut().reset(until);
+        let Some(since) = this.sending.waits_since() else { return Poll::Pending };
+        let until = since + *this.limit;
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        // What was sent meanwhile has moved the end on, and nobody had to be woken for it.
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= until {
+                tracing::debug!(limit = ?this.limit, "the client does not take what waits for it on a stream, which is reset");
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(until);
         }
-        let given_up = since.as_mut().poll(cx);
-        if given_up.is_ready() {
-            tracing::debug!(limit = ?this.limit, "the client does not take what waits for it on a stream, which is reset");
-        }
-        given_up
+        Poll::Pending
     }
 }
 
@@ -184,7 +204,7 @@ mod tests {
         let activity = Arc::<Activity>::default();
         let open = activity.begin().0;
         let stream = async move {
-            let mut body = Box::pin(Sent::new(After(gives, None), open));
+            let mut body = Box::pin(Sent::new(After(gives, None), open, None));
             while let Some(frame) = body.frame().await {
                 let piece = frame.unwrap().into_data().ok().unwrap();
                 assert!(piece.remaining() <= PIECE);
@@ -222,6 +242,45 @@ mod tests {
     async fn one_that_waits_for_its_product_is_not_and_neither_is_a_slow_client() {
         assert_eq!(stream(&[(1000, 1), (5, 1), (2000, 1)], |_| 4).await, (true, 1000 + 4 + 5 + 4 + 2000));
         assert_eq!(stream(&[(0, 10 * PIECE)], |_| 59).await, (true, 10 * 59));
+    }
+
+    /// The same, of so many frames that are all taken at once by what stands before the client, which has one each so many seconds.
+    /// The body comes to its end after `ends` seconds.
+    async fn buffered(frames: usize, bytes: usize, each: u64, ends: u64) -> (bool, u64) {
+        let (begun, gives) = (Instant::now(), (0..frames).map(|_| (0, bytes)).chain([(ends, 0)]).collect());
+        let open = Arc::<Activity>::default().begin().0;
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let stream = async move {
+            let mut body = Box::pin(Sent::new(After(gives, None), open, None));
+            let (buffer, mut buffered) = tokio::sync::mpsc::unbounded_channel();
+            #[expect(clippy::disallowed_methods, reason = "the connection, which is not watched")]
+            tokio::spawn(async move {
+                while let Some(piece) = buffered.recv().await {
+                    sleep(Duration::from_secs(each)).await;
+                    drop(piece);
+                }
+            });
+            while !body.is_end_stream()
+                && let Some(frame) = body.frame().await
+            {
+                buffer.send(frame.unwrap()).ok().unwrap();
+            }
+            ended.send(()).unwrap();
+        };
+        Taken::new(stream, 60 * SECOND, PIECE).await;
+        (end.await.is_ok(), begun.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_taken_by_http2_at_once_is_watched_as_it_is_sent() {
+        // In large frames and in small ones.
+        assert_eq!(buffered(1, 25 * PIECE, 59, 0).await, (true, 25 * 59));
+        assert_eq!(buffered(100, PIECE / 4, 14, 0).await, (true, 100 * 14));
+        assert_eq!(buffered(1, 25 * PIECE, 61, 0).await, (false, 60));
+        assert_eq!(buffered(100, PIECE / 4, 16, 0).await, (false, 60));
+        // While the body waits for its product, what it gave does not wait for ever.
+        assert_eq!(buffered(2, PIECE, 59, 1000).await, (true, 1000));
+        assert_eq!(buffered(2, PIECE, 61, 1000).await, (false, 60));
     }
 
     #[tokio::test(start_paused = true)]

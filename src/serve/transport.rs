@@ -2,7 +2,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::activity::Activity;
+use crate::contract::Limits;
 
 /// What HTTP/2 begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -33,6 +34,8 @@ pin_project! {
         inner: S,
         opening: Option<Opening>,
         stall: Stall,
+        linger: Duration,
+        lingers: Option<Lingers>,
         // Two of them: one half may be polled by another task than the other.
         cut_read: Cut,
         cut_write: Cut,
@@ -42,18 +45,15 @@ pin_project! {
 }
 
 impl<S> Transport<S> {
-    /// `say_by` is when the client must have said its protocol; for what waits for it, or for `least` bytes of it, it has `stall`.
-    pub(super) fn new(
-        inner: S,
-        say_by: Instant,
-        (stall, least): (Duration, usize),
-        cut: &CancellationToken,
-        place: Place,
-    ) -> Self {
+    /// `say_by` is when the client must have said its protocol; for what waits for it, or for the least of it, it has `limits.stall`.
+    pub(super) fn new(inner: S, say_by: Instant, limits: &Limits, cut: &CancellationToken, place: Place) -> Self {
+        let (stall, least) = (limits.stall, limits.least);
         Self {
             inner,
             opening: Some(Opening { seen: 0, by: Box::pin(sleep_until(say_by)) }),
-            stall: Stall { limit: stall, least, taken: 0, since: None, is_waiting: false },
+            stall: Stall { limit: stall, least, taken: 0, since: None, is_waiting: false, is_buffered: false },
+            linger: limits.first_byte / 2,
+            lingers: None,
             cut_read: Box::pin(cut.clone().cancelled_owned()),
             cut_write: Box::pin(cut.clone().cancelled_owned()),
             activity: Arc::default(),
@@ -66,6 +66,17 @@ impl<S> Transport<S> {
         &self.activity
     }
 }
+
+/// A connection of which all was sent, and whose client may not have got it: to close it while the client still sends something makes the
+/// kernel throw away what is on its way.
+struct Lingers {
+    until: Pin<Box<Sleep>>,
+    /// How much of what comes is thrown away before that.
+    left: usize,
+}
+
+/// How much is read of who was told that the connection ends, in bytes.
+const READ_ON: usize = 1 << 20;
 
 /// A client that has not yet said which protocol it speaks.
 struct Opening {
@@ -92,6 +103,8 @@ struct Stall {
     taken: usize,
     since: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
+    /// Whether what is written may stay on this side, as it does below TLS: then only a flush tells that it was sent.
+    is_buffered: bool,
 }
 
 impl Stall {
@@ -105,14 +118,17 @@ impl Stall {
         let Poll::Ready(outcome) = written else { return self.waits(cx) };
         if let Ok(bytes) = &outcome {
             self.taken = self.taken.saturating_add(*bytes);
-            self.is_waiting &= *bytes < offered && self.taken < self.least;
+            self.is_waiting &= (self.is_buffered || *bytes < offered) && self.taken < self.least;
         }
         Poll::Ready(outcome)
     }
 
     /// All was written.
     fn flushed(&mut self, cx: &mut Context<'_>, flushed: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
-        let Poll::Ready(outcome) = flushed else { return self.waits(cx) };
+        let Poll::Ready(outcome) = flushed else {
+            self.is_buffered = true;
+            return self.waits(cx);
+        };
         self.is_waiting = false;
         Poll::Ready(outcome)
     }
@@ -176,7 +192,27 @@ impl<S> Transport<S> {
     }
 }
 
-impl<S: AsyncWrite> AsyncWrite for Transport<S> {
+impl<S: AsyncRead> Transport<S> {
+    /// Reads until the client closes the connection too, or for long enough.
+    fn poll_closed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let (mut this, mut bytes) = (self.project(), [0; 4096]);
+        let lingers = this.lingers.get_or_insert_with(|| {
+            let until = Instant::now() + *this.linger;
+            Lingers { until: Box::pin(sleep_until(until)), left: READ_ON }
+        });
+        while lingers.until.as_mut().poll(cx).is_pending() && this.cut_write.as_mut().poll(cx).is_pending() {
+            let mut came = ReadBuf::new(&mut bytes);
+            let read = ready!(this.inner.as_mut().poll_read(cx, &mut came));
+            lingers.left = lingers.left.saturating_sub(came.filled().len());
+            if read.is_err() || came.filled().is_empty() || lingers.left == 0 {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite> AsyncWrite for Transport<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = self.as_mut().project().inner.poll_write(cx, buf);
         if self.as_mut().attempted(cx, &written) {
@@ -194,11 +230,18 @@ impl<S: AsyncWrite> AsyncWrite for Transport<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = self.as_mut().project().inner.poll_shutdown(cx);
-        if self.as_mut().attempted(cx, &shut) {
-            return Poll::Ready(Err(cut_off()));
+        if self.lingers.is_none() {
+            let shut = self.as_mut().project().inner.poll_shutdown(cx);
+            if self.as_mut().attempted(cx, &shut) {
+                return Poll::Ready(Err(cut_off()));
+            }
+            ready!(self.as_mut().project().stall.flushed(cx, shut))?;
+            // What comes on then is for whoever speaks its protocol.
+            if self.activity.is_upgraded() {
+                return Poll::Ready(Ok(()));
+            }
         }
-        self.project().stall.flushed(cx, shut)
+        self.poll_closed(cx).map(Ok)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -225,8 +268,13 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
+    use crate::contract::Contract;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn limits() -> Limits {
+        Limits { least: 16, ..Contract::V1.limits() }
+    }
 
     /// A transport that has 10 s to say its protocol and 60 s to read 16 bytes, with 8 bytes between it and the client.
     async fn transport() -> (Transport<DuplexStream>, DuplexStream, CancellationToken, TaskTracker) {
@@ -234,7 +282,7 @@ mod tests {
         let (cut, tracker) = (CancellationToken::new(), TaskTracker::new());
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
         let place = Place { _permit: permit, _counted: tracker.token() };
-        (Transport::new(server, Instant::now() + 10 * SECOND, (60 * SECOND, 16), &cut, place), client, cut, tracker)
+        (Transport::new(server, Instant::now() + 10 * SECOND, &limits(), &cut, place), client, cut, tracker)
     }
 
     async fn end_of_reading(mut transport: Transport<DuplexStream>) -> io::ErrorKind {
@@ -336,6 +384,54 @@ mod tests {
         }
     }
 
+    /// Takes all that is written, and sends a byte of it for each that its client takes.
+    struct Buffers(DuplexStream, usize);
+
+    impl AsyncRead for Buffers {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Buffers {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.1 += buf.len();
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            while self.1 > 0 {
+                ready!(Pin::new(&mut self.0).poll_write(cx, &[7]))?;
+                self.1 -= 1;
+            }
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_writes_below_which_all_is_buffered_are_no_reading() {
+        let (server, _client) = duplex(8);
+        let (cut, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let place = Place { _permit: permit, _counted: tracker.token() };
+        let mut transport = Transport::new(Buffers(server, 0), Instant::now() + 10 * SECOND, &limits(), &cut, place);
+        let begun = Instant::now();
+        transport.write_all(&[7; 9]).await.unwrap();
+        while begun.elapsed() < 1000 * SECOND {
+            let flushed = tokio::time::timeout(30 * SECOND, transport.flush()).await;
+            if let Ok(flushed) = flushed {
+                assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
+                break;
+            }
+            transport.write_all(&[7]).await.unwrap();
+        }
+        assert_eq!(begun.elapsed().as_secs(), 60);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_waits_is_told_of() {
         let (mut transport, mut client, _cut, _tracker) = transport().await;
@@ -352,6 +448,45 @@ mod tests {
         written.unwrap();
         assert!(!was_unused);
         assert!(tokio::time::timeout(15 * SECOND, activity.unused(10 * SECOND)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_is_read_until_its_client_closes_it_and_not_for_ever() {
+        for (closes, seconds) in [(0, 0), (3, 3), (1000, 5)] {
+            let (mut transport, mut client, _cut, _tracker) = transport().await;
+            let begun = Instant::now();
+            let sends = async {
+                while begun.elapsed() < closes * SECOND && client.write_all(&[7; 8]).await.is_ok() {
+                    tokio::time::sleep(SECOND / 2).await;
+                }
+                drop(client);
+            };
+            let ends = async {
+                transport.shutdown().await.unwrap();
+                drop(transport);
+                begun.elapsed().as_secs()
+            };
+            assert_eq!(tokio::join!(ends, sends).0, seconds);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_is_one_that_is_cut_off_that_sends_much_or_that_was_upgraded() {
+        let begun = Instant::now();
+        let (mut cut_off, _client, cut, _tracker) = transport().await;
+        cut.cancel();
+        cut_off.shutdown().await.unwrap();
+        let (mut upgraded, _client, _cut, _tracker) = transport().await;
+        upgraded.activity().upgrades();
+        upgraded.shutdown().await.unwrap();
+        let (mut flooded, mut client, _cut, _tracker) = transport().await;
+        let floods = async { while client.write_all(&[7; 4096]).await.is_ok() {} };
+        let ends = async {
+            flooded.shutdown().await.unwrap();
+            drop(flooded);
+        };
+        tokio::join!(ends, floods);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::clients::{Http1, Http2, all_of, frame};
+use super::clients::{Http1, Http2, all_of, frame, small_stream};
 use super::*;
 
 const LINES: usize = 20;
@@ -215,4 +215,44 @@ async fn a_client_that_does_not_say_that_it_knows_of_the_drain_is_refused_then_a
     assert!(cut == 0 && begun.elapsed() < until, "{cut} after {:?}", begun.elapsed());
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("hello") && said.contains("urn:halfbyte:problem:draining"), "{said}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_response_of_http2_arrives_though_its_client_goes_on_to_send() {
+    const BYTES: usize = 2 << 20;
+    let served = Served::start(patient()).await;
+    let mut client = small_stream(served.address).await;
+    let path = format!("/large/{BYTES}");
+    let head = [&[0x82, 0x86, 0x41, 1, b'a', 4, u8::try_from(path.len()).unwrap()], path.as_bytes()].concat();
+    let window = u32::try_from(2 * BYTES).unwrap().to_be_bytes();
+    // SETTINGS_INITIAL_WINDOW_SIZE.
+    let settings = frame(4, 0, 0, &[&[0, 4][..], &window].concat());
+    let hello =
+        [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), settings, frame(8, 0, 0, &window), frame(1, 5, 1, &head)];
+    client.write_all(&hello.concat()).await.unwrap();
+    served.drain();
+    let reads = async {
+        let (mut said, mut piece, mut came, mut is_whole) = (Vec::new(), vec![0; 16 * 1024], 0, false);
+        while let Ok(bytes @ 1..) = client.read(&mut piece).await {
+            said.extend_from_slice(&piece[..bytes]);
+            while let Some((head, after)) = said.split_first_chunk::<9>() {
+                let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+                let Some(payload) = after.get(..length) else { break };
+                match (head[3], head[4]) {
+                    (0, flags) => (came, is_whole) = (came + length, flags & 1 == 1),
+                    // PING: so it knows of the drain.
+                    (6, 0) => _ = client.write_all(&frame(6, 1, 0, payload)).await,
+                    _ => {}
+                }
+                said.drain(..9 + length);
+            }
+            // It takes its time, and says what it has taken.
+            _ = client.write_all(&frame(8, 0, 0, &1_u32.to_be_bytes())).await;
+            sleep(15 * MILLISECOND).await;
+        }
+        drop(client);
+        (came, is_whole)
+    };
+    let (cut, read) = tokio::join!(served.cut(), reads);
+    assert_eq!((cut, read), (0, (BYTES, true)));
 }

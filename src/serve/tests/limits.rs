@@ -101,3 +101,17 @@ async fn who_opens_streams_and_resets_them_at_once_is_sent_away() {
     }
     assert_eq!(reason, Some(ENHANCE_YOUR_CALM));
 }
+
+#[tokio::test]
+async fn an_answer_to_head_has_no_bytes_whoever_gives_it() {
+    let served = Served::start(short()).await;
+    let mut http1 = Http1::connect(served.address).await;
+    http1.say("HEAD /refused HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    let answer = http1.rest().await;
+    assert!(answer.contains("content-length: 2\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    let http2 = Http2::connect(served.address).await;
+    let request = Request::head("http://a/refused").body(()).unwrap();
+    let answer = http2.requests.clone().ready().await.unwrap().send_request(request, true).unwrap().0.await.unwrap();
+    assert_eq!(answer.headers()["content-length"], "2");
+    assert!(answer.into_body().data().await.is_none());
+}

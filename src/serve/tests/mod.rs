@@ -20,8 +20,9 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tower::ServiceExt as _;
 
-use super::accept;
+use super::{RequestBody, accept};
 use crate::bound::Bound;
 use crate::contract::{Contract, Limits};
 use crate::layers::{self, DrainGateLayer, LoadShedLayer};
@@ -59,9 +60,19 @@ impl Served {
         let (endless, count) = watch::channel(0);
         let load = LoadShedLayer::new(1024, Duration::from_secs(1));
         let routes = routes(&life, endless).layer(load.clone()).layer(DrainGateLayer::new(life.clone()));
+        // What is refused before the routes, of which the router makes an answer to HEAD itself.
+        let service = tower::service_fn(move |request: Request<RequestBody>| {
+            let routes = routes.clone();
+            async move {
+                match request.uri().path() {
+                    "/refused" => Ok(Response::new(Body::from("no"))),
+                    _ => routes.oneshot(request).await,
+                }
+            }
+        });
         let for_serving = life.clone();
         let serving = life.spawn("serving", async move {
-            accept::until_drained(&for_serving, &progress, limits, listener, None, routes).await
+            accept::until_drained(&for_serving, &progress, limits, listener, None, service).await
         });
         life.enter(Phase::Ready);
         Self { life, address, endless: count, load, serving }
@@ -132,6 +143,14 @@ fn routes(life: &Lifecycle, endless: watch::Sender<usize>) -> Router {
                     sleep(50 * MILLISECOND).await;
                     Ok::<_, std::convert::Infallible>("line\n")
                 }))
+            }),
+        )
+        // One frame, and then nothing.
+        .route(
+            "/paused/{bytes}",
+            get(async |axum::extract::Path(bytes): axum::extract::Path<usize>| {
+                let frame = stream::once(async move { Ok::<_, std::convert::Infallible>(vec![7; bytes]) });
+                Body::from_stream(frame.chain(stream::pending()))
             }),
         )
         // As much as the client takes.

@@ -67,6 +67,35 @@ async fn responses_in_memory_that_are_not_taken_are_given_up_and_have_their_plac
 }
 
 #[tokio::test]
+async fn a_large_response_has_its_place_until_it_is_read_over_http1_too() {
+    let mut served = Served::start(Limits { stall: Duration::from_secs(30), ..short() }).await;
+    let mut client = Http1::connect_small(served.address).await;
+    client.get(&format!("/large/{LARGE}")).await;
+    client.head().await;
+    sleep(100 * MILLISECOND).await;
+    assert_eq!(served.load.streaming(), 1);
+    client.0.read_exact(&mut vec![0; LARGE]).await.unwrap();
+    served.endless(0).await;
+    assert_eq!(served.load.streaming(), 0);
+}
+
+#[tokio::test]
+async fn the_end_of_a_streamed_response_of_http2_has_its_place_until_it_is_read() {
+    let served = Served::start(Limits { stall: Duration::from_secs(30), ..short() }).await;
+    let stream = TcpStream::connect(served.address).await.unwrap();
+    let mut client = Http2::connect_with(stream, &with_window(99)).await;
+    // A hundred bytes, the last of which is with HTTP/2 when the body is gone.
+    let mut response = client.get("/second").await.unwrap();
+    sleep(1500 * MILLISECOND).await;
+    assert_eq!(served.load.streaming(), 1);
+    let (text, is_whole) = all_of(response.body_mut()).await;
+    assert_eq!((text.len(), is_whole), (100, true));
+    while served.load.streaming() > 0 {
+        sleep(MILLISECOND).await;
+    }
+}
+
+#[tokio::test]
 async fn one_of_which_a_byte_is_taken_now_and_then_is_given_up_too() {
     let mut served = Served::start(short()).await;
     let stream = TcpStream::connect(served.address).await.unwrap();
@@ -153,6 +182,32 @@ async fn a_client_of_http2_that_reads_slowly_has_all_of_it_and_one_that_stops_ha
         served.endless(0).await;
         assert_eq!(client.get("/large/0").await.unwrap().status(), StatusCode::OK, "{window}");
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_for_its_product_and_of_which_nothing_is_taken_is_reset_alone() {
+    let served = Served::start(short()).await;
+    let stream = TcpStream::connect(served.address).await.unwrap();
+    let mut client = Http2::connect_with(stream, &with_window(100)).await;
+    let mut paused = client.get("/paused/1000").await.unwrap();
+    let mut beside = client.get("/forever").await.unwrap();
+    let is_reset = async {
+        while let Some(part) = paused.body_mut().data().await {
+            if let Err(error) = part {
+                return error.reason();
+            }
+        }
+        None
+    };
+    let goes_on = async {
+        let begun = tokio::time::Instant::now();
+        // Longer than what is not taken may stay on a connection.
+        while begun.elapsed() < 5 * short().stall {
+            let line = beside.body_mut().data().await.expect("it ends").expect("it is reset");
+            beside.body_mut().flow_control().release_capacity(line.len()).unwrap();
+        }
+    };
+    assert_eq!(tokio::join!(is_reset, goes_on).0, Some(h2::Reason::CANCEL));
 }
 
 #[tokio::test]
