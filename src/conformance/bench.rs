@@ -157,11 +157,8 @@ impl<'s> Bench<'s> {
     /// What was sent and came back, as the report may show it, and which routes were to be asked and have no sample.
     pub fn done(self) -> (Vec<Exchange>, BTreeSet<String>) {
         let redaction = &self.suite.redaction;
-        let shown = |(ask, answer): &(Ask, Result<Answer, String>)| {
-            let Exchange { sent, received } = ask.exchanged(answer);
-            Exchange { sent: redaction.shown(&sent), received: redaction.shown(&received) }
-        };
-        (self.exchanges.iter().map(shown).collect(), self.not_asked)
+        let shown = self.exchanges.iter().map(|(ask, answer)| ask.exchanged(answer, redaction)).collect();
+        (shown, self.not_asked)
     }
 
     /// A new customer who may use all routes.

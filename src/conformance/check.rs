@@ -116,7 +116,7 @@ pub(super) async fn run<'c>(conformance: Conformance, checks: impl Iterator<Item
     let product = match suite.start(&[]).await {
         Ok(product) => product,
         Err(how) => {
-            report.outcomes.push(failed("HB-LIFE-007", "the product starts", how));
+            report.outcomes.push(failed("HB-LIFE-007", "the product starts", suite.redaction.shown(&how)));
             return report;
         }
     };
@@ -136,6 +136,7 @@ pub(super) async fn run<'c>(conformance: Conformance, checks: impl Iterator<Item
     }
     report.not_asked = gaps(&suite, &product, not_asked);
     if let Err(how) = product.stop().await {
+        let how = suite.redaction.shown(&how);
         report.outcomes.push(failed("HB-LIFE-004", "the product stops cleanly after all that", how));
     }
     report.outcomes.extend(unseen::outcomes());

@@ -28,6 +28,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -45,8 +46,8 @@ use tokio::net::TcpListener;
 use super::check::{self, Check};
 use super::client::{Answer, Ask};
 use super::report::{Report, Verdict};
-use super::{Conformance, Sample, unseen};
-use crate::error::Error;
+use super::{Conformance, Sample, Started, unseen};
+use crate::error::{Error, ErrorKind};
 use crate::manifest::Manifest;
 use crate::platform::Platform;
 
@@ -329,6 +330,38 @@ async fn a_secret_that_could_not_be_looked_for_is_not_taken_and_one_that_is_not_
     let report = check::run(sound::product().secret("wax", "0123456789abcdef"), rotates()).await;
     assert!(report.is_passed(), "{report}");
     assert_eq!(&*report.not_asked[0].of, "the secret wax");
+}
+
+/// A secret that a product gives its own value.
+const WAX: &str = "wax-5d0b3f7e8c2a49161f";
+
+/// An error in which there is one.
+fn telling() -> Error {
+    Error::new(ErrorKind::Unavailable, format!("no seal of https://sound:{WAX}@wax.example/"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_product_says_of_its_start_and_its_end_is_in_the_report_without_its_secrets() {
+    let sound = || sound::product().secret("wax", WAX);
+    let failing_from = |first: usize| {
+        let (start, starts) = (sound().start, AtomicUsize::new(0));
+        let start = move |config| -> Started {
+            let is_bad = starts.fetch_add(1, Ordering::Relaxed) >= first;
+            if is_bad { Box::pin(std::future::ready(Err(telling()))) } else { start(config) }
+        };
+        Conformance { start: Arc::new(start), ..sound() }
+    };
+    let ends = ending(sound(), |_| Err(telling()));
+    for (what, product) in [
+        ("the suite starts", failing_from(0)),
+        ("the product starts", failing_from(1)),
+        ("the product stops cleanly after all that", ends),
+    ] {
+        let report = check::run(product, std::iter::empty()).await;
+        assert_eq!(report.outcomes[0].what, what, "{report}");
+        let text = report.to_string();
+        assert!(text.contains("no seal of https://sound:...@wax.example/") && !text.contains("5d0b3f7e"), "{text}");
+    }
 }
 
 /// Checks of what a route does need a sample: without any, none of them may say that it holds.
