@@ -373,6 +373,7 @@ async fn a_check_that_could_ask_nothing_does_not_pass() {
         "nobody does anything to what is of another tenant",
         "a suspended tenant may do no more than read, from at once until it is resumed",
         "who is past due, or has no account, is not suspended",
+        "who has no tenant is billed as a tenant of its own",
         "whose plan lacks the feature is refused with not-entitled",
         "who is past due is refused with payment-required",
         "who has used up a quota is refused with quota-exhausted, and told how much there is and when again",
