@@ -226,8 +226,7 @@ impl<'s> Bench<'s> {
 
     /// Whether a call of `route` only reads, by its method or as its sample says.
     pub fn reads(&self, route: &Route) -> bool {
-        ["GET", "HEAD"].contains(&&*route.method) && !self.any_sample(route).is_some_and(|sample| sample.is_grpc)
-            || self.any_sample(route).is_some_and(|sample| sample.reads)
+        matches!(&*route.method, "GET" | "HEAD") || self.any_sample(route).is_some_and(|sample| sample.reads)
     }
 
     /// Whether a second call of `route` about the same fails.

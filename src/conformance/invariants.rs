@@ -15,7 +15,7 @@ use super::check::{Check, Found, Holds, ensure};
 use super::client::{Ask, PATIENCE};
 use super::refusals::is_refusal;
 use super::telemetry::shows_nothing;
-use super::usage::{Metered, ONCE, fresh, is_good, used};
+use super::usage::{Metered, NO_METER, ONCE, fresh, is_good, used};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -158,7 +158,7 @@ fn is_of(span: &Span, metered: &Metered) -> bool {
 async fn principals(bench: &mut Bench<'_>) -> Found {
     let metered = some(bench).await?;
     if metered.is_empty() {
-        return Ok(Holds::NotHere("no route is metered"));
+        return Ok(Holds::NotHere(NO_METER));
     }
     let received = bench.suite.received().await?;
     let servers = || received.spans.iter().filter(|span| span.kind == "server");
@@ -185,7 +185,7 @@ async fn principals(bench: &mut Bench<'_>) -> Found {
 async fn refusals(bench: &mut Bench<'_>) -> Found {
     let metered = some(bench).await?;
     if metered.is_empty() {
-        return Ok(Holds::NotHere("no route is metered"));
+        return Ok(Holds::NotHere(NO_METER));
     }
     for one in &metered {
         let tenant = bench.customer().await?;

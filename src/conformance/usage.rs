@@ -45,7 +45,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { clause: "HB-USE-005", what: "a refusal is not counted", run: |bench| Box::pin(refusals(bench)) },
 ];
 
-const NO_METER: &str = "no route is metered, or none that can be called again and again";
+pub(super) const NO_METER: &str = "no route is metered, or none that can be called again and again";
 
 /// Why a route is left out of what takes several calls of it.
 pub(super) const ONCE: &str = "a second call of it fails, as its sample says";
