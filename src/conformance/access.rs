@@ -120,7 +120,7 @@ async fn policies_in_order(bench: &mut Bench<'_>) -> Found {
 
 /// A suspended tenant is told that it may not before it is told what its plan has, where it does more than read. Whether that was asked.
 async fn operate_on_new(bench: &mut Bench<'_>, route: &Route) -> Result<bool, String> {
-    if bench.suite.conformance.plan.is_none() || route.method == "GET" {
+    if bench.suite.conformance.plan.is_none() || bench.reads(route) {
         return Ok(false);
     }
     let tenant = bench.customer().await?;
@@ -244,8 +244,7 @@ async fn suspended(bench: &mut Bench<'_>) -> Found {
             _ => answer.is_success() && route.asks.feature.is_none(),
         };
         ensure(is_in_order, || of(&ask, format!("a suspended tenant is answered with {} {problem}", answer.status)))?;
-        // By its method it changes something; gRPC has but one.
-        let may_read = route.method == "GET" || ask.is_grpc() || problem == "forbidden";
+        let may_read = bench.reads(&route) || problem == "forbidden";
         ensure(may_read, || of(&ask, format!("a suspended tenant may write: {} {problem}", answer.status)))?;
         if problem == "forbidden" {
             refused.push(ask);

@@ -3,8 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use halfbyte_core::TenantId;
+use halfbyte_billing::GrantSpec;
+use halfbyte_core::{TenantId, error_chain};
 use halfbyte_identity::testing::Persona;
+use http::header::AUTHORIZATION;
 use http::{HeaderName, Version};
 use jiff::SignedDuration;
 
@@ -23,7 +25,12 @@ pub(super) struct Bench<'s> {
     exchanges: VecDeque<(Ask, Result<Answer, String>)>,
     /// Routes that were to be asked and have no sample.
     not_asked: BTreeSet<String>,
+    /// Routes that cannot be asked for what the check is about, by what their samples say, and why.
+    left_out: BTreeSet<LeftOut>,
 }
+
+/// A route, and why it was left out.
+pub(super) type LeftOut = (String, &'static str);
 
 /// A name that nothing else has in this process: of a tenant, a request, an operation, an `Idempotency-Key`.
 pub(super) fn fresh() -> String {
@@ -93,7 +100,7 @@ pub(super) fn thing_of(route: &Route, ask: &Ask) -> Option<String> {
 
 impl<'s> Bench<'s> {
     pub fn new(suite: &'s Suite, product: &'s Product) -> Self {
-        Self { suite, product, exchanges: VecDeque::new(), not_asked: BTreeSet::new() }
+        Self { suite, product, exchanges: VecDeque::new(), not_asked: BTreeSet::new(), left_out: BTreeSet::new() }
     }
 
     pub fn manifest(&self) -> Manifest {
@@ -154,14 +161,11 @@ impl<'s> Bench<'s> {
         }
     }
 
-    /// What was sent and came back, as the report may show it, and which routes were to be asked and have no sample.
-    pub fn done(self) -> (Vec<Exchange>, BTreeSet<String>) {
+    /// What was sent and came back, as the report may show it, which routes were to be asked and have no sample, and which were left out.
+    pub fn done(self) -> (Vec<Exchange>, BTreeSet<String>, BTreeSet<LeftOut>) {
         let redaction = &self.suite.redaction;
-        let shown = |(ask, answer): &(Ask, Result<Answer, String>)| {
-            let Exchange { sent, received } = ask.exchanged(answer);
-            Exchange { sent: redaction.shown(&sent), received: redaction.shown(&received) }
-        };
-        (self.exchanges.iter().map(shown).collect(), self.not_asked)
+        let shown = self.exchanges.iter().map(|(ask, answer)| ask.exchanged(answer, redaction)).collect();
+        (shown, self.not_asked, self.left_out)
     }
 
     /// A new customer who may use all routes.
@@ -213,6 +217,26 @@ impl<'s> Bench<'s> {
     fn any_sample(&self, route: &Route) -> Option<&'s Sample> {
         let name = name_of(route);
         self.suite.conformance.samples.iter().find(|sample| sample.route == name)
+    }
+
+    /// Leaves `route` out of this check, which the report says.
+    pub fn leave_out(&mut self, route: &Route, why: &'static str) {
+        self.left_out.insert((name_of(route), why));
+    }
+
+    /// Whether a call of `route` only reads, by its method or as its sample says.
+    pub fn reads(&self, route: &Route) -> bool {
+        matches!(&*route.method, "GET" | "HEAD") || self.any_sample(route).is_some_and(|sample| sample.reads)
+    }
+
+    /// Whether a second call of `route` about the same fails.
+    pub fn is_once(&self, route: &Route) -> bool {
+        self.any_sample(route).is_some_and(|sample| sample.is_once)
+    }
+
+    /// Whether a second call of `route` by the same tenant fails, whatever it is about.
+    pub fn is_once_for_all(&self, route: &Route) -> bool {
+        self.any_sample(route).is_some_and(|sample| sample.is_once && sample.made_by.is_none())
     }
 
     /// The public routes that answer who may call them with success: all but those whose samples say that they hang or panic.
@@ -318,6 +342,31 @@ impl<'s> Bench<'s> {
             }
         }
         Ok(Some(ask.bearer(&self.token(&self.persona(route, tenant)))))
+    }
+
+    /// `good` once more, with the same credential: of a new thing where one is made for it, since the call before may have used it up.
+    pub async fn again(&mut self, route: &Route, tenant: &TenantId, good: &Ask) -> Result<Ask, String> {
+        if self.sample(route).is_none_or(|sample| sample.made_by.is_none()) {
+            return Ok(good.clone());
+        }
+        let Some(mut again) = self.good(route, tenant).await? else { return Ok(good.clone()) };
+        again.headers.remove(AUTHORIZATION);
+        again.headers.extend(good.headers.get(AUTHORIZATION).map(|known| (AUTHORIZATION, known.clone())));
+        Ok(Ask { version: good.version, ..again })
+    }
+
+    /// Gives `tenant` so much of what the things of `route` use that it can be called many times.
+    pub async fn stock(&self, route: &Route, tenant: &TenantId) -> Result<(), String> {
+        let maker = self.sample(route).and_then(|sample| sample.made_by.as_ref());
+        let Some((maker, _)) = maker else { return Ok(()) };
+        let maker = self.manifest().routes.into_iter().find(|route| name_of(route) == *maker);
+        let Some(feature) = maker.filter(|maker| maker.asks.meter.is_some()).and_then(|maker| maker.asks.feature)
+        else {
+            return Ok(());
+        };
+        let grant = GrantSpec::new(fresh(), &*feature, 1_000_000);
+        let granted = self.product.platform.billing().customers().grant(tenant, grant).await;
+        granted.map(drop).map_err(|error| error_chain(&error).to_string())
     }
 
     /// What the route `maker` makes for `tenant`, by the name that its answer has at `pointer`.

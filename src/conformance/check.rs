@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::bench::{Bench, name_of};
+use super::bench::{Bench, LeftOut, name_of};
 use super::product::{Product, Suite};
 use super::report::{NotAsked, Outcome, Report, Verdict};
 use super::{
@@ -116,15 +116,17 @@ pub(super) async fn run<'c>(conformance: Conformance, checks: impl Iterator<Item
     let product = match suite.start(&[]).await {
         Ok(product) => product,
         Err(how) => {
-            report.outcomes.push(failed("HB-LIFE-007", "the product starts", how));
+            report.outcomes.push(failed("HB-LIFE-007", "the product starts", suite.redaction.shown(&how)));
             return report;
         }
     };
     report.product = product.platform.product().to_string();
     report.contract = product.platform.contract().as_str().to_owned();
     let mut not_asked: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut left_out: BTreeMap<LeftOut, Vec<String>> = BTreeMap::new();
     for check in checks {
-        let (outcome, routes) = outcome(check, &suite, &product).await;
+        let (outcome, routes, out) = outcome(check, &suite, &product).await;
+        out.into_iter().for_each(|route| left_out.entry(route).or_default().push(check.name()));
         routes.into_iter().for_each(|route| not_asked.entry(route).or_default().push(check.name()));
         #[cfg(test)]
         let is_enough = suite.conformance.is_broken && matches!(outcome.verdict, Verdict::Failed(_));
@@ -135,15 +137,20 @@ pub(super) async fn run<'c>(conformance: Conformance, checks: impl Iterator<Item
         }
     }
     report.not_asked = gaps(&suite, &product, not_asked);
+    // Its sample says so.
+    let left_out =
+        left_out.into_iter().map(|((of, why), checks)| NotAsked { of, why: why.to_owned(), is_in_order: true, checks });
+    report.not_asked.extend(left_out);
     if let Err(how) = product.stop().await {
+        let how = suite.redaction.shown(&how);
         report.outcomes.push(failed("HB-LIFE-004", "the product stops cleanly after all that", how));
     }
     report.outcomes.extend(unseen::outcomes());
     report
 }
 
-/// What comes of `check`, and the routes that it was to ask and could not.
-async fn outcome(check: &Check, suite: &Suite, product: &Product) -> (Outcome, BTreeSet<String>) {
+/// What comes of `check`, the routes that it was to ask and could not, and those that it left out.
+async fn outcome(check: &Check, suite: &Suite, product: &Product) -> (Outcome, BTreeSet<String>, BTreeSet<LeftOut>) {
     let mut bench = Bench::new(suite, product);
     let began = Instant::now();
     let limit = suite.conformance.limit.1 + suite.conformance.limit.0 * routes_of(product);
@@ -153,9 +160,9 @@ async fn outcome(check: &Check, suite: &Suite, product: &Product) -> (Outcome, B
         Ok(Err(how)) => Verdict::Failed(suite.redaction.shown(&how)),
         Err(_) => Verdict::Failed(format!("it was not done after {} s", limit.as_secs_f64())),
     };
-    let (exchanges, not_asked) = bench.done();
+    let (exchanges, not_asked, left_out) = bench.done();
     let took = began.elapsed();
-    (Outcome { clause: check.clause, what: check.what, verdict, took, exchanges }, not_asked)
+    (Outcome { clause: check.clause, what: check.what, verdict, took, exchanges }, not_asked, left_out)
 }
 
 fn routes_of(product: &Product) -> u32 {

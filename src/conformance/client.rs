@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::credentials;
+use super::credentials::{self, Redaction};
 use super::report::Exchange;
 
 /// Longer than anything takes that is waited for: an answer, a start, a drain, telemetry on its way.
@@ -175,21 +175,21 @@ impl Ask {
     }
 
     /// What was sent, for people.
-    fn shown(&self) -> String {
+    fn shown(&self, redaction: &Redaction) -> String {
         let mut text = format!("{:?} {} {}", self.version, self.method, credentials::path(&self.path));
         for (name, value) in &self.headers {
             text.push_str(&format!("\n{name}: {}", credentials::header(name, value)));
         }
-        with_body(text, &self.headers, &self.body)
+        with_body(text, &self.headers, &self.body, redaction)
     }
 
     /// The exchange, for the report.
-    pub fn exchanged(&self, answer: &Result<Answer, String>) -> Exchange {
+    pub fn exchanged(&self, answer: &Result<Answer, String>, redaction: &Redaction) -> Exchange {
         let received = match answer {
-            Ok(answer) => answer.shown(),
+            Ok(answer) => answer.shown(redaction),
             Err(how) => how.clone(),
         };
-        Exchange { sent: self.shown(), received }
+        Exchange { sent: redaction.shown(&self.shown(redaction)), received: redaction.shown(&received) }
     }
 }
 
@@ -271,21 +271,46 @@ impl Answer {
         self.trailers.get("grpc-status").or_else(|| self.headers.get("grpc-status"))?.to_str().ok()
     }
 
-    fn shown(&self) -> String {
+    fn shown(&self, redaction: &Redaction) -> String {
         let mut text = self.status.to_string();
         for (name, value) in self.headers.iter().chain(&self.trailers) {
             text.push_str(&format!("\n{name}: {}", credentials::header(name, value)));
         }
-        with_body(text, &self.headers, &self.body)
+        with_body(text, &self.headers, &self.body, redaction)
     }
 }
 
-fn with_body(mut text: String, headers: &HeaderMap, body: &[u8]) -> String {
+fn with_body(mut text: String, headers: &HeaderMap, body: &[u8], redaction: &Redaction) -> String {
     if !body.is_empty() {
-        let body = credentials::body(headers, body);
+        // Before it is shortened: a part of what is secret is not known any more.
+        let body = redaction.shown(&credentials::body(headers, body));
         let shown = &body[..body.floor_char_boundary(SHOWN)];
         let more = if shown.len() < body.len() { "..." } else { "" };
         text.push_str(&format!("\n\n{shown}{more}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_secret_no_part_is_shown_where_a_body_is_shortened() {
+        let redaction = Redaction::default();
+        redaction.secret("canary-0123456789abcdef");
+        redaction.word("c2ln-bmF0dXJl-0123456789");
+        for secret in ["canary-0123456789abcdef", "c2ln-bmF0dXJl-0123456789"] {
+            let mut ask = Ask::new("POST", "/");
+            ask.body = format!("{} {secret} {}", "x".repeat(SHOWN - 10), "y".repeat(SHOWN)).into_bytes();
+            let body = Bytes::from(ask.body.clone());
+            let (headers, trailers) = (HeaderMap::new(), HeaderMap::new());
+            let answer = Answer { is_grpc: false, status: StatusCode::OK, headers, body, trailers };
+            let Exchange { sent, received } = ask.exchanged(&Ok(answer), &redaction);
+            for shown in [sent, received] {
+                assert!(shown.contains("xxx ... yyy") && shown.ends_with("y...") && shown.len() < 2 * SHOWN, "{shown}");
+                assert!(!shown.contains(&secret[..6]), "{shown}");
+            }
+        }
+    }
 }

@@ -205,6 +205,14 @@ impl Redaction {
         self.known().parts.push(part.to_owned());
     }
 
+    /// A secret of the product, and its [`parts`].
+    pub fn secret(&self, value: &str) {
+        if !value.is_empty() {
+            self.part(value);
+        }
+        parts(value).iter().for_each(|part| self.part(part));
+    }
+
     /// `text` without what is known, and without whatever looks like a token or an API key.
     pub fn shown(&self, text: &str) -> String {
         let known = self.known();

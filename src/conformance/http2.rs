@@ -106,6 +106,31 @@ async fn first(to: SocketAddr, more: &[u8], kind: u8) -> Result<Frame, String> {
     timeout(SOON, exchange).await.unwrap_or_else(|_| Err(format!("there is no frame of the type {kind}")))
 }
 
+/// Opens a connection that asks nothing, and has it heard that it is known: what resolves once it is told that it ends, before it does.
+pub(super) async fn told_by_goaway(to: SocketAddr) -> Result<impl Future<Output = Result<(), String>>, String> {
+    let begin = async {
+        let mut stream = TcpStream::connect(to).await.map_err(|error| error.to_string())?;
+        let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, &[])[..]].concat();
+        stream.write_all(&begin).await.map_err(|error| error.to_string())?;
+        match read(&mut stream).await {
+            Some(_settings) => Ok(stream),
+            None => Err("a connection of HTTP/2 ends before it begins".to_owned()),
+        }
+    };
+    let mut stream = timeout(SOON, begin).await.map_err(|late| late.to_string())??;
+    let told = async move {
+        while let Some(frame) = read(&mut stream).await {
+            if frame.kind == GOAWAY {
+                return Ok(());
+            }
+        }
+        Err("a connection of HTTP/2 ends in a drain without GOAWAY".to_owned())
+    };
+    Ok(async {
+        timeout(SOON, told).await.unwrap_or_else(|_| Err("HTTP/2 is not told of a drain by GOAWAY".to_owned()))
+    })
+}
+
 async fn streams(bench: &mut Bench<'_>) -> Found {
     const MAX_CONCURRENT_STREAMS: u16 = 3;
     let settings = first(bench.product.address, &[], SETTINGS).await?;

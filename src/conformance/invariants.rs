@@ -15,7 +15,7 @@ use super::check::{Check, Found, Holds, ensure};
 use super::client::{Ask, PATIENCE};
 use super::refusals::is_refusal;
 use super::telemetry::shows_nothing;
-use super::usage::{Metered, fresh, is_good, used};
+use super::usage::{Metered, NO_METER, ONCE, fresh, is_good, used};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -48,8 +48,13 @@ async fn rotation(bench: &mut Bench<'_>) -> Found {
         calls.push((metered.route, metered.tenant, metered.good));
     }
     for route in bench.routes(false).into_iter().filter(|route| route.asks.meter.is_none()) {
+        if bench.is_once_for_all(&route) {
+            bench.leave_out(&route, ONCE);
+            continue;
+        }
         let tenant = bench.customer().await?;
         if let Some(good) = bench.good(&route, &tenant).await? {
+            bench.stock(&route, &tenant).await?;
             calls.push((route, tenant, good));
         }
     }
@@ -93,8 +98,14 @@ async fn rotation(bench: &mut Bench<'_>) -> Found {
                 // By whatever keys the issuer has now.
                 fresher.headers.remove(http::header::AUTHORIZATION);
                 let fresher = fresher.bearer(&bench.token(&bench.persona(route, tenant)));
-                for ask in [good.clone(), fresher] {
-                    let ask = ask.key(&fresh());
+                for ask in [good, &fresher] {
+                    let ask = match bench.again(route, tenant, ask).await {
+                        Ok(ask) => ask.key(&fresh()),
+                        Err(how) => {
+                            seen.push((good.clone(), Err(how)));
+                            continue;
+                        }
+                    };
                     let answer = ask.send(product.platform.address()).await;
                     seen.push((ask, answer));
                 }
@@ -147,7 +158,7 @@ fn is_of(span: &Span, metered: &Metered) -> bool {
 async fn principals(bench: &mut Bench<'_>) -> Found {
     let metered = some(bench).await?;
     if metered.is_empty() {
-        return Ok(Holds::NotHere("no route is metered"));
+        return Ok(Holds::NotHere(NO_METER));
     }
     let received = bench.suite.received().await?;
     let servers = || received.spans.iter().filter(|span| span.kind == "server");
@@ -174,7 +185,7 @@ async fn principals(bench: &mut Bench<'_>) -> Found {
 async fn refusals(bench: &mut Bench<'_>) -> Found {
     let metered = some(bench).await?;
     if metered.is_empty() {
-        return Ok(Holds::NotHere("no route is metered"));
+        return Ok(Holds::NotHere(NO_METER));
     }
     for one in &metered {
         let tenant = bench.customer().await?;

@@ -14,6 +14,7 @@ use super::check::{Check, Found, Holds, ensure};
 use super::client::{Answer, Ask, PATIENCE};
 use super::connection::Connection;
 use super::drain::{closes, is_draining, under_load};
+use super::http2::told_by_goaway;
 use super::product::Product;
 use super::refusals::is_refusal;
 use super::usage::is_good;
@@ -145,7 +146,7 @@ async fn draining(bench: &mut Bench<'_>) -> Found {
 }
 
 async fn open(product: &Product, version: Version) -> Result<Connection, String> {
-    Connection::open(product.platform.address(), version).await.map_err(|error| error.to_string())
+    Connection::open(product.address, version).await.map_err(|error| error.to_string())
 }
 
 async fn say(bench: &mut Bench<'_>, connection: &mut Connection, ask: &Ask) -> Result<Answer, String> {
@@ -180,12 +181,13 @@ async fn told(bench: &mut Bench<'_>, product: &Product) -> Result<(), String> {
         closes(&answer)?;
     }
     is_good(&say(bench, &mut two, &ask).await?)?;
+    let idle = told_by_goaway(product.address).await?;
     product.platform.lifecycle().enter(Phase::Draining);
-    // It is answered until it is told by GOAWAY, and never refused.
-    match say(bench, &mut two, &ask).await {
-        Ok(answer) => is_good(&answer),
-        Err(_told) => Ok(()),
+    // It is answered until it is told by GOAWAY, as one that asks nothing is as well, and never refused.
+    if let Ok(answer) = say(bench, &mut two, &ask).await {
+        is_good(&answer)?;
     }
+    idle.await
 }
 
 async fn endings(bench: &mut Bench<'_>) -> Found {

@@ -73,21 +73,32 @@ impl Suite {
             secrets: Vec::new(),
             worn_out: Mutex::default(),
         };
-        // A first time, to learn which secrets it asks for.
-        let (platform, _routes) = suite.assemble(&[]).await?;
+        // A start that fails may tell in the product's own words what it was given.
+        for (_, value) in &suite.conformance.secrets {
+            suite.redaction.secret(secrecy::ExposeSecret::expose_secret(value));
+        }
+        match suite.prepare().await {
+            Ok(()) => Ok(suite),
+            Err(how) => Err(suite.redaction.shown(&how)),
+        }
+    }
+
+    /// Starts the product a first time, to learn which secrets it asks for, and gives it them.
+    async fn prepare(&mut self) -> Result<(), String> {
+        let (platform, _routes) = self.assemble(&[]).await?;
         collector::keep_telemetry_of(&platform);
         collector::clear().await;
-        suite.secrets = platform.secrets().declared();
-        suite.secret("a secret of the product", &suite.canary)?;
-        for name in &suite.secrets {
-            let given = suite.given(name).next().map(str::to_owned);
-            let value = given.unwrap_or_else(|| suite.canary.clone());
-            suite.secret("a secret of the product", &value).map_err(|how| format!("the secret {name}: {how}"))?;
+        self.secrets = platform.secrets().declared();
+        self.secret("a secret of the product", &self.canary)?;
+        for name in &self.secrets {
+            let given = self.given(name).next().map(str::to_owned);
+            let value = given.unwrap_or_else(|| self.canary.clone());
+            self.secret("a secret of the product", &value).map_err(|how| format!("the secret {name}: {how}"))?;
             let stored = platform.store_local_secret(name, Some(SecretString::from(value))).await;
             stored.map_err(|error| format!("{error:?}"))?;
         }
         platform.lifecycle().stop_tasks(PATIENCE).await;
-        Ok(suite)
+        Ok(())
     }
 
     /// The values that the product has given for its secret `name`, in the order in which it is to have them.
@@ -124,11 +135,8 @@ impl Suite {
                     .to_owned(),
             );
         }
-        self.redaction.part(value);
-        for part in parts {
-            self.witness.secret(what, &part);
-            self.redaction.part(&part);
-        }
+        self.redaction.secret(value);
+        parts.iter().for_each(|part| self.witness.secret(what, part));
         Ok(())
     }
 

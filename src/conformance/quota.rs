@@ -13,7 +13,7 @@ use super::client::{Answer, Ask};
 use super::product::Product;
 use super::provoke::operate;
 use super::refusals::is_refusal;
-use super::usage::{Metered, is_good, used};
+use super::usage::{Metered, ONCE, is_good, used};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -218,7 +218,9 @@ async fn entitled(bench: &mut Bench<'_>) -> Result<Vec<Entitled>, String> {
         return Ok(all);
     }
     for route in bench.routes(false) {
-        if route.asks.feature.is_some() {
+        if route.asks.feature.is_some() && bench.is_once(&route) {
+            bench.leave_out(&route, ONCE);
+        } else if route.asks.feature.is_some() {
             let tenant = bench.customer().await?;
             if let Some(good) = bench.good(&route, &tenant).await? {
                 if let (Some(feature), true) = (&route.asks.feature, route.asks.meter.is_some()) {

@@ -440,9 +440,26 @@ async fn quota(bench: &mut Bench<'_>) -> Found {
     Ok(Holds::if_any(asked, "no plan has a hard limit of what a metered route uses"))
 }
 
+/// Whether a route with this pattern is the one of `path`.
+fn leads_to(pattern: &str, path: &str) -> bool {
+    let mut path = path.split('/');
+    for segment in pattern.split('/') {
+        match path.next() {
+            Some(is) if segment.starts_with("{*") => return !is.is_empty(),
+            Some(is) if is == segment || (segment.starts_with('{') && !is.is_empty()) => {}
+            _ => return false,
+        }
+    }
+    path.next().is_none()
+}
+
 async fn no_row(bench: &mut Bench<'_>) -> Found {
     let path = format!("/conformance-{}", uuid::Uuid::new_v4().simple());
-    let Some(route) = bench.manifest().routes.into_iter().next() else {
+    let routes = bench.manifest().routes;
+    if routes.iter().any(|route| leads_to(&route.path, &path)) {
+        return Ok(Holds::NotHere("a route leads everywhere, and answers for what is not there"));
+    }
+    let Some(route) = routes.into_iter().next() else {
         return Ok(Holds::NotHere("there are no routes"));
     };
     let asks =
@@ -454,4 +471,25 @@ async fn no_row(bench: &mut Bench<'_>) -> Found {
         }
     }
     Ok(Holds::Yes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_routes_by_each_of_its_segments() {
+        for (pattern, path, is_its) in [
+            ("/{*path}", "/conformance-1", true),
+            ("/{*path}", "/a/b", true),
+            ("/{id}", "/conformance-1", true),
+            ("/{id}", "/a/b", false),
+            ("/a/{*path}", "/conformance-1", false),
+            ("/a/{*path}", "/a/b/c", true),
+            ("/things", "/conformance-1", false),
+            ("/", "/conformance-1", false),
+        ] {
+            assert_eq!(leads_to(pattern, path), is_its, "{pattern} {path}");
+        }
+    }
 }

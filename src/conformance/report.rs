@@ -180,7 +180,7 @@ impl Report {
 }
 
 /// The sections of `CONTRACT.md`, in their order.
-const SECTIONS: [(&str, &str); 11] = [
+const SECTIONS: [(&str, &str); 10] = [
     ("HB-VER", "Versions"),
     ("HB-REQ", "Requests"),
     ("HB-REF", "Refusals"),
@@ -191,7 +191,6 @@ const SECTIONS: [(&str, &str); 11] = [
     ("HB-LIFE", "Life"),
     ("HB-TEL", "Telemetry"),
     ("HB-INV", "Across systems"),
-    ("HB-DEP", "Deployment"),
 ];
 
 /// Its place among them.

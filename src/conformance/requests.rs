@@ -9,10 +9,11 @@ use halfbyte_core::problem::Kind;
 use http::HeaderName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
 use super::bench::Bench;
 use super::check::{Check, Found, Holds, NO_ROUTE, ensure};
-use super::client::{Ask, Pipe};
+use super::client::{Ask, PATIENCE, Pipe};
 use super::refusals::{by_each_http, by_each_protocol, is_row, metadata, of};
 use super::sample::Does;
 
@@ -198,7 +199,7 @@ async fn deadline(bench: &mut Bench<'_>) -> Found {
 /// How many requests are held on one connection.
 const A_CONNECTION: usize = 100;
 
-/// How often is asked whether something has come about, and how often something else is done in which it would have.
+/// How often something else is done in which what must not come about would have.
 const TRIES: usize = 100;
 
 async fn overloaded(bench: &mut Bench<'_>) -> Found {
@@ -220,11 +221,17 @@ async fn overloaded(bench: &mut Bench<'_>) -> Found {
     }
     // A request that asks whether they are all there would take the place of one that is still to come.
     let handling = || bench.product.platform.load()().map_or(0, |load| load.handling());
-    for _ in 0..TRIES {
-        if handling() >= most as u64 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    let deadline = Instant::now() + PATIENCE;
+    while handling() < most as u64 {
+        let taken = handling();
+        let early = held.try_join_next().transpose().map_err(|error| error.to_string())?.transpose()?;
+        let is_under_way = early.is_none() && Instant::now() < deadline;
+        ensure(is_under_way, || {
+            let early =
+                early.map(|answer| format!(", and one was answered with {} {}", answer.status, answer.problem()));
+            format!("of {most} requests at once {taken} are being handled{}", early.unwrap_or_default())
+        })?;
+        sleep(Duration::from_millis(20)).await;
     }
     for ask in by_each_protocol(ask.bearer("a second one is a bad credential")) {
         let answer = bench.send(ask.clone()).await?;
@@ -289,7 +296,7 @@ async fn connections(bench: &mut Bench<'_>) -> Found {
     // While a connection that was there before is answered again and again, it is not.
     for _ in 0..TRIES {
         first.clone().send(&ask).await?;
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        sleep(Duration::from_millis(5)).await;
     }
     let early = further.try_join_next();
     ensure(early.is_none(), || format!("more than {most} connections were served at once"))?;

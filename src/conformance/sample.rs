@@ -24,6 +24,10 @@ pub struct Sample {
     pub(super) units: u64,
     /// The route that makes what this one asks for, and where its answer says which.
     pub(super) made_by: Option<(String, String)>,
+    /// Whether a second call about the same fails.
+    pub(super) is_once: bool,
+    /// Whether it only reads, whatever its method.
+    pub(super) reads: bool,
     pub(super) does: Does,
 }
 
@@ -59,6 +63,8 @@ impl Sample {
             roles: Vec::new(),
             units: 1,
             made_by: None,
+            is_once: false,
+            reads: false,
             does: Does::Succeed,
         }
     }
@@ -143,6 +149,31 @@ impl Sample {
     pub fn made_by(mut self, route: &str, pointer: &str) -> Self {
         self.made_by = Some((route.to_owned(), pointer.to_owned()));
         self
+    }
+
+    /// A second call fails: of the same thing where it is [made](Self::made_by) for it, or else by the same tenant. It is called once then, and is
+    /// not asked for what takes several calls, which the report says. What only deletes or cancels what was made for it needs this only if it is
+    /// metered or asks for a feature, since for other checks each call has a new thing.
+    ///
+    /// ```
+    /// use halfbyte::conformance::Sample;
+    ///
+    /// let pay = Sample::of("POST /orders/{id}/payment").made_by("POST /orders", "/id").once();
+    /// ```
+    pub fn once(self) -> Self {
+        Self { is_once: true, ..self }
+    }
+
+    /// It only reads though its method is not `GET` or `HEAD`, which do by default: a search by `POST`, a method of gRPC. Where policies are
+    /// asked, its action is one that a suspended tenant may still do.
+    ///
+    /// ```
+    /// use halfbyte::conformance::Sample;
+    ///
+    /// let search = Sample::of("POST /labels/search").json(r#"{"to":"1 Main Street"}"#).reads();
+    /// ```
+    pub fn reads(self) -> Self {
+        Self { reads: true, ..self }
     }
 
     /// Its handler panics: with it the suite sees what a defect looks like to a client.

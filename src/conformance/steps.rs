@@ -8,7 +8,7 @@ use halfbyte_observe::testing::Log;
 use http::StatusCode;
 use serde_json::Value;
 use tokio::net::{TcpListener, UnixDatagram};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::bench::Bench;
 use super::check::{Check, Found, Holds, ensure};
@@ -43,21 +43,26 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// The steps of a life, and what each may take in seconds.
-const STEPS: [(&str, Option<u64>); 9] = [
-    ("starting", Some(10)),
-    ("ready", None),
-    ("lame-duck", Some(LAME_DUCK)),
-    ("stop-accepting", None),
-    ("in-flight", Some(30)),
-    ("usage", Some(10)),
-    ("tasks", Some(2)),
-    ("telemetry", Some(5)),
-    ("closed", None),
-];
+/// The steps of a life, and what each may take in seconds, with such a lame duck.
+const fn steps_of(lame_duck: u64) -> [(&'static str, Option<u64>); 9] {
+    [
+        ("starting", Some(10)),
+        ("ready", None),
+        ("lame-duck", Some(lame_duck)),
+        ("stop-accepting", None),
+        ("in-flight", Some(30)),
+        ("usage", Some(10)),
+        ("tasks", Some(2)),
+        ("telemetry", Some(5)),
+        ("closed", None),
+    ]
+}
 
-/// Of the products here, in seconds.
-const LAME_DUCK: u64 = 1;
+/// Of the product whose steps are looked at while it has it, in seconds: longer than that takes, which ends it.
+const LONG: u64 = 30;
+
+/// Of the one that goes through all of its steps by itself.
+const SHORT: u64 = 1;
 
 /// What comes of a start with `variables`: the exit code of its error, or none if it starts all the same.
 async fn exit_code(bench: &Bench<'_>, variables: &[(&str, &str)]) -> Result<Option<u8>, String> {
@@ -99,9 +104,10 @@ async fn steps(bench: &mut Bench<'_>, product: &Product, status: StatusCode) -> 
 
 /// Whether `shown` are the first steps of a life, the last of which is under way.
 fn are_first(shown: &[Value], last: &str) -> Result<(), String> {
-    let count = STEPS.iter().position(|(step, _)| *step == last).map_or(0, |position| position + 1);
+    let steps = steps_of(LONG);
+    let count = steps.iter().position(|(step, _)| *step == last).map_or(0, |position| position + 1);
     ensure(shown.len() == count, || format!("there are {} steps up to {last}: {shown:?}", shown.len()))?;
-    for (number, (shown, (step, budget))) in shown.iter().zip(STEPS).enumerate() {
+    for (number, (shown, (step, budget))) in shown.iter().zip(steps).enumerate() {
         let is_over = number + 1 < count;
         let began = shown["entered"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
         #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
@@ -115,18 +121,29 @@ fn are_first(shown: &[Value], last: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Makes it a lame duck; the steps that it shows then.
+async fn lame_duck(bench: &mut Bench<'_>, product: &Product) -> Result<Vec<Value>, String> {
+    product.platform.lifecycle().enter(Phase::LameDuck);
+    let shown = async {
+        loop {
+            let shown = steps(bench, product, StatusCode::SERVICE_UNAVAILABLE).await?;
+            if shown.len() >= 3 {
+                return Ok(shown);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, shown).await.unwrap_or_else(|_| Err("it does not become a lame duck".to_owned()))
+}
+
 async fn shown(bench: &mut Bench<'_>) -> Found {
-    let product = bench.suite.start(&[("HALFBYTE_LAME_DUCK", &LAME_DUCK.to_string())]).await?;
+    let product = bench.suite.start(&[("HALFBYTE_LAME_DUCK", &LONG.to_string())]).await?;
     let seen = async {
         are_first(&steps(bench, &product, StatusCode::OK).await?, "ready")?;
-        product.platform.lifecycle().enter(Phase::LameDuck);
-        let mut shown = Vec::new();
-        while shown.len() < 3 {
-            shown = steps(bench, &product, StatusCode::SERVICE_UNAVAILABLE).await?;
-        }
-        are_first(&shown, "lame-duck")
+        are_first(&lame_duck(bench, &product).await?, "lame-duck")
     };
-    let seen = timeout(PATIENCE, seen).await.unwrap_or_else(|_| Err("it does not become a lame duck".to_owned()));
+    let seen = seen.await;
+    product.platform.lifecycle().enter(Phase::Draining);
     product.stop().await?;
     seen.map(|()| Holds::Yes)
 }
@@ -144,12 +161,12 @@ fn of_step(log: &Log) -> Option<(&str, bool)> {
 
 async fn logged(bench: &mut Bench<'_>) -> Found {
     let began = u64::try_from(Clock::system().now().as_nanosecond()).unwrap_or_default();
-    let product = bench.suite.start(&[("HALFBYTE_LAME_DUCK", &LAME_DUCK.to_string())]).await?;
+    let product = bench.suite.start(&[("HALFBYTE_LAME_DUCK", &SHORT.to_string())]).await?;
     product.stop().await?;
     let received = bench.suite.received().await?;
     let of_this: Vec<&Log> = received.logs.iter().filter(|log| log.observed_nanos >= began).collect();
     let mut at = 0;
-    for (step, budget) in STEPS {
+    for (step, budget) in steps_of(SHORT) {
         for is_end in [false, true] {
             // How a life begins is before the log, and what is closed does not end.
             if (step, is_end) == ("starting", false) || (step, is_end) == ("closed", true) {

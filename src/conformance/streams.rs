@@ -32,11 +32,11 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// How long the credential of a stream is good.
-const GOOD_FOR: SignedDuration = SignedDuration::from_secs(3);
+/// How long the credential of a stream is good: in this time three of them begin, also on a machine that is busy.
+const GOOD_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 /// Longer than a stream goes on then.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(30);
 
 /// How long a stream is watched in a drain.
 const WATCHED: Duration = Duration::from_millis(700);

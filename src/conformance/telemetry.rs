@@ -83,7 +83,11 @@ async fn requests(bench: &mut Bench<'_>) -> Result<Vec<Made>, String> {
             all.push(Made { refusal: Some(Kind::InvalidToken), ..made });
         }
         if let Some(good) = bench.good(&route, &tenant).await? {
-            for ask in [good.clone(), good.http2()] {
+            let mut asks = vec![good.clone()];
+            if !bench.is_once_for_all(&route) {
+                asks.push(bench.again(&route, &tenant, &good).await?.http2());
+            }
+            for ask in asks {
                 let made = make(bench, ask).await?;
                 all.push(Made { route: Some(route.clone()), caller: Some(tenant.clone()), ..made });
             }

@@ -4,8 +4,8 @@ use halfbyte_billing::GrantSpec;
 use halfbyte_core::problem::Kind;
 use halfbyte_core::{TenantId, error_chain};
 use halfbyte_identity::testing::Persona;
+use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
 
 use super::bench::Bench;
 pub(super) use super::bench::fresh;
@@ -45,7 +45,11 @@ pub(super) const CHECKS: &[Check] = &[
     Check { clause: "HB-USE-005", what: "a refusal is not counted", run: |bench| Box::pin(refusals(bench)) },
 ];
 
-const NO_METER: &str = "no route is metered";
+pub(super) const NO_METER: &str = "no route is metered, or none that can be called again and again";
+
+/// Why a route is left out of what takes several calls of it.
+pub(super) const ONCE: &str = "a second call of it fails, as its sample says";
+const STREAMS: &str = "its answers do not end, as its sample says: what they use is not known";
 
 /// A metered route, and somebody who may use it.
 #[derive(Clone)]
@@ -77,6 +81,10 @@ impl Metered {
         let mut all = Vec::new();
         for route in bench.routes(false) {
             let (Some(feature), Some(meter)) = (route.asks.feature.clone(), route.asks.meter.clone()) else { continue };
+            if !bench.ends(&route) || bench.is_once(&route) {
+                bench.leave_out(&route, if bench.ends(&route) { ONCE } else { STREAMS });
+                continue;
+            }
             let tenant = bench.customer().await?;
             let Some(good) = bench.good(&route, &tenant).await? else {
                 return Err(format!("{} {} is metered and has no sample: give it one", route.method, route.path));
@@ -132,8 +140,10 @@ async fn without_tenant(bench: &mut Bench<'_>) -> Found {
     if routes.is_empty() || bench.suite.conformance.plan.is_none() {
         return Ok(Holds::NotHere("no metered route is for everybody, or the suite was told of no plan"));
     }
+    let mut asked = 0;
     for route in routes {
         let (Some(meter), Some(sample)) = (&route.asks.meter, bench.sample(&route)) else { continue };
+        asked += 1;
         let subject = fresh();
         let issuer = bench.suite.issuer.id();
         let issuer = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
@@ -149,7 +159,7 @@ async fn without_tenant(bench: &mut Bench<'_>) -> Found {
         let (used, expected) = (used(bench.product, &tenant, meter).await?, sample.units);
         ensure(used == expected, || format!("{tenant} has used {used} of {meter} in a call of {expected}"))?;
     }
-    Ok(Holds::Yes)
+    Ok(Holds::if_any(asked, "no metered route that is for everybody has a sample that succeeds"))
 }
 
 async fn success_and_failure(bench: &mut Bench<'_>) -> Found {
@@ -285,8 +295,6 @@ async fn refusals(bench: &mut Bench<'_>) -> Found {
         if !answer.is_success() {
             let used = used(bench.product, &stranger, &metered.meter).await?;
             ensure(used == 0, || format!("who was refused with {} has used {used}", answer.status))?;
-        } else {
-            ensure(answer.status != StatusCode::INTERNAL_SERVER_ERROR, || "who has no plan meets an error".to_owned())?;
         }
     }
     Ok(Holds::Yes)

@@ -1,12 +1,18 @@
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse as _, Response};
 use halfbyte_core::lifecycle::Phase;
 use http::{StatusCode, Version};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -131,6 +137,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     },
     Mutant {
+        what: "in the lame duck HTTP/1 is not told that its connection ends",
+        clause: "HB-LIFE-009",
+        make: |sound| behind(sound, |product| deaf(product, Version::HTTP_11)),
+    },
+    Mutant {
+        what: "a gateway keeps connections of HTTP/2 open, and does not pass on GOAWAY",
+        clause: "HB-LIFE-009",
+        make: |sound| behind(sound, |product| deaf(product, Version::HTTP_2)),
+    },
+    Mutant {
         what: "a proxy wants a new connection for each request",
         clause: "HB-LIFE-009",
         make: |sound| {
@@ -144,6 +160,32 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     },
 ];
+
+/// Answers itself, and well, what comes by this version of HTTP, whatever its product is told; the rest it hands on.
+fn deaf(product: SocketAddr, version: Version) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    drop(tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            drop(tokio::spawn(async move {
+                let mut first = [0; 3];
+                let is_http2 = client.peek(&mut first).await.is_ok_and(|_| &first == b"PRI");
+                if is_http2 == (version == Version::HTTP_2) {
+                    let answer = service_fn(async |_: http::Request<Incoming>| {
+                        Ok::<_, Infallible>(Response::new(Body::empty()))
+                    });
+                    let http = auto::Builder::new(TokioExecutor::new());
+                    _ = http.serve_connection(TokioIo::new(client), answer).await;
+                } else if let Ok(mut server) = TcpStream::connect(product).await {
+                    _ = copy_bidirectional(&mut client, &mut server).await;
+                }
+            }));
+        }
+    }));
+    address
+}
 
 /// A response that was made when its product had been told to stop.
 #[derive(Clone)]

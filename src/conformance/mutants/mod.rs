@@ -28,6 +28,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -45,8 +46,8 @@ use tokio::net::TcpListener;
 use super::check::{self, Check};
 use super::client::{Answer, Ask};
 use super::report::{Report, Verdict};
-use super::{Conformance, Sample, unseen};
-use crate::error::Error;
+use super::{Conformance, Sample, Started, unseen};
+use crate::error::{Error, ErrorKind};
 use crate::manifest::Manifest;
 use crate::platform::Platform;
 
@@ -331,6 +332,38 @@ async fn a_secret_that_could_not_be_looked_for_is_not_taken_and_one_that_is_not_
     assert_eq!(&*report.not_asked[0].of, "the secret wax");
 }
 
+/// A secret that a product gives its own value.
+const WAX: &str = "wax-5d0b3f7e8c2a49161f";
+
+/// An error in which there is one.
+fn telling() -> Error {
+    Error::new(ErrorKind::Unavailable, format!("no seal of https://sound:{WAX}@wax.example/"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_product_says_of_its_start_and_its_end_is_in_the_report_without_its_secrets() {
+    let sound = || sound::product().secret("wax", WAX);
+    let failing_from = |first: usize| {
+        let (start, starts) = (sound().start, AtomicUsize::new(0));
+        let start = move |config| -> Started {
+            let is_bad = starts.fetch_add(1, Ordering::Relaxed) >= first;
+            if is_bad { Box::pin(std::future::ready(Err(telling()))) } else { start(config) }
+        };
+        Conformance { start: Arc::new(start), ..sound() }
+    };
+    let ends = ending(sound(), |_| Err(telling()));
+    for (what, product) in [
+        ("the suite starts", failing_from(0)),
+        ("the product starts", failing_from(1)),
+        ("the product stops cleanly after all that", ends),
+    ] {
+        let report = check::run(product, std::iter::empty()).await;
+        assert_eq!(report.outcomes[0].what, what, "{report}");
+        let text = report.to_string();
+        assert!(text.contains("no seal of https://sound:...@wax.example/") && !text.contains("5d0b3f7e"), "{text}");
+    }
+}
+
 /// Checks of what a route does need a sample: without any, none of them may say that it holds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_could_ask_nothing_does_not_pass() {
@@ -340,6 +373,7 @@ async fn a_check_that_could_ask_nothing_does_not_pass() {
         "nobody does anything to what is of another tenant",
         "a suspended tenant may do no more than read, from at once until it is resumed",
         "who is past due, or has no account, is not suspended",
+        "who has no tenant is billed as a tenant of its own",
         "whose plan lacks the feature is refused with not-entitled",
         "who is past due is refused with payment-required",
         "who has used up a quota is refused with quota-exhausted, and told how much there is and when again",
@@ -401,9 +435,14 @@ async fn a_sound_product_conforms_whose_bodies_secrets_and_paths_are_not_the_usu
         lines.clone().count() > 4 && !lines.clone().any(|line| text.contains(line)),
         "a private key is in the report"
     );
-    let [not_asked] = &report.not_asked[..] else { panic!("{:?}", report.not_asked) };
-    assert_eq!((&*not_asked.of, &*not_asked.why), ("POST /payouts", "a bank would have to be there"));
-    assert!(!not_asked.checks.is_empty(), "something was not asked of it");
+    let not_asked: Vec<_> = report.not_asked.iter().map(|not_asked| (&*not_asked.of, &*not_asked.why)).collect();
+    let expected = [
+        ("POST /payouts", "a bank would have to be there"),
+        ("GET /feed", "its answers do not end, as its sample says: what they use is not known"),
+        ("POST /opening", "a second call of it fails, as its sample says"),
+    ];
+    assert_eq!(not_asked, expected);
+    assert!(report.not_asked.iter().all(|not_asked| !not_asked.checks.is_empty()), "something was not asked of each");
 }
 
 /// Credentials by their form, wherever they stand.

@@ -152,7 +152,7 @@ fn routes(platform: &Platform, app: App) -> Result<Routes<App>, crate::Error> {
         .route("GET /", Public, "hello")
         .route("POST /things", may_make, make)
         .route("GET /things/{id}", may_read.clone().in_path("Thing", "/things/{id}"), show)
-        .route("DELETE /things/{id}", may_drop, async || http::StatusCode::NO_CONTENT)
+        .route("DELETE /things/{id}", may_drop, remove)
         .route("GET /thing", may_read.in_header("Thing", THING), show)
         .route("GET /tenants/{tenant}", platform.require(&[]).tenant_in_path("/tenants/{tenant}"), "yours")
         .route("GET /strong", strong.acr(&["phr", "phrh"]).max_age(recent), "yours")
@@ -173,6 +173,12 @@ async fn make(State(app): State<App>, caller: Principal, Json(_order): Json<Valu
 
 async fn show(thing: Authorized) -> String {
     thing.name().id().to_owned()
+}
+
+/// What is not there any more nobody may have, or drop again.
+async fn remove(State(app): State<App>, thing: Authorized) -> StatusCode {
+    let removed = app.things.0.lock().unwrap_or_else(PoisonError::into_inner).remove(thing.name().id());
+    if removed.is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
 /// A body that goes on until its caller's credential ends.

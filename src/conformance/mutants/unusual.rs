@@ -1,7 +1,7 @@
 //! A sound product of what is not usual: bodies that are not JSON, metered gRPC, secrets that are keys, public routes that do not end, and
 //! several parameters in a path.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
-use halfbyte_core::{BoxError, Principal, TenantId};
+use halfbyte_core::{BoxError, Principal, TenantId, problem};
 use halfbyte_identity::access::{Action, Entity, EntityProvider, EntityRef, SourceFile};
 use halfbyte_secrets::zeroize::Zeroize;
 use halfbyte_secrets::{FromSecret, ParseError};
@@ -46,7 +46,17 @@ const CATALOG: &str = r#"
     [features.calls]
     product = "unusual"
     meter = "calls"
+    [meters.feeds]
+    product = "unusual"
+    unit = "feed"
+    [features.feeds]
+    product = "unusual"
+    meter = "feeds"
+    [features.searches]
+    product = "unusual"
     [plans.all]
+    features.feeds = { limit = 10, per = "day" }
+    features.searches = true
     features.imports = { limit = 40, per = "day" }
     features.calls = { limit = 30, per = "month" }
 "#;
@@ -55,11 +65,14 @@ const SCHEMA: &str = r#"
 entity Note = { tenant: HalfByte::Tenant };
 @scope("notes:read")
 action ReadNote in [HalfByte::Action::"Read"] appliesTo { principal: [HalfByte::User, HalfByte::Service], resource: Note };
+@scope("NOTES:FIND")
+action FindNotes in [HalfByte::Action::"Read"] appliesTo { principal: [HalfByte::User, HalfByte::Service], resource: HalfByte::Tenant };
 "#;
 
-const POLICIES: &str = r#"permit (principal, action == Action::"ReadNote", resource);"#;
+const POLICIES: &str = r#"permit (principal, action in [Action::"ReadNote", Action::"FindNotes"], resource);"#;
 
 const READ: Action = Action::new("ReadNote");
+const FIND: Action = Action::new("FindNotes");
 
 const CSV: &str = "to\n1 Main Street\n";
 
@@ -142,6 +155,10 @@ pub(super) fn product() -> Conformance {
         .sample(Sample::of("POST /imports").body("text/csv", CSV).header(PARTNER, partner))
         .sample(Sample::grpc("unusual.v1.Labels", "Make").message(MESSAGE))
         .sample(Sample::of("GET /events").streams())
+        .sample(Sample::of("GET /feed").streams())
+        .sample(Sample::of("POST /found").json("{}").reads())
+        .sample(Sample::of("POST /found/more").json("{}").reads())
+        .sample(Sample::of("POST /opening").once())
         .sample(Sample::of("GET /waits").hangs())
         .sample(Sample::of("POST /tenants/{tenant}/notes"))
         .sample(Sample::of("GET /tenants/{tenant}/notes/{id}").made_by("POST /tenants/{tenant}/notes", "/id"))
@@ -173,12 +190,33 @@ fn routes(platform: &Platform, notes: Notes) -> Result<Routes<Notes>, crate::Err
         });
         Response::new(Body::from_stream(endless))
     };
+    let identity = platform.identity().clone();
+    let feed = async move |caller: Principal, context: problem::Context| {
+        let (body, is_grpc) = (events().await.into_body(), context.grpc);
+        let mut response = Response::new(Body::new(identity.tie(&caller).body(body, is_grpc)));
+        if is_grpc {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        }
+        response
+    };
+    // A tenant opens its books once.
+    let opened = Mutex::new(HashSet::new());
+    let opened = Arc::new(opened);
+    let open = async move |caller: Principal| {
+        let is_first = opened.lock().unwrap_or_else(PoisonError::into_inner).insert(caller.tenant().clone());
+        if is_first { StatusCode::CREATED } else { StatusCode::CONFLICT }
+    };
+    let may_find = platform.require(&["NOTES:FIND"]).authorize(FIND);
     let in_path = platform.require(&["notes:write"]).tenant_in_path("/tenants/{tenant}/notes");
     let may_read = platform.require(&["notes:read"]).tenant_in_path(OF_TENANT).authorize(READ);
     Ok(platform
         .routes()
         .with_state(notes)
         .route("GET /events", Public, events)
+        .route("GET /feed", platform.require(&["feed"]).feature("feeds")?, feed)
+        .route("POST /found", may_find.clone(), "found")
+        .route("POST /found/more", may_find.feature("searches")?, "found")
+        .route("POST /opening", platform.require(&["opening"]), open)
         .route("GET /waits", Public, async || std::future::pending::<&'static str>().await)
         .route("POST /imports", platform.require(&["imports:write"]).feature("imports")?, import)
         .route("POST /tenants/{tenant}/notes", in_path, make)
