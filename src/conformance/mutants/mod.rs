@@ -231,6 +231,9 @@ const PART: &str = "CONFORMANCE_MUTANTS_PART";
 /// What such a process says before each check that found one.
 const PROVEN: &str = "proven: ";
 
+/// What it says before each line about one that was not found.
+const MISSED: &str = "missed: ";
+
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::disallowed_methods, reason = "it tells itself as what it was started")]
 async fn each_mutant_is_found_by_a_check_of_its_clause_and_each_check_finds_one() {
@@ -247,11 +250,12 @@ async fn each_mutant_is_found_by_a_check_of_its_clause_and_each_check_finds_one(
         let parts: Vec<_> = (0..PROCESSES).map(|part| scope.spawn(move || find(part))).collect();
         parts.into_iter().map(|part| part.join().unwrap()).collect()
     });
-    for part in &parts {
-        let said = || format!("{}\n{}", String::from_utf8_lossy(&part.stdout), String::from_utf8_lossy(&part.stderr));
-        assert!(part.status.success(), "{}", said());
-    }
     let said = parts.iter().map(|part| String::from_utf8_lossy(&part.stdout)).collect::<Vec<_>>().join("\n");
+    let missed: Vec<_> = said.lines().filter_map(|line| line.strip_prefix(MISSED)).collect();
+    assert!(missed.is_empty(), "some mutants are not found:\n{}", missed.join("\n"));
+    for part in &parts {
+        assert!(part.status.success(), "{}", String::from_utf8_lossy(&part.stderr));
+    }
     let proven: BTreeSet<_> = said.lines().filter_map(|line| line.strip_prefix(PROVEN)).collect();
     let unproven: Vec<_> =
         check::all().filter(|check| !proven.contains(check.what)).map(|check| (check.clause, check.what)).collect();
@@ -272,9 +276,10 @@ async fn find_part(part: usize) {
     };
     let missed: Vec<_> = reports.iter().filter(|(mutant, report)| of_clause(mutant, report).is_empty()).collect();
     for (mutant, report) in &missed {
-        eprintln!("{} is not found: {}\n{report}", mutant.clause, mutant.what);
+        let what = format!("{} is not found: {}\n{report}", mutant.clause, mutant.what);
+        println!();
+        what.lines().for_each(|line| println!("{MISSED}{line}"));
     }
-    assert!(missed.is_empty(), "{} mutants are not found", missed.len());
     for what in reports.iter().flat_map(|(mutant, report)| of_clause(mutant, report)) {
         println!("\n{PROVEN}{what}");
     }

@@ -1,11 +1,14 @@
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
+use futures_util::{StreamExt as _, stream};
 use halfbyte_billing::{IdempotencyKey, Reservation};
 use halfbyte_core::config::{BillingBackend, Config};
 use halfbyte_core::{Principal, TenantId};
@@ -130,11 +133,13 @@ pub(super) async fn bill(platform: &Platform, tenant: &TenantId) {
     }
 }
 
+/// Bills callers whose request did not come to its end, and was not answered well.
 fn bills_the_lost(platform: &Platform, routes: Router) -> Router {
-    struct Lost(Option<(Platform, TenantId)>);
+    struct Lost(Option<(Platform, TenantId)>, Arc<AtomicBool>);
     impl Drop for Lost {
         fn drop(&mut self) {
-            if let Some((platform, tenant)) = self.0.take() {
+            let lost = self.0.take().filter(|_| !self.1.load(Ordering::Relaxed));
+            if let Some((platform, tenant)) = lost {
                 drop(tokio::spawn(async move { bill(&platform, &tenant).await }));
             }
         }
@@ -142,7 +147,15 @@ fn bills_the_lost(platform: &Platform, routes: Router) -> Router {
     let platform = platform.clone();
     routes.layer(from_fn(move |request: Request, next: Next| {
         let tenant = request.extensions().get::<Principal>().map(|caller| caller.tenant().clone());
-        let lost = Lost(tenant.map(|tenant| (platform.clone(), tenant)));
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let lost = Lost(tenant.map(|tenant| (platform.clone(), tenant)), has_ended.clone());
+        let request = request.map(|body| {
+            let ended = stream::poll_fn(move |_| {
+                has_ended.store(true, Ordering::Relaxed);
+                Poll::Ready(None)
+            });
+            Body::from_stream(body.into_data_stream().chain(ended))
+        });
         async move {
             let mut lost = lost;
             let response = next.run(request).await;
