@@ -1,10 +1,14 @@
 //! One request at a time, without sockets.
 
-use halfbyte_benches::{count, ratio, side_by_side};
+use std::time::Duration;
+
+use halfbyte_benches::{Pair, count, median, ratio, side_by_side};
 
 use crate::product::{Asks, Failure, InProcess};
 
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 200;
+
+/// About as many as come while usage gathers for a commit.
 const BATCH: u32 = 200;
 
 /// What each route takes over the same handler on bare axum; `name` is said before that of the route.
@@ -14,11 +18,18 @@ pub fn measure(name: &str, endpoint: Option<&str>) -> Result<(), Failure> {
     for (asks, route) in Asks::ALL {
         let name = format!("{name}.{asks}");
         process.warm(route);
+        process.settle();
         let ours = || process.call(&process.ours, route);
-        let pair = side_by_side(ROUNDS, BATCH, ours, || process.call(&process.bare, route));
+        let mut pairs = Vec::with_capacity(ROUNDS);
+        for _ in 0..ROUNDS {
+            pairs.push(side_by_side(1, BATCH, &ours, || process.call(&process.bare, route)));
+            // Nothing else runs on this thread meanwhile; served, it is done every few milliseconds by another.
+            process.settle();
+        }
+        let of = |which: fn(&Pair) -> Duration| median(pairs.iter().map(which).collect());
+        let pair = Pair { ours: of(|pair| pair.ours), theirs: of(|pair| pair.theirs) };
         ratio(&format!("{name}.vs.bare"), pair);
         count(&format!("{name}.added_nanoseconds"), pair.ours.saturating_sub(pair.theirs).as_nanos());
-        process.flush()?;
     }
     Ok(())
 }

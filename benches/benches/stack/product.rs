@@ -137,8 +137,12 @@ impl InProcess {
         }
     }
 
-    /// Has all that was used in the store.
-    pub fn flush(&self) -> Result<(), Failure> {
-        Ok(self.runtime.block_on(self.platform.billing().flush(Duration::from_secs(30)))?)
+    /// Waits until all that was used is in the store.
+    pub fn settle(&self) {
+        self.runtime.block_on(async {
+            while self.platform.billing().stats().backlog > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
     }
 }
