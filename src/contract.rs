@@ -1,8 +1,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use halfbyte_core::Problem;
 use halfbyte_core::config::Config;
-use halfbyte_core::problem::Kind;
+use halfbyte_core::problem::{self, Kind, Quota};
+use http::header::CONTENT_LENGTH;
 
 use crate::{names, stack};
 
@@ -70,7 +72,7 @@ impl Contract {
         }
     }
 
-    /// Everything that this version pins, a line each: layers, refusals, limits, defaults, names of attributes and metrics. A product whose
+    /// Everything that this version pins, a line each: layers, refusals and their headers, limits, defaults, names of attributes and metrics. A product whose
     /// text differs behaves otherwise.
     ///
     /// ```
@@ -89,6 +91,9 @@ impl Contract {
         for kind in Kind::all() {
             let row = format!("{} {} grpc={} {:?}", kind.urn(), kind.status().as_u16(), kind.grpc_code(), kind.title());
             line("refusal", &kind.slug(), &row);
+        }
+        for refusal in refusals() {
+            each_header(&refusal, |which, header| line(which, &refusal.kind().slug(), &header));
         }
         self.limits().each().iter().for_each(|(name, value)| line("limit", name, value));
         line("default", &"lame_duck_ms", &millis(Config::LAME_DUCK));
@@ -181,6 +186,56 @@ impl Limits {
     }
 }
 
+/// Each refusal in each of its forms.
+fn refusals() -> [Problem; 15] {
+    let (second, detail) = (Duration::from_secs(1), "why");
+    let (hour, algorithms) = (3600 * second, "ALGS");
+    let quota = Quota { name: "FEATURE".into(), limit: 10, remaining: 2, window: hour, resets_in: second };
+    [
+        Problem::unauthenticated(),
+        Problem::invalid_token(detail),
+        Problem::invalid_dpop_proof(detail).dpop(algorithms),
+        Problem::use_dpop_nonce("NONCE").dpop(algorithms),
+        Problem::step_up_required("ACR", Some(hour)),
+        Problem::insufficient_scope(&["SCOPE"]),
+        Problem::forbidden(detail),
+        Problem::not_entitled("FEATURE"),
+        Problem::payment_required(detail),
+        Problem::quota_exhausted(quota),
+        Problem::unavailable(second),
+        Problem::overloaded(second),
+        Problem::draining(),
+        Problem::deadline_exceeded(),
+        Problem::internal(),
+    ]
+    .map(|refusal| refusal.resource_metadata("METADATA"))
+}
+
+/// What stands in the head of a refusal over HTTP and as gRPC, but for the words of its detail.
+fn each_header(refusal: &Problem, mut each: impl FnMut(&str, String)) {
+    for (which, grpc) in [("header", false), ("metadata", true)] {
+        let response = refusal.to_response::<()>(&problem::Context { grpc, ..problem::Context::default() });
+        let headers = response.headers().iter().filter(|(name, _)| *name != CONTENT_LENGTH);
+        let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().replace(refusal.detail(), "...");
+        let mut headers: Vec<_> = headers.map(|(name, value)| format!("{name}: {}", text(value))).collect();
+        headers.sort();
+        headers.into_iter().for_each(|header| each(which, header));
+    }
+}
+
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headers_of_each_refusal_are_pinned() {
+        let forms = refusals();
+        for kind in Kind::all() {
+            assert!(forms.iter().any(|refusal| refusal.kind() == kind), "{}", kind.slug());
+        }
+    }
 }
