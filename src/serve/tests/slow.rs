@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use super::clients::{Http1, Http2, all_of, frame, small_stream};
 use super::*;
+use crate::serve::sent::PIECE;
 
 #[tokio::test]
 async fn a_client_of_http1_that_does_not_read_its_response_is_let_go() {
@@ -42,28 +43,31 @@ fn with_window(bytes: u32) -> h2::client::Builder {
 
 #[tokio::test]
 async fn responses_in_memory_that_are_not_taken_are_given_up_and_have_their_places_until_then() {
-    let mut served = Served::start(short()).await;
-    let stream = TcpStream::connect(served.address).await.unwrap();
-    let mut client = Http2::connect_with(stream, &with_window(1)).await;
-    let mut responses = Vec::new();
-    for _ in 0..20 {
-        responses.push(client.get(&format!("/large/{}", 1 << 20)).await.unwrap());
+    // A body is asked for nothing while there is no window for it: none at all, or none behind a whole piece.
+    for window in [0, 1, PIECE] {
+        let mut served = Served::start(short()).await;
+        let stream = TcpStream::connect(served.address).await.unwrap();
+        let mut client = Http2::connect_with(stream, &with_window(u32::try_from(window).unwrap())).await;
+        let mut responses = Vec::new();
+        for _ in 0..20 {
+            responses.push(client.get(&format!("/large/{}", 1 << 20)).await.unwrap());
+        }
+        served.endless(20).await;
+        assert_eq!(served.load.streaming(), 20);
+        served.endless(0).await;
+        assert_eq!(served.load.streaming(), 0);
+        for response in &mut responses {
+            let mut came = 0;
+            let reason = loop {
+                match response.body_mut().data().await.expect("it does not come to an end") {
+                    Ok(bytes) => came += bytes.len(),
+                    Err(error) => break error.reason(),
+                }
+            };
+            assert_eq!((reason, came), (Some(h2::Reason::CANCEL), window));
+        }
+        assert_eq!(client.get("/large/0").await.unwrap().status(), StatusCode::OK);
     }
-    served.endless(20).await;
-    assert_eq!(served.load.streaming(), 20);
-    served.endless(0).await;
-    assert_eq!(served.load.streaming(), 0);
-    for response in &mut responses {
-        let mut came = 0;
-        let reason = loop {
-            match response.body_mut().data().await.expect("it does not come to an end") {
-                Ok(bytes) => came += bytes.len(),
-                Err(error) => break error.reason(),
-            }
-        };
-        assert_eq!((reason, came), (Some(h2::Reason::CANCEL), 1));
-    }
-    assert_eq!(client.get("/large/0").await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]
