@@ -183,7 +183,8 @@ impl<'s> Bench<'s> {
     pub fn persona_signed_in(&self, route: &Route, tenant: &TenantId, signed_in: Option<SignedDuration>) -> Persona {
         let asks = &route.asks;
         let roles = asks.roles.iter().chain(self.any_sample(route).into_iter().flat_map(|sample| &sample.roles));
-        let persona = Persona::service("conformance")
+        let persona = self
+            .caller(route, "conformance")
             .tenant(tenant.as_str())
             .scopes(asks.scopes.iter().map(String::as_str))
             .roles(roles.map(String::as_str));
@@ -195,6 +196,21 @@ impl<'s> Bench<'s> {
             Some(ago) => persona.signed_in(ago),
             None => persona,
         }
+    }
+
+    /// Somebody of the kind that calls `route`, as the product has said.
+    pub fn caller(&self, route: &Route, subject: &str) -> Persona {
+        if self.is_of_user(route) { Persona::user(subject) } else { Persona::service(subject) }
+    }
+
+    /// Whether people call `route`.
+    pub fn is_of_user(&self, route: &Route) -> bool {
+        self.any_sample(route).is_some_and(|sample| sample.is_of_user)
+    }
+
+    /// Whether a call of `route` must have an idempotency key.
+    pub fn is_keyed(&self, route: &Route) -> bool {
+        self.any_sample(route).is_some_and(|sample| sample.is_keyed)
     }
 
     /// An access token of `persona` for the product.
@@ -239,10 +255,10 @@ impl<'s> Bench<'s> {
         self.any_sample(route).is_some_and(|sample| sample.is_once && sample.made_by.is_none())
     }
 
-    /// The public routes that answer who may call them with success: all but those whose samples say that they hang or panic.
+    /// The public routes that answer who may call them with success: all but those whose samples say that they hang.
     pub fn open(&self) -> Vec<Route> {
         let does = |route: &Route| self.any_sample(route).map(|sample| sample.does);
-        let is_open = |route: &Route| !matches!(does(route), Some(Does::Hang | Does::Panic));
+        let is_open = |route: &Route| does(route) != Some(Does::Hang);
         self.routes(true).into_iter().filter(is_open).collect()
     }
 
@@ -293,6 +309,9 @@ impl<'s> Bench<'s> {
             ask.streams = sample.does == Does::Stream;
             if sample.is_grpc {
                 ask.version = Version::HTTP_2;
+            }
+            if sample.is_keyed {
+                ask = ask.key(&fresh());
             }
         }
         ask

@@ -108,9 +108,11 @@ impl Ask {
         self.header(HeaderName::from_static("x-request-id"), id)
     }
 
-    /// Under an `Idempotency-Key`.
-    pub fn key(self, key: &str) -> Self {
-        self.header(HeaderName::from_static("idempotency-key"), key)
+    /// Under this `Idempotency-Key`, in place of any other.
+    pub fn key(mut self, key: &str) -> Self {
+        const NAME: HeaderName = HeaderName::from_static("idempotency-key");
+        self.headers.remove(NAME);
+        self.header(NAME, key)
     }
 
     pub fn bearer(self, token: &str) -> Self {

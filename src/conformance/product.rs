@@ -23,6 +23,9 @@ use crate::error::Error;
 use crate::platform::Platform;
 use crate::serve;
 
+/// A route that the suite adds to those of the product: its handler panics.
+pub(super) const PANICS: &str = "/halfbyte-conformance/panics";
+
 /// What stands around the product.
 pub(super) struct Suite {
     pub conformance: Conformance,
@@ -206,6 +209,8 @@ impl Suite {
         let config = self.config(variables)?;
         let started = (self.conformance.start)(config).await;
         let (platform, routes) = started.map_err(|error| format!("the product does not start: {error:?}"))?;
+        let panics = async || -> &'static str { panic!("the suite wants to see what a client sees of this") };
+        let routes = routes.merge(axum::Router::new().route(PANICS, axum::routing::get(panics)));
         #[cfg(test)]
         let routes = self.conformance.mutation.with(&platform, self.conformance.mutation.inside(routes));
         Ok((platform, routes))

@@ -67,13 +67,7 @@ impl Scarce {
     async fn all(bench: &mut Bench<'_>) -> Result<Vec<Self>, String> {
         let mut all = Vec::new();
         for metered in Metered::as_planned(bench).await? {
-            if let Some(scarce) = Self::of(bench, metered, true).await? {
-                let missing = LEFT - scarce.calls;
-                if missing > 0 {
-                    scarce.metered.grant(bench, missing).await?;
-                }
-                all.push(Self { calls: LEFT, ..scarce });
-            }
+            all.extend(Self::of(bench, metered, true).await?);
         }
         Ok(all)
     }
@@ -88,7 +82,8 @@ impl Scarce {
         Ok(all)
     }
 
-    /// `None` where nothing limits it. What is left of less than a call is held too unless it `is_granted` more.
+    /// `None` where nothing limits it. Where the plan has less than [`LEFT`] calls, it `is_granted` the rest, or what is left of less than a
+    /// call is held too.
     async fn of(bench: &Bench<'_>, metered: Metered, is_granted: bool) -> Result<Option<Self>, String> {
         let billing = bench.product.platform.billing();
         let reserve = async |units| {
@@ -107,9 +102,14 @@ impl Scarce {
             _ => return Err("a reservation of another kind".to_owned()),
         };
         let included = left + used(bench.product, &metered.tenant, &metered.meter).await?;
-        let calls = LEFT.min(left / metered.units.max(1));
-        let rest = if is_granted && calls < LEFT { 0 } else { left - calls * metered.units };
-        let held = match rest {
+        let wanted = LEFT * metered.units + metered.spare;
+        if is_granted && left < wanted {
+            metered.grant_units(bench, wanted - left).await?;
+            return Ok(Some(Self { metered, calls: LEFT, included, held: None }));
+        }
+        // The last one needs room for what it does not use.
+        let calls = LEFT.min(left.saturating_sub(metered.spare) / metered.units.max(1));
+        let held = match left.saturating_sub(calls * metered.units + metered.spare) {
             0 => None,
             rest => match reserve(rest).await? {
                 Reservation::Held(held) => Some(held),
@@ -146,6 +146,22 @@ impl Scarce {
         Ok(good)
     }
 
+    /// As [`burst`](Self::burst), and then one after the other until no more succeeds: where calls reserve more than they use, not all that
+    /// is left can be had at once.
+    async fn use_up(&self, bench: &mut Bench<'_>, products: &[&Product], calls: usize) -> Result<Vec<Ask>, String> {
+        let mut good = self.burst(bench, products, calls).await?;
+        while self.metered.spare > 0 && good.len() <= calls {
+            // That nothing was left is believed for a moment.
+            sleep(Duration::from_millis(300)).await;
+            let more = self.burst(bench, &products[..1], 1).await?;
+            if more.is_empty() {
+                break;
+            }
+            good.extend(more);
+        }
+        Ok(good)
+    }
+
     /// Whether it is the refusal of a used-up limit, with all of its headers.
     fn is_exhausted(&self, answer: &Answer) -> Result<(), String> {
         // Who has only what was granted has paid for it in advance.
@@ -175,7 +191,7 @@ async fn hard_limit(bench: &mut Bench<'_>) -> Found {
     }
     for scarce in routes {
         let product = bench.product;
-        let good = scarce.burst(bench, &[product], 24).await?;
+        let good = scarce.use_up(bench, &[product], 24).await?;
         ensure(good.len() as u64 == LEFT, || format!("{LEFT} calls were left, and {} got through", good.len()))?;
         scarce.metered.counted(bench, LEFT, "24 calls at once with 5 left").await?;
         scarce.is_exhausted(&bench.send(scarce.metered.good.clone().key(&fresh())).await?)?;
@@ -195,11 +211,11 @@ async fn grants(bench: &mut Bench<'_>) -> Found {
     }
     for scarce in routes {
         let product = bench.product;
-        scarce.burst(bench, &[product], 8).await?;
+        scarce.use_up(bench, &[product], 8).await?;
         let before = bench.send(scarce.metered.good.clone().key(&fresh())).await?;
         scarce.is_exhausted(&before)?;
         scarce.metered.grant(bench, 3).await?;
-        let good = scarce.burst(bench, &[product], 8).await?.len();
+        let good = scarce.use_up(bench, &[product], 8).await?.len();
         ensure(good == 3, || format!("3 calls were granted, and {good} got through"))?;
         scarce.metered.counted(bench, LEFT + 3, "the limit and 3 calls that were granted").await?;
         let after = bench.send(scarce.metered.good.clone().key(&fresh())).await?;
@@ -334,7 +350,7 @@ async fn two_processes(bench: &mut Bench<'_>) -> Found {
         let good = good?.len() as u64;
         ensure(good <= LEFT, || format!("{LEFT} calls were left, and two processes let {good} through"))?;
         scarce.metered.counted(bench, good, "a burst over two processes").await?;
-        let rest = scarce.burst(bench, &[product], 8).await?.len() as u64;
+        let rest = scarce.use_up(bench, &[product], 8).await?.len() as u64;
         ensure(good + rest == LEFT, || {
             format!("{LEFT} calls were left: {good} got through, and {rest} once the other process had ended")
         })?;

@@ -8,9 +8,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::bench::{Bench, fresh};
 use super::check::{Check, Found, Holds, NO_ROUTE, ensure};
 use super::client::{Answer, Ask};
+use super::product::PANICS;
 use super::provoke::{self, Provoked};
 use super::quota::Scarce;
-use super::sample::Does;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -240,9 +240,7 @@ async fn while_the_issuer_is_away(bench: &mut Bench<'_>) -> Result<Vec<(Ask, Ans
 }
 
 async fn internal(bench: &mut Bench<'_>) -> Found {
-    let Some(route) = bench.that(Does::Panic) else { return Ok(Holds::NotHere("no sample panics")) };
-    let tenant = bench.customer().await?;
-    let ask = bench.ask(&route, tenant.as_str()).bearer(&bench.token(&bench.persona(&route, &tenant)));
+    let ask = Ask::new("GET", PANICS);
     rows(bench, vec![Provoked { ask, kind: Kind::Internal, challenge: String::new() }]).await
 }
 
@@ -431,8 +429,8 @@ async fn quota(bench: &mut Bench<'_>) -> Found {
             is_row(&refused, Kind::QuotaExhausted, "", &metadata).map_err(|how| of(&ask, how))?;
             let (policy, left) = (refused.header("ratelimit-policy"), refused.header("ratelimit"));
             let says = |text: Option<&str>, start: String| text.is_some_and(|text| text.starts_with(&start));
-            let is_said =
-                says(policy, format!("\"{feature}\";q={included};w=")) && says(left, format!("\"{feature}\";r=0;t="));
+            let is_said = says(policy, format!("\"{feature}\";q={included};w="))
+                && says(left, format!("\"{feature}\";r={};t=", scarce.metered.spare));
             ensure(is_said, || of(&ask, format!("RateLimit-Policy is {policy:?}, RateLimit {left:?}")))?;
         }
         scarce.give_back(bench).await?;

@@ -21,11 +21,19 @@ pub struct Sample {
     pub(super) parameters: Vec<(String, String)>,
     pub(super) is_grpc: bool,
     pub(super) roles: Vec<String>,
+    /// Whether a person calls it, and not a program.
+    pub(super) is_of_user: bool,
     pub(super) units: u64,
+    /// What is reserved for a call beyond what it uses.
+    pub(super) spare: u64,
+    /// Whether what it uses is counted while its body is sent.
+    pub(super) is_counted_in_body: bool,
     /// The route that makes what this one asks for, and where its answer says which.
     pub(super) made_by: Option<(String, String)>,
     /// Whether a second call about the same fails.
     pub(super) is_once: bool,
+    /// Whether it fails without an `Idempotency-Key`.
+    pub(super) is_keyed: bool,
     /// Whether it only reads, whatever its method.
     pub(super) reads: bool,
     pub(super) does: Does,
@@ -37,7 +45,6 @@ pub(super) enum Does {
     /// With success.
     #[default]
     Succeed,
-    Panic,
     /// Not before the deadline.
     Hang,
     /// With a body that goes on until the caller's credential ends.
@@ -61,9 +68,13 @@ impl Sample {
             parameters: Vec::new(),
             is_grpc: false,
             roles: Vec::new(),
+            is_of_user: false,
             units: 1,
+            spare: 0,
+            is_counted_in_body: false,
             made_by: None,
             is_once: false,
+            is_keyed: false,
             reads: false,
             does: Does::Succeed,
         }
@@ -138,9 +149,37 @@ impl Sample {
         self
     }
 
+    /// Calls as a person who has signed in (`HalfByte::User` to policies). Without it a program calls, for itself (`HalfByte::Service`).
+    ///
+    /// ```
+    /// use halfbyte::conformance::Sample;
+    ///
+    /// let sign = Sample::of("POST /contracts").json(r#"{"title":"Rent"}"#).by_user();
+    /// ```
+    pub fn by_user(self) -> Self {
+        Self { is_of_user: true, ..self }
+    }
+
     /// How many units of its meter a call uses; 1 unless said.
     pub fn units(self, units: u64) -> Self {
         Self { units, ..self }
+    }
+
+    /// How many units are reserved for a call that uses fewer of them, as [`units`](Self::units) says before this.
+    ///
+    /// ```
+    /// use halfbyte::conformance::Sample;
+    ///
+    /// // Of up to 4,000 words that the request allows for, this answer has 12.
+    /// let ask = Sample::of("POST /answers").json(r#"{"most":4000}"#).units(12).reserves(4000);
+    /// ```
+    pub fn reserves(self, units: u64) -> Self {
+        Self { spare: units.saturating_sub(self.units), ..self }
+    }
+
+    /// What a call uses is counted while its body is sent: whoever hangs up has used a part.
+    pub fn counted_in_body(self) -> Self {
+        Self { is_counted_in_body: true, ..self }
     }
 
     /// Asks for what the sample of `route` made, which `pointer` (RFC 6901) names in its answer. It stands where the route's guard looks for the
@@ -164,6 +203,17 @@ impl Sample {
         Self { is_once: true, ..self }
     }
 
+    /// Each call has an `Idempotency-Key` of its own: without one the handler refuses it.
+    ///
+    /// ```
+    /// use halfbyte::conformance::Sample;
+    ///
+    /// let pay = Sample::of("POST /payments").json(r#"{"cents":1200}"#).keyed();
+    /// ```
+    pub fn keyed(self) -> Self {
+        Self { is_keyed: true, ..self }
+    }
+
     /// It only reads though its method is not `GET` or `HEAD`, which do by default: a search by `POST`, a method of gRPC. Where policies are
     /// asked, its action is one that a suspended tenant may still do.
     ///
@@ -174,11 +224,6 @@ impl Sample {
     /// ```
     pub fn reads(self) -> Self {
         Self { reads: true, ..self }
-    }
-
-    /// Its handler panics: with it the suite sees what a defect looks like to a client.
-    pub fn panics(self) -> Self {
-        Self { does: Does::Panic, ..self }
     }
 
     /// Its handler answers nothing for longer than the deadline, and does nothing else: with it the suite sees a deadline that passes and

@@ -59,7 +59,8 @@ struct Made {
     status: u16,
     route: Option<Route>,
     refusal: Option<Kind>,
-    caller: Option<TenantId>,
+    /// The tenant, and whether it was a person.
+    caller: Option<(TenantId, bool)>,
 }
 
 async fn make(bench: &mut Bench<'_>, ask: Ask) -> Result<Made, String> {
@@ -87,9 +88,10 @@ async fn requests(bench: &mut Bench<'_>) -> Result<Vec<Made>, String> {
             if !bench.is_once_for_all(&route) {
                 asks.push(bench.again(&route, &tenant, &good).await?.http2());
             }
+            let caller = (tenant, bench.is_of_user(&route));
             for ask in asks {
                 let made = make(bench, ask).await?;
-                all.push(Made { route: Some(route.clone()), caller: Some(tenant.clone()), ..made });
+                all.push(Made { route: Some(route.clone()), caller: Some(caller.clone()), ..made });
             }
         }
     }
@@ -123,8 +125,9 @@ fn says(span: &Span, made: &Made) -> Result<(), String> {
     }
     is("halfbyte.refusal", made.refusal.map(Kind::slug))?;
     if made.caller.is_some() || made.refusal.is_some() {
-        is("halfbyte.tenant", made.caller.as_ref().map(TenantId::as_str))?;
-        is("halfbyte.principal.kind", made.caller.as_ref().map(|_| "service"))?;
+        is("halfbyte.tenant", made.caller.as_ref().map(|(tenant, _)| tenant.as_str()))?;
+        let kind = |(_, is_user): &(TenantId, bool)| if *is_user { "user" } else { "service" };
+        is("halfbyte.principal.kind", made.caller.as_ref().map(kind))?;
     }
     ensure(span.is_error == (made.status >= 500), || format!("{} is an error, or is none", span.name))
 }

@@ -3,7 +3,6 @@
 use halfbyte_billing::GrantSpec;
 use halfbyte_core::problem::Kind;
 use halfbyte_core::{TenantId, error_chain};
-use halfbyte_identity::testing::Persona;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
@@ -62,6 +61,9 @@ pub(super) struct Metered {
     pub good: Ask,
     /// What a call uses.
     pub units: u64,
+    /// What is reserved for it beyond that.
+    pub spare: u64,
+    is_counted_in_body: bool,
     /// What was used before any call of a check: by what the sample is made of.
     before: u64,
 }
@@ -71,7 +73,7 @@ impl Metered {
     pub async fn all(bench: &mut Bench<'_>) -> Result<Vec<Self>, String> {
         let all = Self::as_planned(bench).await?;
         for metered in &all {
-            metered.grant(bench, 10_000).await?;
+            metered.grant_units(bench, 10_000 * (metered.units + metered.spare)).await?;
         }
         Ok(all)
     }
@@ -89,8 +91,10 @@ impl Metered {
             let Some(good) = bench.good(&route, &tenant).await? else {
                 return Err(format!("{} {} is metered and has no sample: give it one", route.method, route.path));
             };
-            let units = bench.sample(&route).map_or(1, |sample| sample.units);
-            let metered = Self { route, feature, meter, tenant, good, units, before: 0 };
+            let sample = bench.sample(&route);
+            let (units, spare) = sample.map_or((1, 0), |sample| (sample.units, sample.spare));
+            let is_counted_in_body = sample.is_some_and(|sample| sample.is_counted_in_body);
+            let metered = Self { route, feature, meter, tenant, good, units, spare, is_counted_in_body, before: 0 };
             let before = metered.used(bench).await?;
             all.push(Self { before, ..metered });
         }
@@ -99,7 +103,12 @@ impl Metered {
 
     /// Gives its customer so many calls more.
     pub async fn grant(&self, bench: &Bench<'_>, calls: u64) -> Result<(), String> {
-        let grant = GrantSpec::new(fresh(), &*self.feature, calls * self.units);
+        self.grant_units(bench, calls * self.units).await
+    }
+
+    /// Gives its customer so many units more.
+    pub async fn grant_units(&self, bench: &Bench<'_>, units: u64) -> Result<(), String> {
+        let grant = GrantSpec::new(fresh(), &*self.feature, units);
         let granted = bench.product.platform.billing().customers().grant(&self.tenant, grant).await;
         granted.map(drop).map_err(|error| error_chain(&error).to_string())
     }
@@ -149,7 +158,7 @@ async fn without_tenant(bench: &mut Bench<'_>) -> Found {
         let issuer = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
         let tenant = format!("subject:{issuer}#{subject}");
         let tenant = bench.suite.customer(bench.product, &tenant).await?;
-        let persona = Persona::service(&subject);
+        let persona = bench.caller(&route, &subject);
         let persona = persona.scopes(route.asks.scopes.iter().map(String::as_str));
         let ask = bench.ask(&route, tenant.as_str()).key(&fresh());
         is_good(&bench.send(ask.clone().bearer(&bench.token(&persona))).await?)?;
@@ -192,7 +201,10 @@ async fn hung_up(bench: &mut Bench<'_>) -> Found {
     }
     for metered in routes {
         let mut calls = 0;
-        for when in [HangUp::BeforeTheHead, HangUp::AfterTheHead] {
+        let times = [HangUp::BeforeTheHead, HangUp::AfterTheHead];
+        // Of what is counted in the body, a part is used then; how much, nobody outside knows.
+        let is_known = |when: &HangUp| !metered.is_counted_in_body || matches!(when, HangUp::BeforeTheHead);
+        for when in times.into_iter().filter(is_known) {
             for good in [metered.good.clone(), metered.good.clone().http2()] {
                 if matches!(when, HangUp::BeforeTheHead) && good.body.len() < 2 {
                     // There is no half of it.
@@ -236,12 +248,14 @@ async fn keys(bench: &mut Bench<'_>) -> Found {
         }
         metered.counted(bench, 2, "16 calls at once with another Idempotency-Key").await?;
         for ask in [metered.good.clone(), metered.good.clone().http2()] {
+            let ask = if bench.is_keyed(&metered.route) { ask.key(&fresh()) } else { ask };
             is_good(&bench.send(ask).await?)?;
         }
-        metered.counted(bench, 4, "two calls without one").await?;
+        metered.counted(bench, 4, "two calls without one, or each with its own").await?;
         // It is the tenant's: another one's is another.
         let other = bench.customer().await?;
-        Metered { tenant: other.clone(), ..metered.clone() }.grant(bench, 10).await?;
+        let others = Metered { tenant: other.clone(), ..metered.clone() };
+        others.grant_units(bench, 10 * (metered.units + metered.spare)).await?;
         if let Some(good) = bench.good(&metered.route, &other).await? {
             let before = used(bench.product, &other, &metered.meter).await?;
             is_good(&bench.send(good.key(&key)).await?)?;

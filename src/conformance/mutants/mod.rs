@@ -384,7 +384,6 @@ async fn a_check_that_could_ask_nothing_does_not_pass() {
         "who has used up a quota is refused with quota-exhausted, and told how much there is and when again",
         "who is past due has to pay, who has paused has nothing, and both go on once that is over",
         "a change of a customer shows at once where it is made, and a little later in other processes",
-        "a handler that panics is answered with internal",
         "a handler that takes longer than the deadline is answered with deadline-exceeded",
         "a stream that is tied to its caller breaks off when the credential is revoked",
     ];

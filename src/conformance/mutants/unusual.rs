@@ -1,5 +1,5 @@
 //! A sound product of what is not usual: bodies that are not JSON, metered gRPC, secrets that are keys, public routes that do not end, and
-//! several parameters in a path.
+//! several parameters in a path, routes for people alone and ones that ask for an idempotency key.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -69,7 +69,10 @@ action ReadNote in [HalfByte::Action::"Read"] appliesTo { principal: [HalfByte::
 action FindNotes in [HalfByte::Action::"Read"] appliesTo { principal: [HalfByte::User, HalfByte::Service], resource: HalfByte::Tenant };
 "#;
 
-const POLICIES: &str = r#"permit (principal, action in [Action::"ReadNote", Action::"FindNotes"], resource);"#;
+const POLICIES: &str = r#"
+permit (principal, action == Action::"ReadNote", resource);
+permit (principal is HalfByte::User, action == Action::"FindNotes", resource);
+"#;
 
 const READ: Action = Action::new("ReadNote");
 const FIND: Action = Action::new("FindNotes");
@@ -152,12 +155,12 @@ pub(super) fn product() -> Conformance {
     bare.plan("all")
         .secret("seal", &pem())
         .secret("seal", &pem())
-        .sample(Sample::of("POST /imports").body("text/csv", CSV).header(PARTNER, partner))
+        .sample(Sample::of("POST /imports").body("text/csv", CSV).header(PARTNER, partner).keyed().units(2).reserves(5))
         .sample(Sample::grpc("unusual.v1.Labels", "Make").message(MESSAGE))
         .sample(Sample::of("GET /events").streams())
         .sample(Sample::of("GET /feed").streams())
-        .sample(Sample::of("POST /found").json("{}").reads())
-        .sample(Sample::of("POST /found/more").json("{}").reads())
+        .sample(Sample::of("POST /found").json("{}").reads().by_user())
+        .sample(Sample::of("POST /found/more").json("{}").reads().by_user())
         .sample(Sample::of("POST /opening").once())
         .sample(Sample::of("GET /waits").hangs())
         .sample(Sample::of("POST /tenants/{tenant}/notes"))
@@ -174,7 +177,8 @@ fn routes(platform: &Platform, notes: Notes) -> Result<Routes<Notes>, crate::Err
     const OF_TENANT: &str = "/tenants/{tenant}/notes/{id}";
     let seal = platform.secrets().get::<Seal>("seal");
     let import = async move |headers: HeaderMap, body: Bytes| {
-        if headers.get(PARTNER).is_none_or(|key| key != PARTNERS_KEY) {
+        let is_partner = headers.get(PARTNER).is_some_and(|key| key == PARTNERS_KEY);
+        if !is_partner || !headers.contains_key("idempotency-key") {
             return Err(StatusCode::BAD_REQUEST);
         }
         if headers.get(CONTENT_TYPE).is_none_or(|is| is != "text/csv") || body != CSV {
@@ -209,6 +213,8 @@ fn routes(platform: &Platform, notes: Notes) -> Result<Routes<Notes>, crate::Err
     let may_find = platform.require(&["NOTES:FIND"]).authorize(FIND);
     let in_path = platform.require(&["notes:write"]).tenant_in_path("/tenants/{tenant}/notes");
     let may_read = platform.require(&["notes:read"]).tenant_in_path(OF_TENANT).authorize(READ);
+    // Of up to five lines that a request may have.
+    let imports = platform.require(&["imports:write"]).feature("imports")?.units(|_| 5).units_of_response(|_| Some(2));
     Ok(platform
         .routes()
         .with_state(notes)
@@ -218,7 +224,7 @@ fn routes(platform: &Platform, notes: Notes) -> Result<Routes<Notes>, crate::Err
         .route("POST /found/more", may_find.feature("searches")?, "found")
         .route("POST /opening", platform.require(&["opening"]), open)
         .route("GET /waits", Public, async || std::future::pending::<&'static str>().await)
-        .route("POST /imports", platform.require(&["imports:write"]).feature("imports")?, import)
+        .route("POST /imports", imports, import)
         .route("POST /tenants/{tenant}/notes", in_path, make)
         .route("GET /tenants/{tenant}/notes/{id}", may_read.in_path("Note", OF_TENANT), "a note")
         .route("GET /conformance/{region}/notes/{note}", platform.require(&["notes:read"]), find)
