@@ -20,31 +20,42 @@ use super::client::{Answer, Ask, PATIENCE};
 /// One connection to a product, for one request after the other.
 pub(super) struct Connection {
     to: SocketAddr,
-    sender: Sender,
+    sender: Sender<Sent>,
     /// Drives it, until it is dropped.
     _driver: JoinSet<()>,
 }
 
-enum Sender {
-    Http1(http1::SendRequest<Sent>),
-    Http2(http2::SendRequest<Sent>),
+/// What sends the requests of a connection, whose bodies are `B`.
+pub(super) enum Sender<B> {
+    Http1(http1::SendRequest<B>),
+    Http2(http2::SendRequest<B>),
 }
 
-impl Connection {
-    pub async fn open(to: SocketAddr, version: Version) -> Result<Self, BoxError> {
-        let stream = TcpStream::connect(to).await?;
+impl<B> Sender<B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    /// The connection lives as long as what drives it.
+    pub async fn open(stream: TcpStream, version: Version) -> Result<(Self, JoinSet<()>), BoxError> {
         stream.set_nodelay(true)?;
         let io = TokioIo::new(stream);
         let mut driver = JoinSet::new();
         let sender = if version == Version::HTTP_2 {
             let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
             driver.spawn(async { _ = connection.await });
-            Sender::Http2(sender)
+            Self::Http2(sender)
         } else {
             let (sender, connection) = http1::handshake(io).await?;
             driver.spawn(async { _ = connection.await });
-            Sender::Http1(sender)
+            Self::Http1(sender)
         };
+        Ok((sender, driver))
+    }
+}
+
+impl Connection {
+    pub async fn open(to: SocketAddr, version: Version) -> Result<Self, BoxError> {
+        let (sender, driver) = Sender::open(TcpStream::connect(to).await?, version).await?;
         Ok(Self { to, sender, _driver: driver })
     }
 

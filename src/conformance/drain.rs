@@ -12,8 +12,6 @@ use halfbyte_core::lifecycle::Phase;
 use halfbyte_core::problem::Kind;
 use http::Version;
 use http_body_util::Full;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::bench::Bench;
 use super::check::{Found, Holds, ensure};
 use super::client::{Answer, Ask, PATIENCE};
-use super::connection::Half;
+use super::connection::{Half, Sender};
 use super::refusals::is_refusal;
 use super::usage::{Metered, fresh};
 
@@ -44,14 +42,9 @@ struct Load {
 /// A connection on which one request goes after the other.
 struct Client {
     to: SocketAddr,
-    sender: Sender,
+    sender: Sender<Full<Bytes>>,
     /// Drives it, until it is dropped.
     _driver: JoinSet<()>,
-}
-
-enum Sender {
-    Http1(http1::SendRequest<Full<Bytes>>),
-    Http2(http2::SendRequest<Full<Bytes>>),
 }
 
 /// Why there is no answer.
@@ -68,18 +61,7 @@ enum Missed {
 
 impl Client {
     async fn open(stream: TcpStream, to: SocketAddr, version: Version) -> Result<Self, BoxError> {
-        stream.set_nodelay(true)?;
-        let io = TokioIo::new(stream);
-        let mut driver = JoinSet::new();
-        let sender = if version == Version::HTTP_2 {
-            let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
-            driver.spawn(async { _ = connection.await });
-            Sender::Http2(sender)
-        } else {
-            let (sender, connection) = http1::handshake(io).await?;
-            driver.spawn(async { _ = connection.await });
-            Sender::Http1(sender)
-        };
+        let (sender, driver) = Sender::open(stream, version).await?;
         Ok(Self { to, sender, _driver: driver })
     }
 

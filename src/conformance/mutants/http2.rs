@@ -8,10 +8,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpListener;
 
 use super::requests::any_head;
-use super::{Mutant, behind};
+use super::{Mutant, behind, listener};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant { what: "any number of headers is read", clause: "HB-REQ-008", make: |sound| behind(sound, any_head) },
@@ -36,10 +35,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 
 /// Answers everything well itself, with the limits of `change` in place of the product's.
 fn gateway(change: fn(&mut auto::Builder<TokioExecutor>)) -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let listener = TcpListener::from_std(listener).unwrap();
+    let (listener, address) = listener();
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http2().max_header_list_size(64 * 1024);
     change(&mut http);

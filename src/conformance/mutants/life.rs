@@ -14,11 +14,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::super::Conformance;
-use super::{Mutant, admin, behind, ending, outside, with};
+use super::{Mutant, admin, behind, ending, listener, outside, with};
 use crate::error::{Error, ErrorKind};
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -163,10 +163,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 
 /// Answers itself, and well, what comes by this version of HTTP, whatever its product is told; the rest it hands on.
 fn deaf(product: SocketAddr, version: Version) -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let listener = TcpListener::from_std(listener).unwrap();
+    let (listener, address) = listener();
     drop(tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             drop(tokio::spawn(async move {
@@ -215,10 +212,7 @@ fn hanging_up(sound: Conformance, version: Version, from: Phase) -> Conformance 
 
 /// A proxy that after a while closes a connection of HTTP/2 when the next request comes over it. It is there as long as the product.
 fn closing(product: SocketAddr) -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let listener = TcpListener::from_std(listener).unwrap();
+    let (listener, address) = listener();
     drop(tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let Ok(mut server) = TcpStream::connect(product).await else { break };

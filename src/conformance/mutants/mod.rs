@@ -112,8 +112,7 @@ impl Mutation {
             }
         };
         let service = change(Router::new().fallback(forward));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (listener, address) = listener();
         drop(tokio::spawn(async { axum::serve(listener, service).await }));
         address
     }
@@ -156,6 +155,14 @@ fn outside(conformance: Conformance, change: impl Fn(Router) -> Router + Send + 
 /// Broken inside the layers.
 fn inside(conformance: Conformance, change: impl Fn(Router) -> Router + Send + Sync + 'static) -> Conformance {
     Conformance { mutation: Mutation { inside: Some(Arc::new(change)), ..conformance.mutation }, ..conformance }
+}
+
+/// Where something that stands before a product is reached.
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    (TcpListener::from_std(listener).unwrap(), address)
 }
 
 /// Broken before the layers.

@@ -1,11 +1,11 @@
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderValue, StatusCode, Version};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::tamper::{all, answers, bodies, on, requests, rewritten};
-use super::{Mutant, behind, boasting};
+use super::{Mutant, behind, boasting, listener};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -158,10 +158,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 /// Answers well whatever is sent to it.
 #[expect(clippy::disallowed_methods, reason = "it is no part of the product")]
 pub(super) fn any_head(_product: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    listener.set_nonblocking(true).expect("a socket");
-    let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+    let (listener, address) = listener();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
