@@ -11,6 +11,9 @@ const ROUNDS: usize = 200;
 /// About as many as come while usage gathers for a commit.
 const BATCH: u32 = 200;
 
+/// So many are not timed before each batch.
+const WARM: u32 = 50;
+
 /// What each route takes over the same handler on bare axum; `name` is said before that of the route.
 pub fn measure(name: &str, endpoint: Option<&str>) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
@@ -22,6 +25,8 @@ pub fn measure(name: &str, endpoint: Option<&str>) -> Result<(), Failure> {
         let ours = || process.call(&process.ours, route);
         let mut pairs = Vec::with_capacity(ROUNDS);
         for _ in 0..ROUNDS {
+            // What was committed in between has taken their place in the processor's caches.
+            side_by_side(1, WARM, &ours, || process.call(&process.bare, route));
             pairs.push(side_by_side(1, BATCH, &ours, || process.call(&process.bare, route)));
             // Nothing else runs on this thread meanwhile; served, it is done every few milliseconds by another.
             process.settle();
