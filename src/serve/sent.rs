@@ -93,9 +93,6 @@ type End = Option<http::HeaderMap>;
 impl<B> Sent<B> {
     pub(super) fn new(body: B, open: Open, place: Option<Place>) -> Self {
         let (sending, rest) = (Sending::current(), Bytes::new());
-        if let Some(sending) = &sending {
-            sending.begins();
-        }
         Self { body, sending, rest, is_in_pieces: false, end: None, is_head: false, open, place }
     }
 

@@ -50,12 +50,6 @@ impl Sending {
         OF_THIS_STREAM.try_with(Clone::clone).ok()
     }
 
-    /// There is a body. It may not be asked for anything, as when there is no window for it.
-    pub(super) fn begins(&self) {
-        self.waits_for_more.store(false, Ordering::Relaxed);
-        self.begins_anew();
-    }
-
     /// So many bytes wait to be sent.
     pub(super) fn gives(&self, bytes: usize) {
         let had_more = !self.waits_for_more.swap(false, Ordering::Relaxed);
@@ -90,10 +84,9 @@ impl Sending {
         self.since.store(since, Ordering::Relaxed);
     }
 
-    /// Since when too little has been taken of what waits, if something does: also of what was not asked for yet.
+    /// Since when too little has been taken of what waits, if something does.
     fn waits_since(&self) -> Option<Instant> {
-        let is_taken = self.waits_for_more.load(Ordering::Relaxed) && self.is_all_sent();
-        (!is_taken).then(|| self.base + Duration::from_nanos(self.since.load(Ordering::Relaxed)))
+        (!self.is_all_sent()).then(|| self.base + Duration::from_nanos(self.since.load(Ordering::Relaxed)))
     }
 
     /// How many bytes are not sent.
@@ -236,25 +229,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_of_which_nothing_is_taken_for_a_minute_is_given_up() {
         assert_eq!(stream(&[(0, 1), (0, 1)], |_| 1000).await, (false, 60));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_that_is_not_asked_for_more_is_given_up() {
-        // As HTTP/2 asks for nothing that there is no window for: from the start, or once the pieces so far have filled it.
-        for pieces in [0, 1, 3] {
-            let begun = Instant::now();
-            let stream = async move {
-                let open = Arc::<Activity>::default().begin().0;
-                let mut body = Box::pin(Sent::new(After([(0, 9 * PIECE)].into(), None), open, None));
-                for _ in 0..pieces {
-                    drop(body.frame().await.unwrap().unwrap());
-                }
-                std::future::pending::<()>().await;
-            };
-            let given_up = Taken::new(stream, 60 * SECOND, PIECE);
-            tokio::time::timeout(1000 * SECOND, given_up).await.expect("it is given up");
-            assert_eq!(begun.elapsed().as_secs(), 60);
-        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -43,7 +43,7 @@ fn with_window(bytes: u32) -> h2::client::Builder {
 
 #[tokio::test]
 async fn responses_in_memory_that_are_not_taken_are_given_up_and_have_their_places_until_then() {
-    // A body is asked for nothing while there is no window for it: none at all, or none behind a whole piece.
+    // A piece is taken of a body before there is a window for it: none at all, or none behind a whole piece.
     for window in [0, 1, PIECE] {
         let mut served = Served::start(short()).await;
         let stream = TcpStream::connect(served.address).await.unwrap();
