@@ -72,8 +72,8 @@ impl Contract {
         }
     }
 
-    /// Everything that this version pins, a line each: layers, refusals and their headers, limits, defaults, names of attributes and metrics. A product whose
-    /// text differs behaves otherwise.
+    /// Everything that this version pins, a line each: layers, refusals and their headers, limits, defaults, names of attributes and
+    /// metrics. A product whose text differs behaves otherwise.
     ///
     /// ```
     /// use halfbyte::Contract;
@@ -187,17 +187,20 @@ impl Limits {
 }
 
 /// Each refusal in each of its forms.
-fn refusals() -> [Problem; 15] {
+fn refusals() -> [Problem; 18] {
     let (second, detail) = (Duration::from_secs(1), "why");
     let (hour, algorithms) = (3600 * second, "ALGS");
     let quota = Quota { name: "FEATURE".into(), limit: 10, remaining: 2, window: hour, resets_in: second };
     [
         Problem::unauthenticated(),
         Problem::invalid_token(detail),
+        Problem::invalid_token(detail).dpop(algorithms),
         Problem::invalid_dpop_proof(detail).dpop(algorithms),
         Problem::use_dpop_nonce("NONCE").dpop(algorithms),
         Problem::step_up_required("ACR", Some(hour)),
-        Problem::insufficient_scope(&["SCOPE"]),
+        Problem::step_up_required("ACR", None),
+        Problem::step_up_required("", Some(hour)),
+        Problem::insufficient_scope(&["ONE", "ANOTHER"]),
         Problem::forbidden(detail),
         Problem::not_entitled("FEATURE"),
         Problem::payment_required(detail),
