@@ -23,7 +23,7 @@ fn main() -> Result<(), Failure> {
         let ours = allocations(|| process.call(&process.ours, route));
         let bare = allocations(|| process.call(&process.bare, route));
         count(&format!("stack.{asks}.added_allocations"), ours.saturating_sub(bare));
-        process.settle();
+        process.settle()?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ pub fn measure(name: &str, endpoint: Option<&str>) -> Result<(), Failure> {
     for (asks, route) in Asks::ALL {
         let name = format!("{name}.{asks}");
         process.warm(route);
-        process.settle();
+        process.settle()?;
         let ours = || process.call(&process.ours, route);
         let mut pairs = Vec::with_capacity(ROUNDS);
         for _ in 0..ROUNDS {
@@ -29,7 +29,7 @@ pub fn measure(name: &str, endpoint: Option<&str>) -> Result<(), Failure> {
             side_by_side(1, WARM, &ours, || process.call(&process.bare, route));
             pairs.push(side_by_side(1, BATCH, &ours, || process.call(&process.bare, route)));
             // Nothing else runs on this thread meanwhile; served, it is done every few milliseconds by another.
-            process.settle();
+            process.settle()?;
         }
         let of = |which: fn(&Pair) -> Duration| median(pairs.iter().map(which).collect());
         let pair = Pair { ours: of(|pair| pair.ours), theirs: of(|pair| pair.theirs) };

@@ -138,11 +138,12 @@ impl InProcess {
     }
 
     /// Waits until all that was used is in the store.
-    pub fn settle(&self) {
-        self.runtime.block_on(async {
+    pub fn settle(&self) -> Result<(), Failure> {
+        let all = async {
             while self.platform.billing().stats().backlog > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-        });
+        };
+        Ok(self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), all).await })?)
     }
 }
