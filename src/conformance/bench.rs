@@ -255,10 +255,10 @@ impl<'s> Bench<'s> {
         self.any_sample(route).is_some_and(|sample| sample.is_once && sample.made_by.is_none())
     }
 
-    /// The public routes that answer who may call them with success: all but those whose samples say that they hang.
+    /// The public routes that answer who may call them with success: all but those whose samples say that they hang or panic.
     pub fn open(&self) -> Vec<Route> {
         let does = |route: &Route| self.any_sample(route).map(|sample| sample.does);
-        let is_open = |route: &Route| does(route) != Some(Does::Hang);
+        let is_open = |route: &Route| !matches!(does(route), Some(Does::Hang | Does::Panic));
         self.routes(true).into_iter().filter(is_open).collect()
     }
 

@@ -151,7 +151,7 @@ impl Scarce {
     async fn use_up(&self, bench: &mut Bench<'_>, products: &[&Product], calls: usize) -> Result<Vec<Ask>, String> {
         let mut good = self.burst(bench, products, calls).await?;
         while self.metered.spare > 0 && good.len() <= calls {
-            // That nothing was left is believed for a moment.
+            // That nothing was left is believed for a moment: `EXHAUSTED_FOR` in `halfbyte-billing`.
             sleep(Duration::from_millis(300)).await;
             let more = self.burst(bench, &products[..1], 1).await?;
             if more.is_empty() {

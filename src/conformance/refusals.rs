@@ -11,6 +11,7 @@ use super::client::{Answer, Ask};
 use super::product::PANICS;
 use super::provoke::{self, Provoked};
 use super::quota::Scarce;
+use super::sample::Does;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -240,8 +241,13 @@ async fn while_the_issuer_is_away(bench: &mut Bench<'_>) -> Result<Vec<(Ask, Ans
 }
 
 async fn internal(bench: &mut Bench<'_>) -> Found {
-    let ask = Ask::new("GET", PANICS);
-    rows(bench, vec![Provoked { ask, kind: Kind::Internal, challenge: String::new() }]).await
+    let mut asks = vec![Ask::new("GET", PANICS)];
+    for route in bench.those(Does::Panic) {
+        let tenant = bench.customer().await?;
+        asks.push(bench.ask(&route, tenant.as_str()).bearer(&bench.token(&bench.persona(&route, &tenant))));
+    }
+    let provoked = |ask| Provoked { ask, kind: Kind::Internal, challenge: String::new() };
+    rows(bench, asks.into_iter().map(provoked).collect()).await
 }
 
 /// The names of an object's members in the order of the text.

@@ -24,8 +24,8 @@ pub struct Sample {
     /// Whether a person calls it, and not a program.
     pub(super) is_of_user: bool,
     pub(super) units: u64,
-    /// What is reserved for a call beyond what it uses.
-    pub(super) spare: u64,
+    /// What is reserved for a call, if that is more.
+    reserves: u64,
     /// Whether what it uses is counted while its body is sent.
     pub(super) is_counted_in_body: bool,
     /// The route that makes what this one asks for, and where its answer says which.
@@ -45,6 +45,7 @@ pub(super) enum Does {
     /// With success.
     #[default]
     Succeed,
+    Panic,
     /// Not before the deadline.
     Hang,
     /// With a body that goes on until the caller's credential ends.
@@ -70,7 +71,7 @@ impl Sample {
             roles: Vec::new(),
             is_of_user: false,
             units: 1,
-            spare: 0,
+            reserves: 0,
             is_counted_in_body: false,
             made_by: None,
             is_once: false,
@@ -165,7 +166,7 @@ impl Sample {
         Self { units, ..self }
     }
 
-    /// How many units are reserved for a call that uses fewer of them, as [`units`](Self::units) says before this.
+    /// How many units are reserved for a call that uses fewer of them.
     ///
     /// ```
     /// use halfbyte::conformance::Sample;
@@ -174,10 +175,23 @@ impl Sample {
     /// let ask = Sample::of("POST /answers").json(r#"{"most":4000}"#).units(12).reserves(4000);
     /// ```
     pub fn reserves(self, units: u64) -> Self {
-        Self { spare: units.saturating_sub(self.units), ..self }
+        Self { reserves: units, ..self }
     }
 
-    /// What a call uses is counted while its body is sent: whoever hangs up has used a part.
+    /// What is reserved for a call beyond what it uses.
+    pub(super) fn spare(&self) -> u64 {
+        self.reserves.saturating_sub(self.units)
+    }
+
+    /// What a call uses is counted in its body, by [`units_of_body`](crate::FeatureGuard::units_of_body) or
+    /// [`at_end_of_body`](crate::FeatureGuard::at_end_of_body): whoever hangs up may have used a part, of which the suite does not ask how
+    /// much it is.
+    ///
+    /// ```
+    /// use halfbyte::conformance::Sample;
+    ///
+    /// let export = Sample::of("GET /export").units(3).counted_in_body();
+    /// ```
     pub fn counted_in_body(self) -> Self {
         Self { is_counted_in_body: true, ..self }
     }
@@ -203,7 +217,7 @@ impl Sample {
         Self { is_once: true, ..self }
     }
 
-    /// Each call has an `Idempotency-Key` of its own: without one the handler refuses it.
+    /// Its calls have an `Idempotency-Key`, without which the handler refuses them.
     ///
     /// ```
     /// use halfbyte::conformance::Sample;
@@ -230,6 +244,12 @@ impl Sample {
     /// a service that is overloaded. That takes as long as the deadline.
     pub fn hangs(self) -> Self {
         Self { does: Does::Hang, ..self }
+    }
+
+    /// Its handler panics: the suite has such a route of its own, which stands beside those of the product and not inside what the product may
+    /// have laid around them.
+    pub fn panics(self) -> Self {
+        Self { does: Does::Panic, ..self }
     }
 
     /// It answers with a body that begins at once and goes on for longer than a minute; behind a guard, one that is tied to its caller

@@ -11,7 +11,7 @@ use super::{Grant, Moments};
 use crate::account::{MeteredRight, Mode};
 use crate::{Feature, Meter};
 
-/// For so long after the store said that nothing is left it is not asked again.
+/// For so long after the store said that nothing is left it is not asked again. The conformance suite waits for a little longer.
 const EXHAUSTED_FOR: Duration = Duration::from_millis(250);
 
 /// A metered feature, and the meter that counts its use.

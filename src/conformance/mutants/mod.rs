@@ -449,7 +449,9 @@ async fn a_sound_product_conforms_whose_bodies_secrets_and_paths_are_not_the_usu
     let not_asked: Vec<_> = report.not_asked.iter().map(|not_asked| (&*not_asked.of, &*not_asked.why)).collect();
     let expected = [
         ("POST /payouts", "a bank would have to be there"),
+        ("GET /export", super::usage::IN_BODY),
         ("GET /feed", "its answers do not end, as its sample says: what they use is not known"),
+        ("POST /imports", super::usage::KEYED),
         ("POST /opening", "a second call of it fails, as its sample says"),
     ];
     assert_eq!(not_asked, expected);

@@ -128,6 +128,7 @@ pub(super) fn built(change: fn(Builder) -> Builder) -> Conformance {
     .sample(Sample::of("GET /strong"))
     .sample(Sample::of("GET /extras"))
     .sample(Sample::of("POST /few"))
+    .sample(Sample::of("GET /panics").panics())
     .sample(Sample::of("GET /hangs").hangs())
     .sample(Sample::of("GET /stream").streams())
 }
@@ -157,6 +158,7 @@ fn routes(platform: &Platform, app: App) -> Result<Routes<App>, crate::Error> {
         .route("GET /strong", strong.acr(&["phr", "phrh"]).max_age(recent), "yours")
         .route("GET /extras", platform.require(&[]).feature("extras")?, "yours")
         .route("POST /few", platform.require(&[]).feature("few")?, "yours")
+        .route("GET /panics", platform.require(&[]), async || -> &'static str { panic!("on purpose: a secret") })
         .route("GET /hangs", platform.require(&[]), async || std::future::pending::<&'static str>().await)
         .route("GET /stream", platform.require(&[]), flow)
         .route("POST /seals", may_seal, seal)

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ const CATALOG: &str = r#"
     [features.imports]
     product = "unusual"
     meter = "imports"
+    [meters.exports]
+    product = "unusual"
+    unit = "KiB"
+    [features.exports]
+    product = "unusual"
+    meter = "exports"
     [meters.calls]
     product = "unusual"
     unit = "call"
@@ -57,6 +64,7 @@ const CATALOG: &str = r#"
     [plans.all]
     features.feeds = { limit = 10, per = "day" }
     features.searches = true
+    features.exports = { limit = 50, per = "day" }
     features.imports = { limit = 40, per = "day" }
     features.calls = { limit = 30, per = "month" }
 "#;
@@ -76,6 +84,8 @@ permit (principal is HalfByte::User, action == Action::"FindNotes", resource);
 
 const READ: Action = Action::new("ReadNote");
 const FIND: Action = Action::new("FindNotes");
+
+const KIB: NonZeroU64 = NonZeroU64::new(1024).unwrap();
 
 const CSV: &str = "to\n1 Main Street\n";
 
@@ -155,6 +165,7 @@ pub(super) fn product() -> Conformance {
     bare.plan("all")
         .secret("seal", &pem())
         .secret("seal", &pem())
+        .sample(Sample::of("GET /export").units(3).counted_in_body())
         .sample(Sample::of("POST /imports").body("text/csv", CSV).header(PARTNER, partner).keyed().units(2).reserves(5))
         .sample(Sample::grpc("unusual.v1.Labels", "Make").message(MESSAGE))
         .sample(Sample::of("GET /events").streams())
@@ -215,6 +226,11 @@ fn routes(platform: &Platform, notes: Notes) -> Result<Routes<Notes>, crate::Err
     let may_read = platform.require(&["notes:read"]).tenant_in_path(OF_TENANT).authorize(READ);
     // Of up to five lines that a request may have.
     let imports = platform.require(&["imports:write"]).feature("imports")?.units(|_| 5).units_of_response(|_| Some(2));
+    let exports = platform.require(&["exports"]).feature("exports")?.units(|_| 3).units_of_body(KIB);
+    let export = async || {
+        let kib = || Ok::<_, Infallible>(Bytes::from(vec![b'x'; 1024]));
+        Response::new(Body::from_stream(stream::iter([kib(), kib(), kib()])))
+    };
     Ok(platform
         .routes()
         .with_state(notes)
@@ -224,6 +240,7 @@ fn routes(platform: &Platform, notes: Notes) -> Result<Routes<Notes>, crate::Err
         .route("POST /found/more", may_find.feature("searches")?, "found")
         .route("POST /opening", platform.require(&["opening"]), open)
         .route("GET /waits", Public, async || std::future::pending::<&'static str>().await)
+        .route("GET /export", exports, export)
         .route("POST /imports", imports, import)
         .route("POST /tenants/{tenant}/notes", in_path, make)
         .route("GET /tenants/{tenant}/notes/{id}", may_read.in_path("Note", OF_TENANT), "a note")
