@@ -48,8 +48,8 @@ pub(super) const NO_METER: &str = "no route is metered, or none that can be call
 
 /// Why a route is left out of what takes several calls of it.
 pub(super) const ONCE: &str = "a second call of it fails, as its sample says";
-const IN_BODY: &str =
-    "what it uses is counted in its body, as its sample says: of a part of that nobody outside knows how much it is";
+pub(super) const IN_BODY: &str =
+    "what it uses is counted in its body, as its sample says: how much of it who hangs up has used is not known";
 pub(super) const KEYED: &str = "each call of it needs an idempotency key, as its sample says";
 const STREAMS: &str = "its answers do not end, as its sample says: what they use is not known";
 
