@@ -29,6 +29,9 @@ pub(super) struct Bench<'s> {
     left_out: BTreeSet<LeftOut>,
 }
 
+/// More units than any check uses, and than another process holds.
+pub(super) const PLENTY: u64 = 1_000_000;
+
 /// A route, and why it was left out.
 pub(super) type LeftOut = (String, &'static str);
 
@@ -383,7 +386,12 @@ impl<'s> Bench<'s> {
         else {
             return Ok(());
         };
-        let grant = GrantSpec::new(fresh(), &*feature, 1_000_000);
+        self.grant(tenant, &feature, PLENTY).await
+    }
+
+    /// Gives `tenant` so many units of `feature` more.
+    pub async fn grant(&self, tenant: &TenantId, feature: &str, units: u64) -> Result<(), String> {
+        let grant = GrantSpec::new(fresh(), feature, units);
         let granted = self.product.platform.billing().customers().grant(tenant, grant).await;
         granted.map(drop).map_err(|error| error_chain(&error).to_string())
     }

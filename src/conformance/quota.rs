@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use halfbyte_billing::{Decision, GrantSpec, Operation, Reservation, Reserved, Standing};
+use halfbyte_billing::{Decision, Operation, Reservation, Reserved, Standing};
 use halfbyte_core::error_chain;
 use halfbyte_core::problem::Kind;
 use tokio::time::{Instant, sleep};
 
-use super::bench::{Bench, fresh};
+use super::bench::{Bench, PLENTY, fresh};
 use super::check::{Check, Found, Holds, ensure};
 use super::client::{Answer, Ask};
 use super::product::Product;
@@ -240,10 +240,7 @@ async fn entitled(bench: &mut Bench<'_>) -> Result<Vec<Entitled>, String> {
             let tenant = bench.customer().await?;
             if let Some(good) = bench.good(&route, &tenant).await? {
                 if let (Some(feature), true) = (&route.asks.feature, route.asks.meter.is_some()) {
-                    // So much that no other process holds all of it.
-                    let grant = GrantSpec::new(fresh(), &**feature, 1_000_000);
-                    let granted = bench.product.platform.billing().customers().grant(&tenant, grant).await;
-                    granted.map_err(|error| error_chain(&error).to_string())?;
+                    bench.grant(&tenant, feature, PLENTY).await?;
                 }
                 all.push(Entitled { asks_policies: route.asks.action.is_some(), tenant, good });
             }

@@ -1,6 +1,5 @@
 //! HB-USE: what is counted, and how often.
 
-use halfbyte_billing::GrantSpec;
 use halfbyte_core::problem::Kind;
 use halfbyte_core::{TenantId, error_chain};
 use http::HeaderValue;
@@ -112,9 +111,7 @@ impl Metered {
 
     /// Gives its customer so many units more.
     pub async fn grant_units(&self, bench: &Bench<'_>, units: u64) -> Result<(), String> {
-        let grant = GrantSpec::new(fresh(), &*self.feature, units);
-        let granted = bench.product.platform.billing().customers().grant(&self.tenant, grant).await;
-        granted.map(drop).map_err(|error| error_chain(&error).to_string())
+        bench.grant(&self.tenant, &self.feature, units).await
     }
 
     /// What was used since then, as the product says.

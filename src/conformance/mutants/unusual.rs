@@ -1,5 +1,5 @@
-//! A sound product of what is not usual: bodies that are not JSON, metered gRPC, secrets that are keys, public routes that do not end, and
-//! several parameters in a path, routes for people alone and ones that ask for an idempotency key.
+//! A sound product of what is not usual: bodies that are not JSON, metered gRPC, secrets that are keys, public routes that do not end, several
+//! parameters in a path, and routes for people alone, that want an idempotency key, reserve more than they use, or are counted by their body.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -215,8 +215,7 @@ fn routes(platform: &Platform, notes: Notes) -> Result<Routes<Notes>, crate::Err
         response
     };
     // A tenant opens its books once.
-    let opened = Mutex::new(HashSet::new());
-    let opened = Arc::new(opened);
+    let opened = Arc::new(Mutex::new(HashSet::new()));
     let open = async move |caller: Principal| {
         let is_first = opened.lock().unwrap_or_else(PoisonError::into_inner).insert(caller.tenant().clone());
         if is_first { StatusCode::CREATED } else { StatusCode::CONFLICT }
