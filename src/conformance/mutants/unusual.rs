@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use halfbyte_core::{BoxError, Principal, TenantId, problem};
 use halfbyte_identity::access::{Action, Entity, EntityProvider, EntityRef, SourceFile};
 use halfbyte_secrets::zeroize::Zeroize;
@@ -227,8 +227,12 @@ fn routes(platform: &Platform, notes: Notes) -> Result<Routes<Notes>, crate::Err
     let imports = platform.require(&["imports:write"]).feature("imports")?.units(|_| 5).units_of_response(|_| Some(2));
     let exports = platform.require(&["exports"]).feature("exports")?.units(|_| 3).units_of_body(KIB);
     let export = async || {
-        let kib = || Ok::<_, Infallible>(Bytes::from(vec![b'x'; 1024]));
-        Response::new(Body::from_stream(stream::iter([kib(), kib(), kib()])))
+        // Not all at once: who hangs up after the head has not had the last.
+        let parts = stream::iter(0..3).then(async |_| {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok::<_, Infallible>(Bytes::from(vec![b'x'; 1024]))
+        });
+        Response::new(Body::from_stream(parts))
     };
     Ok(platform
         .routes()
